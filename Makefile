@@ -1,0 +1,41 @@
+# Matchbox. `make` alone lists the targets; every one works on a fresh machine with Python >= 3.11.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: help demo test lint bench clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/runtime: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/development: .venv/runtime requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+demo: .venv/runtime  ## train on the built-in scenes, grade, and answer a query (about two minutes)
+	$(BIN)/python train.py --exp demo --overwrite --loss modified
+	$(BIN)/python test.py --exp demo
+	$(BIN)/python retrieve.py --exp demo "a small red circle above a blue star"
+	@echo
+	@echo "learning curve        exp/demo/history.png"
+	@echo "score                 exp/demo/score.json and score.png"
+	@echo "answer to the query   exp/demo/answer.png"
+
+test: .venv/development  ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: .venv/development  ## ruff and pyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: .venv/runtime  ## speed and memory, each beside the floor of this machine
+	$(BIN)/python bench.py
+
+clean:  ## remove caches (not .venv, not exp/)
+	rm -rf .cache .pytest_cache .ruff_cache __pycache__ tests/__pycache__

@@ -1,0 +1,171 @@
+"""What happens after each epoch: validation on the whole gallery, and the run's records.
+
+Shape letters: N images, M captions, D embedding.
+"""
+
+import csv
+import io
+import json
+
+import keras
+import numpy as np
+
+import experiment
+import metrics
+import plots
+from models import encode
+
+LOWER_IS_BETTER = ("median_rank", "mean_rank", "loss")
+
+
+def validation_metrics(image, text, caption_image):
+    """Whole-gallery metrics under the names that `--select` and history.csv use.
+
+    Args:
+      image: (N, D), text: (M, D) unit rows.
+      caption_image: (M,) row of each caption's image.
+
+    Returns:
+      {"mrr": text-to-image MRR in [0, 1], "recall@1": text-to-image, in percent, ..., "rsum": of
+      both directions, "image_to_text_recall@1": ...}.
+    """
+    text_to_image, image_to_text = metrics.rank_both(image, text, caption_image)
+    forward, backward = metrics.summarise(text_to_image), metrics.summarise(image_to_text)
+    kept = ("mrr", "recall@1", "recall@5", "recall@10", "median_rank")
+    values = {name: forward[name] for name in kept}
+    values |= {f"image_to_text_{name}": backward[name] for name in kept}
+    recalls = [values[f"{side}recall@{k}"] for side in ("", "image_to_text_") for k in (1, 5, 10)]
+    return {**values, "rsum": sum(recalls)}
+
+
+class Validation(keras.callbacks.Callback):
+    """Encodes the whole validation split after each epoch.
+
+    Adds the two numbers of the progress bar, `val_mrr` and `val_rsum`, to the logs and keeps all in
+    `values`. Must stand before whatever reads them.
+
+    Args:
+      vectors: (N, F) image vectors; tokens: the M captions' ids; caption_image: (M,).
+    """
+
+    def __init__(self, vectors, tokens, caption_image):
+        super().__init__()
+        self.vectors, self.tokens, self.caption_image = vectors, tokens, caption_image
+        self.values: dict[str, float] = {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        image, text = encode(self.model, self.vectors, self.tokens)
+        values = validation_metrics(image, text, self.caption_image)
+        self.values = {f"val_{name}": value for name, value in values.items()}
+        if logs is not None:
+            logs.update({name: self.values[name] for name in ("val_mrr", "val_rsum")})
+
+
+class Records(keras.callbacks.Callback):
+    """Keeps the run: state to resume from, best weights, history as table and picture.
+
+    `last/state.npz` is written first and whole; everything else can be made from it. A run that is
+    killed between two writes is mended by `restore`.
+
+    Args:
+      run: the `experiment.Experiment`.
+      validation: the `Validation` that stands before it.
+      select: the metric that the best epoch is best in (see `--select`).
+      patience: stop after so many epochs without a best; 0 never.
+      write: False for workers that must not write.
+    """
+
+    def __init__(self, run, validation, select="mrr", patience=0, write=True):
+        super().__init__()
+        self.run, self.validation, self.write = run, validation, write
+        self.select, self.patience = select, patience
+        self.rows: list[dict[str, float]] = []
+        self.best_epoch = 0  # 1-based; 0 is none yet
+
+    @property
+    def key(self) -> str:
+        return "loss" if self.select == "loss" else f"val_{self.select}"
+
+    @property
+    def best(self) -> float:
+        """The best epoch's value of the metric."""
+        return self.rows[self.best_epoch - 1][self.key]
+
+    def on_epoch_end(self, epoch, logs=None):
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row = {name: float(value) for name, value in (logs or {}).items()}
+        row |= self.validation.values
+        self.rows.append({"epoch": epoch + 1, **row, "learning_rate": rate})
+        if not np.isfinite(row["loss"]):
+            self.model.stop_training = True
+            raise ValueError(
+                f"the loss is {row['loss']} after epoch {epoch + 1}: try a lower --learning_rate; "
+                f"{self.run} still holds the best epoch so far ({self.best_epoch or 'none'})"
+            )
+        sign = -1.0 if self.select in LOWER_IS_BETTER else 1.0
+        value = sign * self.rows[-1][self.key]
+        if not self.best_epoch or value > sign * self.best:
+            self.best_epoch = epoch + 1
+        if self.write:
+            self.save()
+        if self.patience and epoch + 1 - self.best_epoch >= self.patience:
+            self.model.stop_training = True
+
+    def save(self):
+        """Writes everything; the state first."""
+        memory = {"rows": self.rows, "best_epoch": self.best_epoch}
+        arrays = {f"{i:03d}": np.asarray(value) for i, value in enumerate(state_values(self.model))}
+        text = np.frombuffer(json.dumps(memory).encode(), np.uint8)
+        experiment.write_arrays(self.run.state, {"memory": text, **arrays})
+        self.publish()
+
+    def publish(self):
+        """Writes best weights, table and picture, from what is in memory."""
+        if self.best_epoch == len(self.rows):
+            with experiment.atomic_path(self.run.best_weights) as path:
+                self.model.save_weights(path)
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        table = io.StringIO()
+        writer = csv.DictWriter(table, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        experiment.write_text(self.run.history, table.getvalue())
+        plots.learning_curves(self.rows, self.best_epoch, self.key, self.run / "history.png")
+
+    def restore(self) -> int:
+        """Sets the compiled, built model and this memory as they were after the last whole epoch.
+
+        Returns:
+          How many epochs are done.
+
+        Raises:
+          ValueError: there is no state, or it is of another model.
+        """
+        path = self.run.require(
+            self.run.state,
+            "the run was stopped before its first epoch ended; start it anew with --overwrite",
+        )
+        arrays = experiment.open_arrays(path)
+        memory = json.loads(arrays.pop("memory").tobytes())
+        variables = state_variables(self.model)
+        shapes = [tuple(v.shape) for v in variables]
+        if shapes != [a.shape for a in arrays.values()]:
+            raise ValueError(f"{path} belongs to another model than {self.run.config} describes")
+        for variable, array in zip(variables, arrays.values(), strict=True):
+            variable.assign(np.array(array))
+        self.rows, self.best_epoch = memory["rows"], memory["best_epoch"]
+        if self.write:
+            self.publish()
+        return len(self.rows)
+
+
+def state_variables(model):
+    """All that the future of a training depends on: weights, seeds, moments, step."""
+    trackers = {id(v) for metric in model.metrics for v in metric.variables}
+    own = [v for v in model.variables if id(v) not in trackers]
+    return own + list(model.optimizer.variables)
+
+
+def state_values(model):
+    """The values of `state_variables`, as NumPy arrays."""
+    return [keras.ops.convert_to_numpy(v) for v in state_variables(model)]

@@ -1,0 +1,148 @@
+"""Training batches: a dict of arrays per replica, as a tf.data stream.
+
+What a batch holds is a function of (seed, epoch, position) alone, so an interrupted and resumed run
+sees the same batches as one that ran through, and R replicas together see those of one device.
+
+| key | shape | what |
+|---|---|---|
+| `image` | (b, F) float32 | image vectors |
+| `tokens` | (b, T) int32 | word ids, 0 pads; T is the longest caption of the global batch |
+| `image_id`, `caption_id` | (b,) int32 | rows in the split |
+| `concepts` | (b, K) float32 | where relevance is graded by concepts |
+| `similarity` | (b, B) float32 | where it is graded by TF-IDF: to every caption of the global batch |
+
+Shape letters: B global batch, b rows of one replica, F feature, T tokens, K concepts, N images, M
+captions.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+import distribution
+from text import Tokens
+
+
+class TrainingBatches:
+    """The batches of a training split.
+
+    Args:
+      vectors: (N, F) image vectors, may be memory-mapped, any float type.
+      tokens: the M captions' word ids.
+      caption_image: (M,) int32, row of each caption's image, sorted.
+      settings: the run's configuration (`batch_size`, `captions`, `seed`).
+      concepts: (N, K) float32 or None.
+      tfidf: (M, V) SciPy sparse rows of L2 norm 1, or None.
+    """
+
+    def __init__(self, vectors, tokens: Tokens, caption_image, settings, concepts=None, tfidf=None):
+        self.vectors, self.tokens, self.caption_image = vectors, tokens, caption_image
+        self.concepts, self.tfidf = concepts, tfidf
+        self.batch_size, self.captions = settings.batch_size, settings.captions
+        self.seed = settings.seed
+        self.images, self.first = np.unique(caption_image, return_index=True)  # those with captions
+        self.counts = np.diff(np.append(self.first, len(caption_image)))
+        self.items = len(caption_image) if self.captions == "all" else len(self.images)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.items // self.batch_size)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Caption rows of one epoch in their random order: one per image, or all M."""
+        rng = np.random.default_rng((self.seed, epoch))
+        if self.captions == "all":
+            return rng.permutation(self.items)
+        chosen = self.first + rng.integers(self.counts)
+        return chosen[rng.permutation(self.items)]
+
+    def slices(self, rows: np.ndarray, first: int, here: int, total: int) -> Iterator[dict]:
+        """The global batch of caption `rows`, cut for replicas first .. first + here - 1 of total."""
+        tokens = self.tokens.pad(rows)
+        for part in np.array_split(np.arange(len(rows)), total)[first : first + here]:
+            captions = rows[part]
+            images = self.caption_image[captions]
+            batch = {
+                "image": np.asarray(self.vectors[images], np.float32),
+                "tokens": tokens[part],
+                "image_id": images.astype(np.int32),
+                "caption_id": captions.astype(np.int32),
+            }
+            if self.concepts is not None:
+                batch["concepts"] = self.concepts[images].astype(np.float32)
+            if self.tfidf is not None:
+                similarity = self.tfidf[captions] @ self.tfidf[rows].T
+                batch["similarity"] = similarity.toarray().astype(np.float32)
+            yield batch
+
+    def stream(self, first_epoch: int, replicas: tuple[int, int, int]) -> Iterator[dict]:
+        """Slices of epoch `first_epoch`, of the one after it, and so on without end."""
+        epoch = first_epoch
+        while True:
+            order = self.order(epoch)
+            for start in range(0, self.items, self.batch_size):
+                yield from self.slices(order[start : start + self.batch_size], *replicas)
+            epoch += 1
+
+    def dataset(self, strategy=None, first_epoch: int = 0):
+        """What `keras.Model.fit` reads, with `steps_per_epoch` steps to an epoch."""
+        import tensorflow as tf
+
+        replicas = distribution.replicas_here(strategy)
+        specs = {
+            "image": tf.TensorSpec((None, self.vectors.shape[1]), tf.float32),
+            "tokens": tf.TensorSpec((None, None), tf.int32),
+            "image_id": tf.TensorSpec((None,), tf.int32),
+            "caption_id": tf.TensorSpec((None,), tf.int32),
+        }
+        if self.concepts is not None:
+            specs["concepts"] = tf.TensorSpec((None, self.concepts.shape[1]), tf.float32)
+        if self.tfidf is not None:
+            specs["similarity"] = tf.TensorSpec((None, None), tf.float32)
+
+        def make():
+            # A generator, not from_tensor_slices: that copies the vectors into the graph and dies
+            # at 2 GiB, while rows of a memory map are read where they are needed.
+            source = tf.data.Dataset.from_generator(
+                lambda: self.stream(first_epoch, replicas), output_signature=specs
+            )
+            return source.prefetch(2 * replicas[1])
+
+        return distribution.distribute(strategy, make)
+
+
+def tfidf_rows(captions: list[str]):
+    """TF-IDF vectors of the training captions, scikit-learn's defaults.
+
+    Returns:
+      (M, V) SciPy sparse float64, rows of L2 norm 1 (0 for a caption without words).
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    import text
+
+    return TfidfVectorizer(analyzer=text.bag_words).fit_transform(captions).tocsr()
+
+
+def choose_relevance(settings, concepts) -> str:
+    """"concepts", "identity" or "tfidf": what `--relevance` means for this data.
+
+    Raises:
+      ValueError: concepts are asked for and the data has none; or a soft triplet, which is 0
+        wherever negatives have relevance 0, is trained with identity.
+    """
+    chosen = settings.relevance
+    soft = settings.loss.startswith("soft_")
+    if chosen == "auto":
+        chosen = "concepts" if concepts is not None else "tfidf" if soft else "identity"
+    if chosen == "concepts" and concepts is None:
+        raise ValueError(
+            f"--relevance concepts: the data set {settings.data} has no concepts; use tfidf or "
+            "identity"
+        )
+    if chosen == "identity" and soft:
+        raise ValueError(
+            f"--loss {settings.loss} is 0 where negatives have relevance 0, as with --relevance "
+            "identity: use tfidf or concepts"
+        )
+    return chosen

@@ -1,0 +1,179 @@
+"""Replicas: the strategy, and what one replica must know of the others.
+
+The only file that knows that replicas exist. A loss over in-batch negatives needs the whole batch:
+each replica gathers all embeddings, computes the same whole-batch loss and counts 1 / R of it, so
+that the sum of the replicas' gradients is the gradient of one device, to rounding.
+"""
+
+import json
+import os
+import sys
+
+STRATEGIES = ("auto", "none", "mirrored", "multi_worker")
+
+
+def import_tensorflow():
+    """Imports TensorFlow without the page of notes that its C++ half prints about missing GPUs.
+
+    They are written past Python's logging and heed no log level. Errors still come as exceptions.
+    """
+    if "tensorflow" in sys.modules:
+        return sys.modules["tensorflow"]
+    sys.stderr.flush()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+    return tf
+
+
+def set_devices(virtual_devices=0, threads=0, deterministic=False):
+    """Sets what TensorFlow must know before its first operation.
+
+    Args:
+      virtual_devices: split the CPU into so many devices (to try replicas without GPUs); 0 does not.
+      threads: how many threads one operation may use; 0 leaves it to TensorFlow.
+      deterministic: the same bits on every run, somewhat slower.
+    """
+    tf = import_tensorflow()
+    if virtual_devices > 1:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        parts = [tf.config.LogicalDeviceConfiguration()] * virtual_devices
+        tf.config.set_logical_device_configuration(cpu, parts)
+    if threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def make_strategy(name, virtual_devices=0):
+    """The tf.distribute strategy called `name`, or None for one device.
+
+    `auto` is `mirrored` where there are several GPUs (or virtual devices) and `none` otherwise.
+    `multi_worker` reads the environment variable TF_CONFIG.
+
+    Raises:
+      ValueError: unknown name; `multi_worker` without a usable TF_CONFIG.
+    """
+    import tensorflow as tf
+
+    if name not in STRATEGIES:
+        raise ValueError(f"unknown strategy {name!r}: choose from {', '.join(STRATEGIES)}")
+    if name == "multi_worker":
+        return _multi_worker()
+    devices = [d.name for d in tf.config.list_logical_devices("GPU")]
+    if virtual_devices > 1 and not devices:
+        devices = [d.name for d in tf.config.list_logical_devices("CPU")]
+    if name == "mirrored" or (name == "auto" and len(devices) > 1):
+        return tf.distribute.MirroredStrategy(devices or None)
+    return None
+
+
+def _multi_worker():
+    """MultiWorkerMirroredStrategy, after a look at TF_CONFIG."""
+    import tensorflow as tf
+
+    worker_index()
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def worker_index():
+    """Number of this process among the workers, from 0, by TF_CONFIG.
+
+    Raises:
+      ValueError: TF_CONFIG is missing or is not what tf.distribute reads.
+    """
+    try:
+        cluster = json.loads(os.environ["TF_CONFIG"])
+        workers, index = cluster["cluster"]["worker"], int(cluster["task"]["index"])
+        valid = 0 <= index < len(workers)
+    except (KeyError, TypeError, ValueError):
+        valid, index = False, 0
+    if not valid:
+        raise ValueError(
+            "--strategy multi_worker needs the environment variable TF_CONFIG, such as "
+            '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, '
+            '"task": {"type": "worker", "index": 0}}'
+        )
+    return index
+
+
+def is_chief(name):
+    """Whether this process writes files under the strategy called `name`."""
+    return name != "multi_worker" or worker_index() == 0
+
+
+def replicas_here(strategy):
+    """(first replica of this process, how many it has, how many there are in all)."""
+    if strategy is None:
+        return 0, 1, 1
+    total = strategy.num_replicas_in_sync
+    here = len(strategy.extended.worker_devices)
+    first = worker_index() * here if total > here else 0
+    return first, here, total
+
+
+def num_replicas():
+    """R, seen from inside a training step; 1 on any other Keras backend than TensorFlow."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def gather(tensors):
+    """Rows of all replicas, in the order of the global batch; differentiable.
+
+    Args:
+      tensors: dict of (b, ...) tensors of this replica; b may differ between replicas, also be 0.
+
+    Returns:
+      The same dict of (B, ...) tensors, B the global batch.
+    """
+    if num_replicas() == 1:
+        return tensors
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return {key: context.all_gather(value, axis=0) for key, value in tensors.items()}
+
+
+def metric_shape(results):
+    """Metric results in the shape that Keras' reduction over workers wants: (1,), not ()."""
+    if num_replicas() == 1:
+        return results
+    import tensorflow as tf
+
+    if not tf.distribute.get_strategy().extended._in_multi_worker_mode():
+        return results
+    return {key: tf.reshape(value, (1,)) for key, value in results.items()}
+
+
+def distribute(strategy, make_dataset):
+    """Hands every replica its own slices.
+
+    Args:
+      strategy: a strategy or None.
+      make_dataset: () -> tf.data.Dataset whose elements are the per-replica batches of this
+        process, one replica after the other.
+
+    Returns:
+      What `keras.Model.fit` reads.
+    """
+    if strategy is None:
+        return make_dataset()
+    import tensorflow as tf
+
+    options = tf.distribute.InputOptions(experimental_fetch_to_device=True)
+    return strategy.distribute_datasets_from_function(lambda context: make_dataset(), options)

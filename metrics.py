@@ -1,0 +1,470 @@
+"""Retrieval metrics over the whole gallery: float64, ties against the model, reproducible bytes.
+
+    found = evaluate(image, text, caption_image)     # rank, AP@10 and nDCG@10 of every query
+    summarise(found["text_to_image"].ranks)          # the figures that papers print
+    intervals.with_intervals(found)                  # all of them, with bounds
+
+A score is the dot product of an image row and a text row: the cosine, because towers return rows of
+norm 1. Nothing is normalised here. Two scores closer than ``TIE`` times the largest possible score
+tie: a matrix product adds up in another order for every block shape and number of threads, so that
+equal scores come out some 1e-16 apart, and what lies below 1e-12 is rounding. So results do not
+depend on block size or threads. The N x M matrix of scores is never held, only blocks of it.
+
+Shape letters: B rows of a block, C candidates, D embedding, G images with captions, K concepts,
+M captions, N images, P pairs, Q queries, R resamples. Ranks count from 1.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isqrt
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+DIRECTIONS = ("text_to_image", "image_to_text")
+CUTOFFS = (1, 5, 10)
+TOP = 10  # the depth of AP and nDCG
+RELEVANT = 0.3  # AP counts a candidate as relevant above this relevance (the IRSE authors' code)
+TIE = 1e-12
+BLOCK_BYTES = 16 << 20  # of float64 scores: large enough for BLAS, small enough for the cache
+CHUNK = 1024  # rows at a time of everything that is not a block of scores
+DISCOUNTS = 1 / np.log2(np.arange(2, TOP + 2))
+
+
+def rank_values(ranks: ArrayLike) -> dict[str, Floats]:
+    """Turn ranks into what each query adds to the metrics that are means.
+
+    Args:
+        ranks: (Q,) integers, 1 is best.
+
+    Returns:
+        ``{metric: (Q,) float64}``: mrr and mrr@10 in 0..1, recall@K 0 or 100 percent, mean_rank.
+    """
+    rank = np.asarray(ranks, np.float64)
+    values = {"mrr": 1 / rank, "mrr@10": np.where(rank <= TOP, 1 / rank, 0.0)}
+    values |= {f"recall@{cutoff}": 100.0 * (rank <= cutoff) for cutoff in CUTOFFS}
+    return values | {"mean_rank": rank}
+
+
+def summarise(ranks: ArrayLike) -> dict[str, float]:
+    """Summarise ranks as the papers print them: recalls in percent, MRR as a fraction.
+
+    median_rank = floor(median(r)) + 1 for ranks r that count from 0.
+
+    Args:
+        ranks: (Q,) integers, 1 is best.
+
+    Returns:
+        ``{metric: value}`` with mrr, mrr@10, recall@1, recall@5, recall@10, median_rank, mean_rank.
+
+    Raises:
+        ValueError: There are no ranks.
+    """
+    rank = np.asarray(ranks)
+    if rank.size == 0:
+        raise ValueError("there are no ranks to summarise: at least one query is needed")
+    summary = {name: float(value.mean()) for name, value in rank_values(rank).items()}
+    return summary | {"median_rank": float(np.floor(np.median(rank)))}
+
+
+def rsum(*summaries: dict[str, float]) -> float:
+    """Add up the recalls of all directions: 0..600 for two."""
+    return sum(summary[f"recall@{cutoff}"] for summary in summaries for cutoff in CUTOFFS)
+
+
+@dataclass(frozen=True, eq=False)
+class Retrieval:
+    """What was found in one direction, query by query.
+
+    Attributes:
+        ranks: (Q,) int64 in 1..gallery_size.
+        query_image: (Q,) int64, the image that a query belongs to.
+        gallery_size: Number of candidates that every query was ranked against.
+        ap: (Q,) float64 in 0..1, average precision within the first ten, or None.
+        ndcg: (Q,) float64 in 0..1, normalised discounted gain of the first ten, or None.
+    """
+
+    ranks: Integers
+    query_image: Integers
+    gallery_size: int
+    ap: Floats | None = None
+    ndcg: Floats | None = None
+
+    def values(self) -> dict[str, Floats]:
+        """Give ``{metric: (Q,) float64}``: the part of each query in all metrics that are means."""
+        graded = {"map@10": self.ap, "ndcg@10": self.ndcg}
+        return rank_values(self.ranks) | {k: v for k, v in graded.items() if v is not None}
+
+    def median(self, weights: NDArray, cluster: Integers) -> Floats:
+        """Take the median rank where whole images are drawn more than once or not at all.
+
+        Args:
+            weights: (R, G) integers, how often a resample drew an image.
+            cluster: (Q,) column of ``weights`` for each query.
+
+        Returns:
+            (R,) median rank (whole number, from 1).
+        """
+        order = np.argsort(self.ranks, kind="stable")
+        sorted_ranks = self.ranks[order]
+        upto = np.cumsum(weights[:, cluster[order]], axis=1, dtype=np.int64)  # (R, Q)
+        medians = np.empty(len(weights))
+        for row, counts in enumerate(upto):
+            middle = [(counts[-1] - 1) // 2, counts[-1] // 2]  # the same one twice if odd
+            medians[row] = sorted_ranks[np.searchsorted(counts, middle, side="right")].sum() // 2
+        return medians
+
+
+def evaluate(
+    image: ArrayLike,
+    text: ArrayLike,
+    caption_image: ArrayLike,
+    concepts: ArrayLike | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> dict[str, Retrieval]:
+    """Rank the whole gallery in both directions.
+
+    text_to_image: the rank of a caption's image among the N images. image_to_text: the best rank of
+    an image's own captions among the M captions; another own caption above is no error. An image
+    without captions is a candidate, but no query. The relevance of a candidate is 1 for the own
+    image, otherwise the cosine of the two images' concept vectors, or 0 where there are none.
+
+        AP@10   = 1 / min(10, number relevant in the gallery) * sum_{k<=10} rel_k * precision_k,
+                  with rel_k = [relevance > 0.3]
+        nDCG@10 = sum_{k<=10} relevance_k / log2(k + 1), over that of the ten highest relevances
+
+    Args:
+        image: (N, D) floats with rows of norm 1 (not normalised here); may be memory-mapped.
+        text: (M, D) floats, likewise.
+        caption_image: (M,) integers in 0..N-1, the row of each caption's image; any number of
+            captions per image, in any order.
+        concepts: (N, K) non-negative numbers, or None.
+        block_bytes: Size of a block of scores. It changes speed and memory, never a result.
+
+    Returns:
+        ``{"text_to_image": Retrieval, "image_to_text": Retrieval}``.
+
+    Raises:
+        ValueError: Shapes, indices or values that cannot be scored; the line names side and row.
+    """
+    pairs = _Pairs(image, text, caption_image)
+    relevance = Relevance(pairs.num_images, pairs.owner, concepts)
+    everyone = np.arange(pairs.num_images)
+    tops = (
+        _TopTen(pairs.owner, everyone, relevance, pairs.tie),
+        _TopTen(everyone, pairs.owner, relevance, pairs.tie),
+    )
+    ranks = _scan(pairs, block_bytes, tops)
+    relevant, _, ideal = relevance.totals()
+    found = {}
+    for side, direction in enumerate(DIRECTIONS):
+        query_image = pairs.owner if side == 0 else np.unique(pairs.owner)
+        queries = slice(None) if side == 0 else query_image
+        graded = tops[side].relevance()[queries]  # (Q, 10)
+        best = np.minimum(TOP, relevant[side, query_image])
+        precise = graded > RELEVANT
+        precision = np.cumsum(precise, axis=1) / np.arange(1, TOP + 1)
+        found[direction] = Retrieval(
+            ranks[side],
+            query_image,
+            pairs.num_images if side == 0 else len(pairs.owner),
+            ap=(precise * precision).sum(axis=1) / best,
+            ndcg=_dcg(graded) / ideal[side, query_image],
+        )
+    return found
+
+
+def rank_both(
+    image: ArrayLike, text: ArrayLike, caption_image: ArrayLike, block_bytes: int = BLOCK_BYTES
+) -> tuple[Integers, Integers]:
+    """Give the ranks of ``evaluate`` alone, for the validation after each epoch.
+
+    Returns:
+        (M,) int64 rank of each caption's image, and (G,) int64 best rank of the own captions of
+        each image that has any, in the order of images.
+    """
+    return _scan(_Pairs(image, text, caption_image), block_bytes, ())
+
+
+class Relevance:
+    """Relevance between images in 0..1: 1 for the same image, else the cosine of their concepts.
+
+    Concept vectors are rounded to a grid on which dot products are whole numbers below 2^53, exact
+    in whichever order they are added. Whole numbers stay as they are, others lose about 1e-6.
+
+    Args:
+        num_images: N.
+        owner: (M,) the image of each caption.
+        concepts: (N, K) non-negative numbers, or None: then other images have relevance 0.
+    """
+
+    def __init__(self, num_images: int, owner: Integers, concepts: ArrayLike | None = None):
+        self.num_images = num_images
+        self.captions = np.bincount(owner, minlength=num_images)  # (N,)
+        self.concepts = None
+        if concepts is None:
+            return
+        given = np.asarray(concepts, np.float64)
+        if given.ndim != 2 or len(given) != num_images or given.shape[1] == 0:
+            raise ValueError(
+                f"concepts have shape {given.shape}, expected ({num_images}, K): a row per image"
+            )
+        if not np.isfinite(given).all() or (given < 0).any():
+            raise ValueError("concepts hold negative or non-finite numbers; expected 0 or more")
+        bits = (53 - given.shape[1].bit_length()) // 2
+        _, exponent = np.frexp(given.max(axis=1, keepdims=True))
+        self.concepts = np.rint(np.ldexp(given, bits - exponent))
+        self.squared = (self.concepts**2).sum(axis=1)  # (N,)
+
+    def rows(self, first: NDArray) -> Floats:
+        """Give the (B, N) relevance of ``first`` (B,) images to all images."""
+        if self.concepts is None:
+            result = np.zeros((len(first), self.num_images))
+        else:
+            dot = self.concepts[first] @ self.concepts.T
+            result = _cosine(dot, np.multiply.outer(self.squared[first], self.squared))
+        result[np.arange(len(first)), first] = 1
+        return result
+
+    def pairs(self, first: NDArray, second: NDArray) -> Floats:
+        """Give the (P,) relevance of image ``first[p]`` to image ``second[p]``."""
+        same = (first == second).astype(np.float64)
+        if self.concepts is None:
+            return same
+        for part in _chunks(len(first)):
+            a, b = first[part], second[part]
+            dot = (self.concepts[a] * self.concepts[b]).sum(axis=1)
+            cosine = _cosine(dot, self.squared[a] * self.squared[b])
+            same[part] = np.maximum(same[part], cosine)
+        return same
+
+    def totals(self) -> tuple[Floats, Floats, Floats]:
+        """Count what each image could find: row 0 in a gallery of images, row 1 of captions.
+
+        Returns:
+            Three (2, N) float64 arrays: the number of candidates with relevance above 0.3, the sum
+            of all relevances, and the DCG@10 of the best order.
+        """
+        sizes = np.stack([np.ones_like(self.captions), self.captions])  # (2, N) per image
+        if self.concepts is None:
+            places = np.minimum(sizes, TOP)[..., None] > np.arange(TOP)  # (2, N, 10)
+            counts = sizes.astype(np.float64)
+            return counts, counts, _dcg(places.astype(np.float64))
+        relevant, gain, ideal = np.empty((3, 2, self.num_images))
+        for part in _chunks(self.num_images, max(1, BLOCK_BYTES // 32 // self.num_images)):
+            rows = self.rows(np.arange(part.start, part.stop))
+            highest = np.empty(0)
+            for side, size in enumerate(sizes):
+                relevant[side, part] = ((rows > RELEVANT) * size).sum(axis=1)
+                gain[side, part] = (rows * size).sum(axis=1)
+                if side == 0 or not size.all():
+                    highest = _highest(rows, np.flatnonzero(size))
+                ideal[side, part] = _dcg(_fill(rows, highest, size))
+        return relevant, gain, ideal
+
+
+def _cosine(dot: Floats, squares: Floats) -> Floats:
+    """Divide so that equal vectors give exactly 1, and a zero vector 0; overwrites both."""
+    squares[squares == 0] = 1  # the dot product is 0 as well
+    np.divide(dot, np.sqrt(squares, out=squares), out=dot)
+    return np.minimum(dot, 1.0, out=dot)
+
+
+def _highest(rows: Floats, among: NDArray) -> NDArray:
+    """Give the (B, 10) images of highest relevance in ``rows`` (B, N), or all where fewer."""
+    if len(among) <= TOP:
+        return np.tile(among, (len(rows), 1))
+    present = -rows if len(among) == rows.shape[1] else -rows[:, among]
+    return among[np.argpartition(present, TOP - 1, axis=1)[:, :TOP]]
+
+
+def _fill(rows: Floats, highest: NDArray, size: Integers) -> Floats:
+    """Give the relevances of the ten best places (B, 10); image n takes ``size[n]`` of them."""
+    values = np.take_along_axis(rows, highest, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    values = np.take_along_axis(values, order, axis=1)
+    filled = np.cumsum(size[np.take_along_axis(highest, order, axis=1)], axis=1)
+    holder = (filled[:, None, :] <= np.arange(TOP)[:, None]).sum(axis=2)  # (B, 10)
+    values = np.pad(values, ((0, 0), (0, 1)))  # 0 where a gallery of fewer than ten has ended
+    return np.take_along_axis(values, holder, axis=1)
+
+
+def _dcg(relevance: Floats) -> Floats:
+    """Add up (..., 10) relevances, discounted by place, always from the first to the tenth."""
+    return np.cumsum(relevance * DISCOUNTS, axis=-1)[..., -1]
+
+
+def _chunks(total: int, size: int = CHUNK) -> Iterator[slice]:
+    for start in range(0, total, size):
+        yield slice(start, min(start + size, total))
+
+
+class _Pairs:
+    """Checked inputs with the scores of the own pairs, the bars that a rank is counted against."""
+
+    def __init__(self, image: ArrayLike, text: ArrayLike, caption_image: ArrayLike):
+        self.image, self.text = np.asarray(image), np.asarray(text)
+        self.owner = _checked_owner(self.image, self.text, np.asarray(caption_image))
+        self.num_images = len(self.image)
+        largest = _largest_norm(self.image, "image") * _largest_norm(self.text, "text")
+        self.tie = TIE * (largest or 1.0)
+        self.own = np.empty(len(self.owner))  # (M,) score of a caption with its image
+        for part in _chunks(len(self.owner), CHUNK):
+            rows = self.image[self.owner[part]].astype(np.float64)
+            self.own[part] = (rows * self.text[part]).sum(axis=1)
+        self.best = np.full(self.num_images, -np.inf)  # (N,) best score of an image's captions
+        np.maximum.at(self.best, self.owner, self.own)
+        self.best[self.best == -np.inf] = np.inf  # no captions: nothing stands above
+
+
+def _checked_owner(image: NDArray, text: NDArray, owner: NDArray) -> Integers:
+    for side, array in (("image", image), ("text", text)):
+        if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "fiu":
+            raise ValueError(
+                f"{side} embeddings have shape {array.shape} and type {array.dtype}, "
+                "expected at least one row of real numbers"
+            )
+    if image.shape[1] != text.shape[1]:
+        raise ValueError(
+            f"image embeddings have {image.shape[1]} columns, text embeddings {text.shape[1]}: "
+            "both must come from one model"
+        )
+    if owner.shape != (len(text),) or owner.dtype.kind not in "iu":
+        raise ValueError(
+            f"caption_image has shape {owner.shape} and type {owner.dtype}, expected "
+            f"{len(text)} integers: the image row of each text row"
+        )
+    wrong = np.flatnonzero((owner < 0) | (owner >= len(image)))
+    if wrong.size:
+        raise ValueError(
+            f"caption_image[{wrong[0]}] is {owner[wrong[0]]}, expected a row of the "
+            f"{len(image)} images (0 to {len(image) - 1})"
+        )
+    return owner.astype(np.int64)
+
+
+def _largest_norm(rows: NDArray, side: str) -> float:
+    largest = 0.0
+    for part in _chunks(len(rows), CHUNK):
+        chunk = rows[part].astype(np.float64)
+        squared = np.square(chunk, out=chunk).sum(axis=1)
+        wrong = np.flatnonzero(~np.isfinite(squared))
+        if wrong.size:
+            raise ValueError(
+                f"row {part.start + wrong[0]} of the {side} embeddings holds NaN, infinite or huge "
+                "numbers: look for a diverged run or a damaged file"
+            )
+        largest = max(largest, float(squared.max()))
+    return largest**0.5
+
+
+def _scan(
+    pairs: _Pairs, block_bytes: int, tops: "tuple[_TopTen, ...]"
+) -> tuple[Integers, Integers]:
+    """Pass all scores by once, block by block; both directions count in the same block."""
+    edge = max(1, isqrt(block_bytes // 8))
+    text_bar, image_bar = pairs.own - pairs.tie, pairs.best - pairs.tie
+    above_text, above_image = (np.zeros(len(bar), np.int64) for bar in (text_bar, image_bar))
+    for images in _chunks(pairs.num_images, edge):
+        gallery = pairs.image[images].astype(np.float64).T
+        for captions in _chunks(len(pairs.owner), edge):
+            scores = pairs.text[captions].astype(np.float64) @ gallery  # (captions, images)
+            above_text[captions] += _count(scores > text_bar[captions, None], axis=1)
+            above_image[images] += _count(scores > image_bar[images], axis=0)
+            for axis, top in zip((1, 0), tops, strict=False):
+                top.scan(scores, captions, images, axis)
+    # The bar lies below the own score, so a caption has counted itself, an image its best captions.
+    own_above = pairs.owner[pairs.own > image_bar[pairs.owner]]
+    above_image += 1 - np.bincount(own_above, minlength=pairs.num_images)
+    return above_text, above_image[np.unique(pairs.owner)]
+
+
+def _count(mask: NDArray[np.bool_], axis: int) -> Integers:
+    """Count along an axis in bytes, at most 255 at a time: ten times as fast as count_nonzero."""
+    total = np.zeros(mask.shape[1 - axis], np.int64)
+    for part in _chunks(mask.shape[axis], 255):
+        piece = mask[part] if axis == 0 else mask[:, part]
+        total += piece.view(np.uint8).sum(axis=axis, dtype=np.uint8)
+    return total
+
+
+class _TopTen:
+    """The ten best candidates of every query, kept while blocks of scores pass by.
+
+    Only scores above the tenth best so far (few, after the first block) are looked at. Candidates
+    that tie stand against the model: the less relevant first.
+    """
+
+    def __init__(
+        self, query_image: Integers, candidate_image: Integers, relevance: Relevance, tie: float
+    ):
+        self.query_image, self.candidate_image = query_image, candidate_image
+        self.of_images, self.tie = relevance, tie
+        self.score = np.full((len(query_image), TOP), -np.inf)  # (Q, 10) falling
+        self.candidate = np.full((len(query_image), TOP), -1)
+        self.bar = np.full(len(query_image), -np.inf)  # (Q,) what a newcomer must exceed
+
+    def relevance(self) -> Floats:
+        """Give the (Q, 10) relevance of what was found; 0 where the gallery has ended."""
+        there = self.candidate >= 0
+        result = np.zeros(self.candidate.shape)
+        query = np.nonzero(there)[0]
+        result[there] = self._pairs(query, self.candidate[there])
+        return result
+
+    def _pairs(self, query: NDArray, candidate: NDArray) -> Floats:
+        return self.of_images.pairs(self.query_image[query], self.candidate_image[candidate])
+
+    def scan(self, scores: Floats, captions: slice, images: slice, axis: int) -> None:
+        """Look at a block of scores whose candidates lie along ``axis``."""
+        queries, candidates = (captions, images) if axis == 1 else (images, captions)
+        bar = self.bar[queries]
+        if (
+            bar[0] == -np.inf and scores.shape[axis] >= TOP
+        ):  # the tenth best of a few bounds that of all
+            few = np.moveaxis(scores, axis, 1)[:, : CHUNK // 2]
+            bar = np.partition(few, -TOP, axis=1)[:, -TOP] - self.tie
+        place = np.flatnonzero(scores > np.expand_dims(bar, axis))
+        if place.size == 0:
+            return
+        row, column = np.divmod(place, scores.shape[1])
+        query, candidate = (row, column) if axis == 1 else (column, row)
+        self._merge(query + queries.start, candidate + candidates.start, scores.ravel()[place])
+
+    def _merge(self, query: NDArray, candidate: NDArray, score: Floats) -> None:
+        touched = np.flatnonzero(np.bincount(query))
+        known = self.candidate[touched] >= 0  # (touched, 10)
+        query = np.concatenate([np.repeat(touched, known.sum(axis=1)), query])
+        candidate = np.concatenate([self.candidate[touched][known], candidate])
+        score = np.concatenate([self.score[touched][known], score])
+        order = np.argsort(-score)
+        local = (query[order] - touched[0]).astype(np.uint16 if len(query) < 65536 else np.int64)
+        order = order[np.argsort(local, kind="stable")]  # by query, falling; 16 bits sort fastest
+        query, candidate, score = query[order], candidate[order], score[order]
+        begins = np.diff(query, prepend=-1) > 0
+        tied = ~begins & (-np.diff(score, prepend=score[:1]) <= self.tie)  # with the one before
+        settled = self._order_ties(query, candidate, tied) if tied.any() else None
+        start = np.flatnonzero(begins)
+        place = np.arange(len(query)) - np.repeat(start, np.diff(start, append=len(query)))
+        kept = place < TOP
+        self.score[query[kept], place[kept]] = score[kept]
+        self.candidate[query[kept], place[kept]] = candidate[kept]
+        self.bar[touched] = self.score[touched, -1] - self.tie
+        if settled is not None:  # no tie can be less relevant than 0: only a better score enters
+            full = settled & (place == TOP - 1)
+            self.bar[query[full]] = score[full] + self.tie
+
+    def _order_ties(
+        self, query: NDArray, candidate: NDArray, tied: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Put the less relevant of tied candidates first, in place; say which ties have none."""
+        member = np.flatnonzero(tied | np.append(tied[1:], False))
+        relevance = self._pairs(query[member], candidate[member])
+        order = np.lexsort((relevance, np.cumsum(~tied)[member]))
+        candidate[member] = candidate[member][order]
+        settled = np.zeros(len(query), bool)
+        settled[member] = relevance[order] == 0
+        return settled

@@ -1,0 +1,260 @@
+"""Towers, the dual encoder, and the table of models.
+
+A tower turns its side of a batch into rows of L2 norm 1; the normalisation is its last layer and
+happens nowhere else. `DualEncoder` joins two towers and a loss; `build_model` makes one from a run's
+settings, for training and from its folder alike.
+
+Shape letters: B batch, b rows of one replica, D embedding, F feature, H hidden, T tokens, V
+vocabulary.
+
+Reference: [IRSE] M. Sijmkens, IRSE project report, 2021, section 1.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+import distribution
+from losses import build_loss, relevance_matrix
+
+NORM_FLOOR = 1e-8  # of the squared norm: bounds the gradient (1e4) where a row is all zeros
+
+
+@keras.saving.register_keras_serializable("matchbox")
+class UnitNorm(keras.layers.Layer):
+    """x / |x| by rows, in float32 whatever the precision policy; a zero row stays zero.
+
+    keras.layers.UnitNormalization has a gradient of 1e12 at a zero row.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def call(self, x):
+        squared = ops.sum(ops.square(x), axis=-1, keepdims=True)  # (B, 1)
+        return x * ops.rsqrt(ops.maximum(squared, NORM_FLOOR))
+
+
+@keras.saving.register_keras_serializable("matchbox")
+class BagOfWords(keras.layers.Layer):
+    """A dense layer on word counts, at the cost of the words present.
+
+    counts @ W + bias, with counts (B, V), is the sum of the rows of W of the words present, each as
+    often as it occurs. The (B, V) matrix is never made: V may be 90,000.
+
+    Args:
+      vocabulary_size: V; ids run from 1 to V, 0 pads.
+      units: H.
+      scale: "count" as in the paper; "mean" divides by the number of words, "sqrt" by its root.
+      word_dropout: share of words left out in training, in [0, 1).
+    """
+
+    def __init__(self, vocabulary_size, units, scale="count", word_dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        if scale not in SCALES:
+            raise ValueError(f"scale is {scale!r}: choose from {', '.join(SCALES)}")
+        self.vocabulary_size, self.units = vocabulary_size, units
+        self.scale, self.word_dropout = scale, word_dropout
+        self.dropout = keras.layers.Dropout(word_dropout)
+
+    def build(self, input_shape):
+        # As a dense layer on (B, V) counts starts in PyTorch, which the paper used, would be
+        # uniform(+-1 / sqrt(V)); a sentence has some ten words, not V, hence Glorot of (10, H).
+        limit = (6.0 / (10 + self.units)) ** 0.5
+        uniform = keras.initializers.RandomUniform(-limit, limit)
+        shape = (self.vocabulary_size, self.units)
+        self.kernel = self.add_weight(shape=shape, initializer=uniform, name="kernel")
+        self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
+
+    def call(self, tokens, training=False):
+        present = ops.cast(ops.not_equal(tokens, 0), self.compute_dtype)  # (B, T)
+        present = self.dropout(present, training=training)
+        rows = ops.take(self.kernel, ops.maximum(tokens - 1, 0), axis=0)  # (B, T, H)
+        total = ops.matmul(present[:, None, :], rows)[:, 0]  # (B, 1, T) (B, T, H) -> (B, H)
+        if self.scale != "count":
+            number = ops.maximum(ops.sum(present, axis=1, keepdims=True), 1.0)
+            total = total * (1.0 / number if self.scale == "mean" else ops.rsqrt(number))
+        return total + self.bias
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.units)
+
+    def get_config(self):
+        own = {"vocabulary_size": self.vocabulary_size, "units": self.units}
+        return {**super().get_config(), **own, "scale": self.scale, "word_dropout": self.word_dropout}
+
+
+SCALES = ("count", "mean", "sqrt")
+
+
+def projection_head(hidden, embed_dim, dropout):
+    """What follows the first linear layer: BatchNorm, ReLU, Dropout, Linear, L2 norm.
+
+    Reference: [IRSE] section 1.
+    """
+    return [
+        # synchronized: the batch statistics are those of the global batch, as on one device
+        keras.layers.BatchNormalization(synchronized=distribution.num_replicas() > 1),
+        keras.layers.ReLU(),
+        keras.layers.Dropout(dropout),
+        keras.layers.Dense(embed_dim),
+        UnitNorm(),
+    ]
+
+
+def image_projection(feature_dim, hidden_dim, embed_dim, dropout=0.5, input_dropout=0.0):
+    """(B, F) image vectors -> (B, D) unit rows."""
+    first = [keras.layers.Dropout(input_dropout)] if input_dropout else []
+    first += [keras.layers.Dense(hidden_dim)]
+    layers = [keras.Input((feature_dim,), name="image"), *first]
+    return keras.Sequential(layers + projection_head(hidden_dim, embed_dim, dropout), name="image_tower")
+
+
+def text_projection(vocabulary_size, hidden_dim, embed_dim, dropout=0.5, **bag):
+    """(B, T) word ids, 0 pads -> (B, D) unit rows. `bag` goes to `BagOfWords`."""
+    layers = [
+        keras.Input((None,), dtype="int32", name="tokens"),
+        BagOfWords(vocabulary_size, hidden_dim, **bag),
+    ]
+    return keras.Sequential(layers + projection_head(hidden_dim, embed_dim, dropout), name="text_tower")
+
+
+class DualEncoder(keras.Model):
+    """Two towers and a loss.
+
+    A system of its own is a subclass that adds outputs in `call` and terms in `loss_terms`.
+
+    Args:
+      image_tower, text_tower: models that return (b, D) unit rows.
+      loss: called as `loss(relevance, {"image", "text"})`.
+      beta: share of the intra-modal losses, in [0, 1]: b1 = 1 - beta, b2 = b3 = beta / 2 in
+        l = b1 l_image_text + b2 l_image_image + b3 l_text_text ([IRSE] assignment, Eq. 7; the
+        report's run "beta = 0.5" is b1 = 0.5, b2 = b3 = 0.25). 0 leaves them out.
+      literal_relevance: see `relevance_matrix`.
+    """
+
+    def __init__(self, image_tower, text_tower, loss, beta=0.0, literal_relevance=False):
+        super().__init__(name="dual_encoder")
+        if not 0.0 <= beta <= 1.0:
+            raise ValueError(f"beta is {beta}; it must lie between 0 and 1")
+        self.image_tower, self.text_tower = image_tower, text_tower
+        self.pair_loss = loss
+        self.literal_relevance = literal_relevance
+        self.term_weights = {"image_text": 1.0 - beta}
+        if beta:
+            self.term_weights |= {"image_image": beta / 2, "text_text": beta / 2}
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in self.term_weights}
+        self.built = True  # both towers are, so fit need not build it from a first batch
+
+    def call(self, batch, training=False):
+        """The batch dict -> {"image": (b, D), "text": (b, D)}."""
+        return {
+            "image": self.image_tower(batch["image"], training=training),
+            "text": self.text_tower(batch["tokens"], training=training),
+        }
+
+    def loss_terms(self, batch, outputs):
+        """Scalars of the WHOLE batch by the names in `term_weights`; all arguments have B rows."""
+        relevance = relevance_matrix(
+            batch["image_id"],
+            batch.get("concepts"),
+            batch.get("similarity"),
+            literal=self.literal_relevance,
+        )
+        sides = {"image_text": ("image", "text")}
+        if "image_image" in self.term_weights:
+            sides |= {"image_image": ("image", "image"), "text_text": ("text", "text")}
+        return {
+            name: self.pair_loss(relevance, {"image": outputs[a], "text": outputs[b]})
+            for name, (a, b) in sides.items()
+        }
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The weighted sum of `loss_terms`, as this replica's share of the whole batch's loss."""
+        inputs = {key: x[key] for key in ("image_id", "concepts", "similarity") if key in x}
+        terms = self.loss_terms(distribution.gather(inputs), distribution.gather(y_pred))
+        for name, term in terms.items():
+            self.trackers[name].update_state(term, sample_weight=ops.shape(x["image_id"])[0])
+        total = sum(self.term_weights[name] * term for name, term in terms.items())
+        return total / distribution.num_replicas()
+
+    def get_metrics_result(self):
+        """Running means over the epoch: `loss`, and its terms where there are several."""
+        results = super().get_metrics_result()
+        if len(self.term_weights) == 1:
+            results = {"loss": results["loss"]}
+        return distribution.metric_shape(results)
+
+
+def encode(model, vectors, tokens, rows_at_once=1024):
+    """Embeddings of a split, for validation during training.
+
+    Args:
+      model: a DualEncoder.
+      vectors: (N, F) image vectors; tokens: the M captions' ids (`text.Tokens`).
+      rows_at_once: memory against speed.
+
+    Returns:
+      image (N, D), text (M, D): float32 NumPy arrays of unit rows.
+    """
+
+    def rows(tower, count, take):
+        parts = [np.arange(i, min(i + rows_at_once, count)) for i in range(0, count, rows_at_once)]
+        return np.concatenate(
+            [ops.convert_to_numpy(tower(take(part), training=False)) for part in parts]
+        )
+
+    image = rows(model.image_tower, len(vectors), lambda p: np.asarray(vectors[p], np.float32))
+    return image, rows(model.text_tower, len(tokens), tokens.pad)
+
+
+def projection_model(settings, sizes):
+    """System 1: two projection MLPs; the text is a bag of words.
+
+    Args:
+      settings: the run's configuration (`embed_dim`, `hidden_dim`, `dropout`, ...).
+      sizes: {"feature_dim": F, "vocabulary_size": V}.
+
+    Returns:
+      (image tower, text tower).
+
+    Reference: [IRSE] section 1.
+    """
+    image = image_projection(
+        sizes["feature_dim"],
+        settings.hidden_dim,
+        settings.embed_dim,
+        settings.dropout,
+        settings.image_dropout,
+    )
+    text = text_projection(
+        sizes["vocabulary_size"],
+        settings.hidden_dim,
+        settings.embed_dim,
+        settings.dropout,
+        scale=settings.bag_scale,
+        word_dropout=settings.word_dropout,
+    )
+    return image, text
+
+
+def build_model(settings, sizes):
+    """The model that `settings` describe, with fresh weights.
+
+    Raises:
+      ValueError: there is no such model or loss; the names are listed.
+    """
+    if settings.model not in MODELS:
+        raise ValueError(f"unknown model {settings.model!r}: choose from {', '.join(MODELS)}")
+    image_tower, text_tower = MODELS[settings.model](settings, sizes)
+    loss = build_loss(
+        settings.loss,
+        alpha=settings.alpha,
+        margin=settings.margin,
+        squared=settings.squared,
+        reduction=settings.reduction,
+    )
+    return DualEncoder(image_tower, text_tower, loss, settings.beta, settings.literal_relevance)
+
+
+MODELS = {"projection": projection_model}

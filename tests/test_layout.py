@@ -1,0 +1,86 @@
+"""The floors of the house: who may import whom, and what must start without TensorFlow."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+# A module imports only from lower floors. Nobody imports a script (the top floor).
+FLOORS = [
+    {"experiment", "losses", "metrics", "optimization", "distribution", "scene_captions"},
+    {"config", "text", "intervals", "plots", "scene_pictures"},
+    {"models", "search", "scenes", "records"},
+    {"readers", "nuswide", "table"},
+    {"datasets"},
+    {"features", "grading"},
+    {"data", "callbacks"},
+    {"train", "test", "retrieve", "bench"},
+]
+FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
+MODULES = sorted(path.stem for path in ROOT.glob("*.py"))
+TREES = {name: ast.parse((ROOT / f"{name}.py").read_text(encoding="utf-8")) for name in MODULES}
+HEAVY = {"tensorflow", "keras", "tensorflow_text"}
+MAY_USE_TENSORFLOW = {"data", "distribution", "test", "train", "bench"}
+MAY_USE_KERAS = MAY_USE_TENSORFLOW | {"models", "losses", "optimization", "callbacks"}
+LIGHT = [
+    "text", "metrics", "intervals", "experiment", "search", "plots", "config", "scenes",
+    "datasets", "features", "grading", "distribution", "train", "test", "retrieve", "bench",
+]  # fmt: skip
+
+
+def imported(tree):
+    """Names of the top-level packages that a module imports, anywhere in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").split(".")[0]
+
+
+def test_every_module_has_its_floor():
+    assert set(MODULES) == set(FLOOR)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_import_from_lower_floors_only(name):
+    ours = {other for other in imported(TREES[name]) if other in FLOOR}
+    too_high = {other for other in ours if FLOOR[other] >= FLOOR[name]}
+    assert not too_high, f"{name} (floor {FLOOR[name]}) imports {too_high}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_who_uses_tensorflow_and_keras_and_matplotlib(name):
+    used = set(imported(TREES[name]))
+    assert name in MAY_USE_TENSORFLOW or not used & {"tensorflow", "tensorflow_text"}
+    assert name in MAY_USE_KERAS or "keras" not in used
+    assert name == "plots" or "matplotlib" not in used
+    assert not used & {"pickle", "dill", "joblib"}
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_light_modules_start_without_tensorflow(name):
+    code = f"import sys, {name}; sys.exit(bool({HEAVY} & set(sys.modules)))"
+    if name == "test":
+        code = code.replace("import sys, test;", "import sys; sys.path.insert(0, '.'); import test;")
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_sizes(name):
+    lines = (ROOT / f"{name}.py").read_text(encoding="utf-8").count("\n")
+    assert lines <= 500
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno + 1 <= 70, f"{name}.{node.name} is too long"
+        assert not isinstance(node, ast.Assert), f"{name} asserts at line {node.lineno}"
+        assert not (isinstance(node, ast.ExceptHandler) and node.type is None)
+
+
+def test_every_public_name_has_a_docstring():
+    for name, tree in TREES.items():
+        assert ast.get_docstring(tree), f"{name} has no docstring"
+        for node in tree.body:
+            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"
+            assert not public or ast.get_docstring(node), f"{name}.{node.name} has no docstring"

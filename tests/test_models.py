@@ -1,0 +1,223 @@
+"""Towers and the dual encoder: shapes, parameter counts, and what they are equal to."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import config
+import models
+import optimization
+import reference
+from text import Tokens, Vocabulary
+
+# {model: parameters, moving statistics included} for F = 7, V = 11, H = 5, D = 3
+PARAMETERS = {
+    # image: 7*5+5, BN 4*5, 5*3+3 = 78; text: 11*5+5, BN 4*5, 5*3+3 = 98
+    "projection": 78 + 98,
+}
+
+
+def settings(**changes):
+    small = {"hidden_dim": 5, "embed_dim": 3, "dropout": 0.0}
+    return config.Settings(**{**config.default_settings(), **small, **changes})
+
+
+def build(**changes):
+    keras.utils.set_random_seed(0)
+    return models.build_model(settings(**changes), {"feature_dim": 7, "vocabulary_size": 11})
+
+
+def random_batch(rows=4, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "image": rng.standard_normal((rows, 7)).astype("float32"),
+        "tokens": rng.integers(0, 12, (rows, 6)).astype("int32"),
+        "image_id": np.arange(rows, dtype="int32"),
+        "caption_id": np.arange(rows, dtype="int32"),
+    }
+
+
+def test_every_model_has_its_parameter_count():
+    assert set(PARAMETERS) == set(models.MODELS) == set(config.MODELS)
+    for name, count in PARAMETERS.items():
+        assert build(model=name).count_params() == count
+
+
+def test_the_published_size_has_the_published_parameters():
+    published = settings(hidden_dim=2048, embed_dim=32)
+    model = models.build_model(published, {"feature_dim": 2048, "vocabulary_size": 1000})
+    per_head = 4 * 2048 + 2048 * 32 + 32
+    expected = (2048 * 2048 + 2048 + per_head) + (1000 * 2048 + 2048 + per_head)
+    assert model.count_params() == expected
+
+
+@pytest.mark.parametrize("scale", models.SCALES)
+def test_bag_of_words_is_a_dense_layer_on_counts(scale):
+    layer = models.BagOfWords(11, 5, scale=scale)
+    tokens = np.array([[1, 4, 4, 11, 0], [2, 0, 0, 0, 0], [0, 0, 0, 0, 0]], "int32")
+    got = ops.convert_to_numpy(layer(tokens))
+    layer.bias.assign(np.arange(5.0))
+    got = ops.convert_to_numpy(layer(tokens))
+    counts = np.zeros((3, 11))
+    for row, ids in enumerate(tokens):
+        for i in ids[ids > 0]:
+            counts[row, i - 1] += 1
+    number = np.maximum(counts.sum(1, keepdims=True), 1)
+    counts /= {"count": 1, "mean": number, "sqrt": np.sqrt(number)}[scale]
+    kernel = ops.convert_to_numpy(layer.kernel)
+    expected = reference.bag_of_words_dense(counts, kernel, np.arange(5.0))
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_bag_of_words_gradient_is_that_of_the_dense_layer():
+    import tensorflow as tf
+
+    layer = models.BagOfWords(6, 3)
+    tokens = tf.constant([[1, 4, 4, 0], [6, 0, 0, 0]])
+    weights = tf.constant([[1.0, 2, 3], [4, 5, 6]])
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(layer(tokens) * weights)
+    got = tf.convert_to_tensor(tape.gradient(total, layer.kernel.value)).numpy()
+    counts = np.array([[1, 0, 0, 2, 0, 0], [0, 0, 0, 0, 0, 1]])
+    np.testing.assert_allclose(got, counts.T @ weights.numpy())
+
+
+def test_padding_has_no_influence():
+    model = build()
+    tokens = random_batch()["tokens"]
+    longer = np.pad(tokens, ((0, 0), (0, 9)))
+    short, long = (
+        ops.convert_to_numpy(model.text_tower(t, training=False)) for t in (tokens, longer)
+    )
+    np.testing.assert_allclose(short, long, atol=1e-7)
+
+
+def test_word_dropout_leaves_words_out_in_training_only():
+    layer = models.BagOfWords(11, 5, word_dropout=0.5)
+    tokens = np.arange(1, 12, dtype="int32")[None]
+    still = [ops.convert_to_numpy(layer(tokens)) for _ in range(2)]
+    moving = [ops.convert_to_numpy(layer(tokens, training=True)) for _ in range(2)]
+    np.testing.assert_array_equal(*still)
+    assert np.abs(moving[0] - moving[1]).max() > 0
+
+
+def test_towers_return_unit_rows_also_for_odd_input():
+    model = build()
+    for tower in (model.image_tower, model.text_tower):
+        tower.layers[-2].bias.assign([0.1, 0.2, 0.3])  # as after a step of training
+    batch = random_batch()
+    batch["image"][0] = 0
+    batch["image"][1] = 1e4
+    batch["tokens"][0] = 0
+    for rows in model(batch, training=False).values():
+        assert rows.shape == (4, 3)
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
+
+
+def test_unit_norm_of_a_zero_row_has_a_bounded_gradient():
+    import tensorflow as tf
+
+    x = tf.Variable(np.zeros((1, 4), "float32"))
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(models.UnitNorm()(x))
+    assert np.abs(tape.gradient(total, x).numpy()).max() <= 1e4 * (1 + 1e-6)
+    assert models.UnitNorm(dtype="float16").compute_dtype == "float32"
+
+
+def test_the_intramodal_mix_weighs_three_losses():
+    batch = random_batch()
+    model = build(beta=0.5, relevance="identity")
+    outputs = model(batch, training=False)
+    terms = {k: float(v) for k, v in model.loss_terms(batch, outputs).items()}
+    relevance = reference.relevance(batch["image_id"])
+    image, text = (ops.convert_to_numpy(outputs[k]).astype(float) for k in ("image", "text"))
+    expected, _ = reference.mixed_loss(
+        reference.modified_loss, relevance, image, text, (0.5, 0.25, 0.25), 0.5, 1.0
+    )
+    total = float(model.compute_loss(batch, y_pred=outputs))
+    assert set(terms) == {"image_text", "image_image", "text_text"}
+    assert total == pytest.approx(expected, rel=1e-5)
+    assert total == pytest.approx(
+        0.5 * terms["image_text"] + 0.25 * terms["image_image"] + 0.25 * terms["text_text"]
+    )
+
+
+def test_concepts_reach_the_loss():
+    batch = random_batch()
+    model = build()
+    outputs = model(batch, training=False)
+    plain = float(model.compute_loss(batch, y_pred=outputs))
+    batch["concepts"] = np.ones((4, 2), "float32")  # all alike: no repulsion, all attraction
+    squared = 2 - 2 * ops.convert_to_numpy(outputs["image"]) @ ops.convert_to_numpy(outputs["text"]).T
+    assert float(model.compute_loss(batch, y_pred=outputs)) == pytest.approx(
+        0.5 * squared.sum(), rel=1e-5
+    )
+    assert plain != pytest.approx(0.5 * squared.sum(), rel=1e-2)
+
+
+def test_encoding_in_blocks_is_encoding_at_once():
+    model = build()
+    captions = ["aa bb", "cc", "", "aa aa aa cc", "bb"]
+    tokens = Tokens(captions, Vocabulary(["aa", "bb", "cc"]))
+    vectors = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float16)
+    whole = models.encode(model, vectors, tokens)
+    parts = models.encode(model, vectors, tokens, rows_at_once=2)
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_weights_survive_their_file(tmp_path):
+    first, second = build(), build()
+    first.image_tower.layers[0].kernel.assign_add(np.ones((7, 5), "float32"))
+    first.save_weights(tmp_path / "a.weights.h5")
+    second.load_weights(tmp_path / "a.weights.h5")
+    batch = random_batch()
+    for key, rows in first(batch, training=False).items():
+        np.testing.assert_array_equal(rows, second(batch, training=False)[key])
+
+
+def test_sgd_with_l2_is_pytorchs():
+    weights = np.array([1.0, -2.0, 3.0])
+    gradients = [np.array([0.1, 0.2, -0.3]), np.array([1.0, 0.0, 0.5]), np.array([0.0, 1.0, 1.0])]
+    rates = [0.1, 0.1, 0.05]
+    expected = reference.sgd_momentum_l2(weights, gradients, rates, 0.9, 5e-2)
+    variable = keras.Variable(weights.astype("float32"))
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.1, 0.05])
+    optimizer = optimization.SGDL2(schedule, momentum=0.9, l2=5e-2)
+    for gradient in gradients:
+        optimizer.apply([ops.convert_to_tensor(gradient.astype("float32"))], [variable])
+    np.testing.assert_allclose(ops.convert_to_numpy(variable), expected, rtol=1e-5)
+
+
+def test_schedules_have_their_published_values():
+    kinds = {
+        "step": {0: 1.0, 9: 1.0, 10: 0.9, 25: 0.81},
+        "cosine": {0: 0.0, 2: 1.0, 100: 0.0},
+        "constant": {0: 1.0, 50: 1.0},
+    }
+    for kind, values in kinds.items():
+        made = optimization.build_schedule(
+            settings(schedule=kind, learning_rate=1.0, epochs=100, warmup_epochs=2), 4
+        )
+        for epoch, expected in values.items():
+            got = made if kind == "constant" else made(epoch * 4)
+            assert float(got) == pytest.approx(expected, abs=1e-6)
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ValueError, match="unknown model 'x'"):
+        build(model="x")
+    with pytest.raises(ValueError, match="beta is 1.5"):
+        build(beta=1.5)
+    with pytest.raises(ValueError, match="use adamw"):
+        optimization.build_optimizer(settings(optimizer="adam", weight_decay=0.1), 1)
+    with pytest.raises(ValueError, match="scale is 'x'"):
+        models.BagOfWords(3, 2, scale="x")
+
+
+def test_names_offered_by_flags_are_those_that_exist():
+    import losses
+
+    assert tuple(losses.LOSSES) == config.LOSSES
+    assert tuple(models.MODELS) == config.MODELS
