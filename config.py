@@ -6,6 +6,8 @@ and `losses.LOSSES`.
 """
 
 import datetime
+import hashlib
+import json
 import types
 from pathlib import Path
 
@@ -44,6 +46,12 @@ def load_settings(path):
     if not isinstance(value, dict) or "model" not in value:
         raise ValueError(f"{path} is not the snapshot of a run: it names no model")
     return Settings(**{**default_settings(), **value})
+
+
+def fingerprint(settings):
+    """SHA-256 of what shapes the result: all settings but where files lie."""
+    kept = {k: v for k, v in vars(settings).items() if k not in ("data_dir", "cache_dir", "recipe")}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def default_settings():

@@ -146,7 +146,9 @@ def gather(tensors):
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
-    return {key: context.all_gather(value, axis=0) for key, value in tensors.items()}
+    # identity: an input that no operation has touched yet has no device, which all_gather refuses
+    # where a worker has one replica.
+    return {key: context.all_gather(tf.identity(v), axis=0) for key, v in tensors.items()}
 
 
 def metric_shape(results):

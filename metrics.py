@@ -153,10 +153,8 @@ def evaluate(
     pairs = _Pairs(image, text, caption_image)
     relevance = Relevance(pairs.num_images, pairs.owner, concepts)
     everyone = np.arange(pairs.num_images)
-    tops = (
-        _TopTen(pairs.owner, everyone, relevance, pairs.tie),
-        _TopTen(everyone, pairs.owner, relevance, pairs.tie),
-    )
+    sides = (pairs.owner, everyone), (everyone, pairs.owner)
+    tops = [_TopTen(query, candidate, relevance, pairs.tie) for query, candidate in sides]
     ranks = _scan(pairs, block_bytes, tops)
     relevant, _, ideal = relevance.totals()
     found = {}
@@ -186,7 +184,7 @@ def rank_both(
         (M,) int64 rank of each caption's image, and (G,) int64 best rank of the own captions of
         each image that has any, in the order of images.
     """
-    return _scan(_Pairs(image, text, caption_image), block_bytes, ())
+    return _scan(_Pairs(image, text, caption_image), block_bytes, [])
 
 
 class Relevance:
@@ -254,7 +252,7 @@ class Relevance:
             counts = sizes.astype(np.float64)
             return counts, counts, _dcg(places.astype(np.float64))
         relevant, gain, ideal = np.empty((3, 2, self.num_images))
-        for part in _chunks(self.num_images, max(1, BLOCK_BYTES // 32 // self.num_images)):
+        for part in _chunks(self.num_images, max(1, BLOCK_BYTES // 16 // self.num_images)):
             rows = self.rows(np.arange(part.start, part.stop))
             highest = np.empty(0)
             for side, size in enumerate(sizes):
@@ -307,12 +305,21 @@ class _Pairs:
 
     def __init__(self, image: ArrayLike, text: ArrayLike, caption_image: ArrayLike):
         self.image, self.text = np.asarray(image), np.asarray(text)
-        self.owner = _checked_owner(self.image, self.text, np.asarray(caption_image))
-        self.num_images = len(self.image)
         largest = _largest_norm(self.image, "image") * _largest_norm(self.text, "text")
         self.tie = TIE * (largest or 1.0)
+        if self.image.shape[1] != self.text.shape[1]:
+            raise ValueError(
+                f"image and text embeddings have {self.image.shape[1]} and {self.text.shape[1]} "
+                "columns: both must come from one model"
+            )
+        self.num_images = len(self.image)
+        self.owner = check_owner(caption_image, self.num_images)
+        if len(self.owner) != len(self.text):
+            raise ValueError(
+                f"caption_image has {len(self.owner)} entries for {len(self.text)} text embeddings"
+            )
         self.own = np.empty(len(self.owner))  # (M,) score of a caption with its image
-        for part in _chunks(len(self.owner), CHUNK):
+        for part in _chunks(len(self.owner)):
             rows = self.image[self.owner[part]].astype(np.float64)
             self.own[part] = (rows * self.text[part]).sum(axis=1)
         self.best = np.full(self.num_images, -np.inf)  # (N,) best score of an image's captions
@@ -320,50 +327,41 @@ class _Pairs:
         self.best[self.best == -np.inf] = np.inf  # no captions: nothing stands above
 
 
-def _checked_owner(image: NDArray, text: NDArray, owner: NDArray) -> Integers:
-    for side, array in (("image", image), ("text", text)):
-        if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "fiu":
-            raise ValueError(
-                f"{side} embeddings have shape {array.shape} and type {array.dtype}, "
-                "expected at least one row of real numbers"
-            )
-    if image.shape[1] != text.shape[1]:
+def check_owner(caption_image: ArrayLike, num_images: int) -> Integers:
+    """Give the (M,) int64 image row of each caption, or raise ValueError where it cannot be one."""
+    owner = np.asarray(caption_image)
+    if owner.ndim != 1 or owner.size == 0 or owner.dtype.kind not in "iu":
         raise ValueError(
-            f"image embeddings have {image.shape[1]} columns, text embeddings {text.shape[1]}: "
-            "both must come from one model"
+            f"caption_image has shape {owner.shape} and type {owner.dtype}, expected (M,) integers"
         )
-    if owner.shape != (len(text),) or owner.dtype.kind not in "iu":
-        raise ValueError(
-            f"caption_image has shape {owner.shape} and type {owner.dtype}, expected "
-            f"{len(text)} integers: the image row of each text row"
-        )
-    wrong = np.flatnonzero((owner < 0) | (owner >= len(image)))
+    wrong = np.flatnonzero((owner < 0) | (owner >= num_images))
     if wrong.size:
         raise ValueError(
-            f"caption_image[{wrong[0]}] is {owner[wrong[0]]}, expected a row of the "
-            f"{len(image)} images (0 to {len(image) - 1})"
+            f"caption_image[{wrong[0]}] is {owner[wrong[0]]}, expected 0 to {num_images - 1}"
         )
     return owner.astype(np.int64)
 
 
 def _largest_norm(rows: NDArray, side: str) -> float:
+    """Give the largest L2 norm of ``rows`` (n, D), or raise ValueError where there is none."""
+    if rows.ndim != 2 or rows.size == 0 or rows.dtype.kind not in "fiu":
+        kind = f"shape {rows.shape} and type {rows.dtype}"
+        raise ValueError(f"{side} embeddings have {kind}, expected (rows, D) real numbers")
     largest = 0.0
-    for part in _chunks(len(rows), CHUNK):
+    for part in _chunks(len(rows)):
         chunk = rows[part].astype(np.float64)
         squared = np.square(chunk, out=chunk).sum(axis=1)
         wrong = np.flatnonzero(~np.isfinite(squared))
         if wrong.size:
             raise ValueError(
-                f"row {part.start + wrong[0]} of the {side} embeddings holds NaN, infinite or huge "
-                "numbers: look for a diverged run or a damaged file"
+                f"row {part.start + wrong[0]} of the {side} embeddings is not finite: "
+                "the run has diverged or the file is damaged"
             )
         largest = max(largest, float(squared.max()))
     return largest**0.5
 
 
-def _scan(
-    pairs: _Pairs, block_bytes: int, tops: "tuple[_TopTen, ...]"
-) -> tuple[Integers, Integers]:
+def _scan(pairs: _Pairs, block_bytes: int, tops: list) -> tuple[Integers, Integers]:
     """Pass all scores by once, block by block; both directions count in the same block."""
     edge = max(1, isqrt(block_bytes // 8))
     text_bar, image_bar = pairs.own - pairs.tie, pairs.best - pairs.tie
@@ -409,11 +407,9 @@ class _TopTen:
 
     def relevance(self) -> Floats:
         """Give the (Q, 10) relevance of what was found; 0 where the gallery has ended."""
-        there = self.candidate >= 0
-        result = np.zeros(self.candidate.shape)
-        query = np.nonzero(there)[0]
-        result[there] = self._pairs(query, self.candidate[there])
-        return result
+        query = np.repeat(np.arange(len(self.candidate)), TOP)
+        found = self._pairs(query, self.candidate.ravel()).reshape(-1, TOP)
+        return np.where(self.candidate >= 0, found, 0.0)
 
     def _pairs(self, query: NDArray, candidate: NDArray) -> Floats:
         return self.of_images.pairs(self.query_image[query], self.candidate_image[candidate])
@@ -422,10 +418,8 @@ class _TopTen:
         """Look at a block of scores whose candidates lie along ``axis``."""
         queries, candidates = (captions, images) if axis == 1 else (images, captions)
         bar = self.bar[queries]
-        if (
-            bar[0] == -np.inf and scores.shape[axis] >= TOP
-        ):  # the tenth best of a few bounds that of all
-            few = np.moveaxis(scores, axis, 1)[:, : CHUNK // 2]
+        if bar[0] == -np.inf and scores.shape[axis] >= TOP:
+            few = np.moveaxis(scores, axis, 1)[:, :512]  # their tenth best bounds that of all
             bar = np.partition(few, -TOP, axis=1)[:, -TOP] - self.tie
         place = np.flatnonzero(scores > np.expand_dims(bar, axis))
         if place.size == 0:
@@ -441,8 +435,9 @@ class _TopTen:
         candidate = np.concatenate([self.candidate[touched][known], candidate])
         score = np.concatenate([self.score[touched][known], score])
         order = np.argsort(-score)
-        local = (query[order] - touched[0]).astype(np.uint16 if len(query) < 65536 else np.int64)
-        order = order[np.argsort(local, kind="stable")]  # by query, falling; 16 bits sort fastest
+        narrow = np.min_scalar_type(touched[-1] - touched[0])  # 16 bits sort many times as fast
+        local = (query[order] - touched[0]).astype(narrow)
+        order = order[np.argsort(local, kind="stable")]  # by query, then falling score
         query, candidate, score = query[order], candidate[order], score[order]
         begins = np.diff(query, prepend=-1) > 0
         tied = ~begins & (-np.diff(score, prepend=score[:1]) <= self.tie)  # with the one before

@@ -10,6 +10,8 @@ vocabulary.
 Reference: [IRSE] M. Sijmkens, IRSE project report, 2021, section 1.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import numpy as np
 from keras import ops
@@ -17,6 +19,7 @@ from keras import ops
 import distribution
 from losses import build_loss, relevance_matrix
 
+CHUNK = 128  # rows encoded at once
 NORM_FLOOR = 1e-8  # of the squared norm: bounds the gradient (1e4) where a row is all zeros
 
 
@@ -178,6 +181,13 @@ class DualEncoder(keras.Model):
         total = sum(self.term_weights[name] * term for name, term in terms.items())
         return total / distribution.num_replicas()
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing: towers and optimizer are built before fit.
+
+        Keras' own averages the first batch over the replicas to learn its shapes, which fails for a
+        dict of PerReplica values under MultiWorkerMirroredStrategy (Keras 3.15).
+        """
+
     def get_metrics_result(self):
         """Running means over the epoch: `loss`, and its terms where there are several."""
         results = super().get_metrics_result()
@@ -186,23 +196,31 @@ class DualEncoder(keras.Model):
         return distribution.metric_shape(results)
 
 
-def encode(model, vectors, tokens, rows_at_once=1024):
-    """Embeddings of a split, for validation during training.
+def encode(model, vectors, tokens, workers=1):
+    """Embeddings of a split.
+
+    Rows are computed CHUNK at a time, the last chunk filled up. How a matrix product rounds depends
+    on its shape and on its threads; so with one thread to an operation (`distribution.set_devices`)
+    the result is the same bytes however many workers share the chunks.
 
     Args:
       model: a DualEncoder.
       vectors: (N, F) image vectors; tokens: the M captions' ids (`text.Tokens`).
-      rows_at_once: memory against speed.
+      workers: chunks computed at the same time.
 
     Returns:
       image (N, D), text (M, D): float32 NumPy arrays of unit rows.
     """
 
     def rows(tower, count, take):
-        parts = [np.arange(i, min(i + rows_at_once, count)) for i in range(0, count, rows_at_once)]
-        return np.concatenate(
-            [ops.convert_to_numpy(tower(take(part), training=False)) for part in parts]
-        )
+        parts = [np.arange(start, start + CHUNK) for start in range(0, count, CHUNK)]
+
+        def one(part):
+            filled = np.where(part < count, part, part[0])
+            return ops.convert_to_numpy(tower(take(filled), training=False))
+
+        with ThreadPoolExecutor(workers) as pool:
+            return np.concatenate(list(pool.map(one, parts)))[:count]
 
     image = rows(model.image_tower, len(vectors), lambda p: np.asarray(vectors[p], np.float32))
     return image, rows(model.text_tower, len(tokens), tokens.pad)

@@ -3,12 +3,19 @@
 Figures are drawn without pyplot and without a screen, and written atomically as PNG.
 """
 
+import functools
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
+from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ft2font import LoadFlags
+from PIL import Image, ImageDraw
 
 import experiment
 
@@ -87,6 +94,37 @@ def learning_curves(
     save(figure, path)
 
 
+def recall_curves(found: Sequence[Mapping], score: Mapping, path: Path) -> None:
+    """Recall at every K up to the gallery's size, both directions, beside chance.
+
+    Args:
+      found: the folds of `grading.grade`.
+      score: the dict of score.json.
+      path: where the PNG goes.
+    """
+    figure = new_figure(7, 4.2)
+    axes = figure.subplots()
+    titles = {"text_to_image": "text to image", "image_to_text": "image to text"}
+    for colour, (direction, title) in zip(COLOURS, titles.items(), strict=False):
+        ranks = np.sort(np.concatenate([fold[direction].ranks for fold in found]))
+        size = found[0][direction].gallery_size
+        k = np.unique(np.geomspace(1, size, 200).round().astype(int))
+        recall = 100 * np.searchsorted(ranks, k, side="right") / len(ranks)
+        axes.plot(k, recall, color=colour, label=f"{title} (of {size:,})")
+        suffix = "" if direction == "text_to_image" else "_image_to_text"
+        for name, marker in (("chance", "x"), ("oracle", "_")):
+            values = score.get(f"{name}{suffix}")
+            if values:
+                points = [values[f"recall@{cut}"]["value"] for cut in (1, 5, 10)]
+                label = name if direction == "image_to_text" else None
+                axes.scatter((1, 5, 10), points, color=colour, marker=marker, s=50, label=label)
+    axes.set_xscale("log")
+    axes.set_ylim(0, 101)
+    style(axes, "recall at K, in percent: right answer among the first K", "K", "")
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    save(figure, path)
+
+
 def wrap(text: str, width: int, lines: int) -> str:
     """At most `lines` lines of about `width` characters, an ellipsis where text is left out.
 
@@ -96,3 +134,211 @@ def wrap(text: str, width: int, lines: int) -> str:
     if len(parts) > lines:
         parts = [*parts[: lines - 1], parts[lines - 1][: width - 1] + "…"]
     return "\n".join(parts).replace("$", r"\$")
+
+
+# The answers of retrieve.py. Laid out in pixels from the top left: pictures are pasted into one
+# canvas as they are, so that nothing is resampled twice, and the text is drawn over it.
+
+PAGE_DPI = 110
+EDGE, GAP, RADIUS = 28, 20, 8  # pixels: round the page, between tiles, of corners
+PANEL, HAIRLINE = "#f4f6f8", "#e4e7eb"
+MOST_ANSWERS = 50  # on one page
+
+
+class Card(NamedTuple):
+    """One answer: its score, its caption, and its picture (None where there is none)."""
+
+    score: float
+    caption: str
+    picture: Image.Image | None = None
+    own: bool = False  # the caption was written for the picture that was asked with
+
+
+def picture_grid(title: str, note: str, cards: Sequence[Card], path: Path) -> None:
+    """Pictures that answer a sentence, best first, with rank, score and caption under each.
+
+    Args:
+      title: the sentence; note: a line below it.
+      cards: at least one, at most `MOST_ANSWERS` are drawn.
+      path: where the PNG goes.
+    """
+    cards = cards[:MOST_ANSWERS]
+    side = {1: 448, 2: 256, 3: 256}.get(len(cards), 192)
+    num_rows = -(-len(cards) // 5)
+    columns = -(-len(cards) // num_rows)
+    width = 2 * EDGE + columns * (side + GAP) - GAP
+    texts, top = _heading(title, note, width)
+    captions = [fit(card.caption, side, 8, 3) if card.picture else [] for card in cards]
+    pitch = side + 48 + 15 * max(map(len, captions))
+    canvas = Image.new("RGB", (width, top + num_rows * pitch + EDGE - GAP), BACKGROUND)
+    for place, (card, caption) in enumerate(zip(cards, captions, strict=True)):
+        x, y = EDGE + place % columns * (side + GAP), top + place // columns * pitch
+        best = place == 0
+        if best:
+            _panel(canvas, (x - 5, y - 5), side + 10, COLOURS[0], RADIUS + 5)
+            _panel(canvas, (x - 2, y - 2), side + 4, BACKGROUND, RADIUS + 2)
+        _tile(canvas, (x, y), side, card.picture)
+        ink = COLOURS[0] if best else INK
+        below = y + side + 21
+        texts += _lines(x, below, [str(place + 1)], 9, color=ink, weight="bold")
+        texts += _lines(x + side, below, [f"{card.score:.3f}"], 8, color=SOFT, ha="right")
+        texts += _lines(x, below + 18, caption, 8)
+        if card.picture is None:
+            texts += _centred(x, y, side, card.caption)
+    _write_page(canvas, texts, path)
+
+
+def caption_list(
+    title: str, note: str, picture: Image.Image | None, cards: Sequence[Card], path: Path
+) -> None:
+    """Captions that answer a picture, best first; those written for it stand out.
+
+    Args:
+      title: the picture's name; note: a line below it.
+      picture: what was asked with, or None where it cannot be shown.
+      cards: at least one, at most `MOST_ANSWERS` are drawn.
+      path: where the PNG goes.
+    """
+    side, column = 288, 560
+    width = 2 * EDGE + side + 100 + column
+    texts, top = _heading(title, note, width)
+    x, y = EDGE + side + 100, top + 15
+    for place, card in enumerate(cards[:MOST_ANSWERS]):
+        ink = COLOURS[0] if card.own else INK
+        caption = fit(card.caption, column, 10, 3)
+        texts += _lines(x - 62, y, [str(place + 1)], 10, color=ink, weight="bold", ha="right")
+        texts += _lines(x - 12, y, [f"{card.score:.3f}"], 9, color=SOFT, ha="right")
+        texts += _lines(x, y, caption, 10, color=ink)
+        y += 12 + 19 * max(1, len(caption))
+    canvas = Image.new("RGB", (width, max(y - 27, top + side) + EDGE), BACKGROUND)
+    _tile(canvas, (EDGE, top), side, picture)
+    if picture is None:
+        texts += _centred(EDGE, top, side, "")
+    _write_page(canvas, texts, path)
+
+
+def fit(text: str, width: float, size: float, lines: int) -> list[str]:
+    """Wraps text to a width in pixels; an ellipsis where more than `lines` lines would be needed.
+
+    A word wider than that is cut.
+    """
+    rows = [""]
+    for word in text[: 400 * lines].split():  # more never fits
+        longer = f"{rows[-1]} {word}".strip()
+        if text_width(longer, size) <= width:
+            rows[-1] = longer
+            continue
+        if rows[-1]:
+            rows.append("")
+        for character in word:  # the usual word fits whole
+            if rows[-1] and text_width(rows[-1] + character, size) > width:
+                rows.append("")
+            rows[-1] += character
+        if len(rows) > lines:
+            break
+    if len(rows) > lines:
+        last = rows[lines - 1]
+        while last and text_width(last + "…", size) > width:
+            last = last[:-1]
+        rows = [*rows[: lines - 1], last.rstrip() + "…"]
+    return rows
+
+
+def text_width(text: str, size: float) -> float:
+    """Width in pixels of text at a size in points, from the font's own advances."""
+    return sum(map(_advance, text)) * size * PAGE_DPI / 72
+
+
+@functools.cache
+def _font() -> tuple[Any, Mapping[int, int]]:
+    font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
+    font.set_size(100, 72)
+    return font, font.get_charmap()
+
+
+@functools.cache
+def _advance(character: str) -> float:
+    """Width of a character as a share of the text size; about 1 where the font lacks it."""
+    font, glyphs = _font()
+    if ord(character) not in glyphs:
+        return 1.0
+    glyph = font.load_char(ord(character), flags=LoadFlags.NO_HINTING)
+    return glyph.linearHoriAdvance / 65536 / 100
+
+
+def _heading(title: str, note: str, width: int) -> tuple[list[dict[str, Any]], int]:
+    """Title and note as texts, and the height at which the page goes on."""
+    titles, notes = fit(title, width - 2 * EDGE, 15, 2), fit(note, width - 2 * EDGE, 9, 2)
+    first, second = EDGE + 19, EDGE + 12 + 29 * len(titles)
+    texts = _lines(EDGE, first, titles, 15) + _lines(EDGE, second, notes, 9, color=SOFT)
+    return texts, second + 4 + 17 * len(notes)
+
+
+def _lines(
+    x: float, y: float, rows: Sequence[str], size: float, **look: Any
+) -> list[dict[str, Any]]:
+    """Rows of text on a page: x, y of the first baseline in pixels from the top left, size in points.
+
+    A row is a text of its own, so that all stand on one grid, whatever letters they hold.
+    """
+    look = {"size": size, "color": INK, "family": "DejaVu Sans", "parse_math": False, **look}
+    return [{"x": x, "y": y + 1.9 * size * i, "s": row, **look} for i, row in enumerate(rows)]
+
+
+def _centred(x: int, y: int, side: int, text: str) -> list[dict[str, Any]]:
+    """Text in the middle of an empty tile."""
+    rows = fit(text or "no picture", side - 40, 9.5, side // 24)
+    first = y + side / 2 + 5 - 9 * (len(rows) - 1)
+    return _lines(x + side / 2, first, rows, 9.5, color=INK if text else SOFT, ha="center")
+
+
+def _panel(
+    canvas: Image.Image, corner: tuple[int, int], side: int, colour: str, radius: int = RADIUS
+) -> None:
+    """A square with round corners."""
+    canvas.paste(Image.new("RGB", (side, side), colour), corner, _round_mask(side, side, radius))
+
+
+def _round_mask(width: int, height: int, radius: int) -> Image.Image:
+    """White where a rectangle with round corners is, black outside, smooth between."""
+    corner = Image.new("L", (8 * radius, 8 * radius))  # drawn four times as large
+    ImageDraw.Draw(corner).ellipse((0, 0, 8 * radius - 1, 8 * radius - 1), fill=255)
+    corner = corner.resize((2 * radius, 2 * radius), Image.Resampling.BOX)
+    mask = Image.new("L", (width, height), 255)
+    for left in (True, False):
+        for above in (True, False):
+            x, y = 0 if left else radius, 0 if above else radius
+            place = (0 if left else width - radius, 0 if above else height - radius)
+            mask.paste(corner.crop((x, y, x + radius, y + radius)), place)
+    return mask
+
+
+def _tile(
+    canvas: Image.Image, corner: tuple[int, int], side: int, picture: Image.Image | None
+) -> None:
+    """A picture fitted into a square panel; an empty panel without one."""
+    _panel(canvas, (corner[0] - 1, corner[1] - 1), side + 2, HAIRLINE, RADIUS + 1)
+    _panel(canvas, corner, side, PANEL)
+    if picture is None:
+        return
+    scale = side / max(picture.size)
+    width, height = (max(1, round(length * scale)) for length in picture.size)
+    if scale >= 2:  # doubled first, a small picture keeps sharp edges without stairs
+        picture = picture.resize([2 * length for length in picture.size], Image.Resampling.NEAREST)
+    picture = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2)
+    place = (corner[0] + (side - width) // 2, corner[1] + (side - height) // 2)
+    mask = _round_mask(side, side, RADIUS) if width == height == side else None
+    canvas.paste(picture, place, mask)
+
+
+def _write_page(canvas: Image.Image, texts: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draws the texts over the canvas and writes the page."""
+    width, height = canvas.size
+    figure = Figure(figsize=(width / PAGE_DPI, height / PAGE_DPI), dpi=PAGE_DPI)
+    FigureCanvasAgg(figure)
+    figure.figimage(np.asarray(canvas))
+    with warnings.catch_warnings():  # a character that no font here has is drawn as a box
+        warnings.simplefilter("ignore", UserWarning)
+        for text in texts:
+            figure.text(**{**text, "x": text["x"] / width, "y": 1 - text["y"] / height})
+        save(figure, path, PAGE_DPI)

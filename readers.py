@@ -127,10 +127,10 @@ def read_flickr(source: Path, options: Options) -> dict[str, Records]:
     for split, patterns in SPLIT_LISTS.items():
         names = read_names(find_file(source, patterns, f"list of {split} images"))
         # Some lists of Flickr30k leave the suffix out.
-        names = [name if name in captions else f"{name}.jpg" for name in names]
+        names = [f"{name}.jpg" if f"{name}.jpg" in captions else name for name in names]
         listed.update(names)
         records[split] = Records(
-            names=[name if name in captions else name.removesuffix(".jpg") for name in names],
+            names=names,
             captions=[captions.get(name, []) for name in names],
             pictures=find_pictures(names, picture_folders(source)),
         )
@@ -159,7 +159,6 @@ def _read_tokens(path: Path) -> dict[str, list[str]]:
         if int(digits) in own:
             raise ValueError(f"{path}, line {number}: caption {key.strip()} stands there twice")
         own[int(digits)] = caption
-    usual = Counter(map(len, numbered.values())).most_common(1)
     for name, own in numbered.items():
         gap = next((k for k in range(len(own)) if k not in own), None)
         if gap is not None:
@@ -167,11 +166,13 @@ def _read_tokens(path: Path) -> dict[str, list[str]]:
                 f"{path}: caption {name}#{gap} is missing, though the image has later ones; "
                 "was a line lost?"
             )
-    short = [name for name, own in numbered.items() if len(own) < usual[0][0]]
+    counts = Counter(map(len, numbered.values()))
+    usual = max(counts, key=lambda count: counts[count], default=0)
+    short = [name for name, own in numbered.items() if len(own) < usual]
     if short:
         logger.warning(
             "%s: %d of %d images have fewer than the usual %d captions (is the file whole?): %s",
-            *(path, len(short), len(numbered), usual[0][0], some(short)),
+            *(path, len(short), len(numbered), usual, some(short)),
         )
     return {name: [own[k] for k in sorted(own)] for name, own in numbered.items()}
 

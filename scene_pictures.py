@@ -31,7 +31,7 @@ COLOUR_RGB = {
     "green": (40, 160, 70),
     "blue": (35, 95, 235),
     "purple": (128, 55, 195),
-    "pink": (246, 120, 185),
+    "pink": (250, 105, 180),
     "turquoise": (10, 190, 196),
 }
 BACKGROUND_RGB = {  # top and bottom of the gradient, and the colour of the pattern
@@ -203,7 +203,7 @@ def draw(scene: Scene, size: int = SIDE) -> np.ndarray:
             else _mix(fill, (0, 0, 0), 0.65)
         )
         canvas.paste(rim, corner, edge)
-    return np.asarray(canvas.reduce(4))
+    return np.array(canvas.reduce(4))
 
 
 def draw_all(scenes: Sequence[Scene]) -> np.ndarray:
@@ -241,8 +241,9 @@ def _stencils(
     if shape == "ring":
         ImageDraw.Draw(body).polygon(points(HOLE), fill=0)
         loops.append(points(HOLE))
+    pen, width = ImageDraw.Draw(edge), max(1, round(scale))
     for loop in loops:
-        ImageDraw.Draw(edge).line([*loop, *loop[:2]], fill=255, width=round(scale), joint="curve")
+        pen.line([*loop, *loop[:2]], fill=255, width=width, joint="curve")
     return body, ImageChops.multiply(body, _tile(texture, reach, scale)), edge
 
 

@@ -8,10 +8,11 @@ NumPy and ONNX Runtime only, so that the first answer comes at once; the gallery
 Shape letters: Q queries, N images, M captions, R rows of either, D embedding, F feature, T tokens.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -105,7 +106,7 @@ class QueryEncoder:
         unknown = self.unknown(query)
         if not unknown:
             raise ValueError(
-                "the query has no word that the model could know: write words of two or more letters"
+                "the query has no word that the model could know: words have two letters or more"
             )
         raise ValueError(f"the model knows no word of the query ({some_words(unknown)})")
 
@@ -225,9 +226,9 @@ def top_k(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k rows of the highest inner product with each query, exactly, without sorting them all.
 
-    The rows are compared in float32, block by block. A row that could still belong to the best k, by
-    what float32 may err, is kept; the kept ones are compared again in float64, row by row, so the
-    answer is the same for any block size and number of threads. Ties stand in gallery order.
+    The rows are compared in float32, block by block. A row that could still belong to the best k,
+    by what float32 may err, is kept; the kept ones are compared again in float64, row by row, so
+    the answer is the same for any block size and number of threads. Ties stand in gallery order.
 
     Args:
       query: (Q, D) unit rows, finite.
@@ -243,8 +244,8 @@ def top_k(
     query = np.asarray(query)
     if query.ndim != 2 or rows.ndim != 2 or query.shape[1] != rows.shape[1]:
         raise ValueError(
-            f"queries of shape {query.shape} do not fit gallery rows of shape {rows.shape}: were the "
-            f"towers and the projections written by one run? {WRITTEN_BY}"
+            f"queries of shape {query.shape} do not fit gallery rows of shape {rows.shape}: were "
+            f"towers and projections written by one run? {WRITTEN_BY}"
         )
     if k < 1 or block_rows < 1:
         raise ValueError(f"k is {k} and block_rows {block_rows}; both must be 1 or more")
@@ -262,9 +263,9 @@ def top_k(
 
 def _top_k(query: np.ndarray, rows: np.ndarray, k: int, block_rows: int) -> list[Candidates]:
     """`top_k` of some queries, one pair for each."""
-    # For unit vectors |float32 product - exact| <= D 2^-24, in whatever order it is summed. Both the
-    # k-th best and a row that rivals it may err by that; twice as much leaves room for rounding
-    # the query itself.
+    # For unit vectors |float32 product - exact| <= D 2^-24, in whatever order it is summed. Both
+    # the k-th best and a row that rivals it may err by that; twice as much leaves room for
+    # rounding the query itself.
     margin = np.float32(4 * query.shape[1] * 2.0**-24)
     kept: list[Candidates] = [(np.empty(0, np.float32), np.empty(0, np.int64))] * len(query)
     for start in range(0, len(rows), block_rows):
@@ -303,3 +304,108 @@ def _best(query: np.ndarray, rows: np.ndarray, numbers: np.ndarray, k: int) -> C
         scores[i : i + 1024] = (part * query).sum(axis=1)
     order = np.lexsort((numbers, -scores))[:k]
     return scores[order], numbers[order]
+
+
+# Answers.
+
+
+class Answer(NamedTuple):
+    """One row of the answer to a query."""
+
+    rank: int  # from 1
+    score: float  # inner product, in [-1, 1]; higher is nearer
+    image: int  # row of the image: the answer, or whose caption the answer is
+    name: str  # of that image
+    caption: str
+    picture: str  # reference for `datasets.load_picture`, "" for none
+    own: bool = False  # a caption of the very image that was asked with
+
+
+def nearest_images(gallery: Gallery, query: np.ndarray, k: int) -> list[Answer]:
+    """The k images nearest to a (1, D) query, each with that of its captions nearest to it."""
+    scores, rows = top_k(query, gallery.image, k)
+    return [
+        Answer(
+            rank,
+            float(score),
+            int(row),
+            gallery.image_names[row],
+            gallery.best_caption(row, query[0]),
+            gallery.pictures[row],
+        )
+        for rank, (score, row) in enumerate(zip(scores[0], rows[0], strict=True), 1)
+    ]
+
+
+def nearest_captions(
+    gallery: Gallery, query: np.ndarray, k: int, asked: int | None = None
+) -> list[Answer]:
+    """The k captions nearest to a (1, D) image; `asked` is its row, if it is of the gallery."""
+    scores, rows = top_k(query, gallery.text, k)
+    answers = []
+    for rank, (score, row) in enumerate(zip(scores[0], rows[0], strict=True), 1):
+        image = int(gallery.caption_image[row])
+        name, picture = gallery.image_names[image], gallery.pictures[image]
+        caption = gallery.captions[row]
+        answers.append(
+            Answer(rank, float(score), image, name, caption, picture, own=image == asked)
+        )
+    return answers
+
+
+def table(answers: Sequence[Answer], width: int) -> str:
+    """Answers as lines of at most `width` columns of a terminal, at least 40; the rest is cut.
+
+    The caption stands last, so that text from right to left moves no other column.
+    """
+    width = max(width, 40)
+    names = [printable(answer.name) for answer in answers]
+    room = min(max([5, *map(columns, names)]), max(8, width // 3))
+    rest = width - room - 17
+    lines = [f"rank   score  {'image':{room}}  caption"]
+    for answer, whole in zip(answers, names, strict=True):
+        mark = "*" if answer.own else " "
+        name = cut(whole, room, keep_end=True)
+        gap = " " * (room - columns(name) + 2)
+        caption = cut(printable(answer.caption), rest)
+        lines.append(f"{answer.rank:4}{mark} {answer.score:7.4f}  {name}{gap}{caption}".rstrip())
+    if any(answer.own for answer in answers):
+        lines.append("* written for this picture")
+    return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """One line of text that no terminal and no font stumbles over.
+
+    Control characters become spaces, invisible marks (direction, joiners) go, and what is no
+    character, such as half a surrogate pair, becomes the replacement character.
+    """
+    shown = (_SHOWN.get(unicodedata.category(character), character) for character in text)
+    return " ".join("".join(shown).replace("\ufe0f", "").split())
+
+
+_SHOWN = {"Cc": " ", "Zl": " ", "Zp": " ", "Cf": "", "Cs": "\ufffd", "Co": "\ufffd", "Cn": "\ufffd"}
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal printable text takes."""
+    return sum(map(_column, text))
+
+
+def _column(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def cut(text: str, width: int, keep_end: bool = False) -> str:
+    """Printable text within `width` columns; an ellipsis stands for what is left out."""
+    if columns(text) <= width:
+        return text
+    kept, used = [], 1
+    for character in reversed(text) if keep_end else text:
+        used += _column(character)
+        if used > width:
+            break
+        kept.append(character)
+    return "…" + "".join(reversed(kept)) if keep_end else "".join(kept).rstrip() + "…"

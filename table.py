@@ -5,6 +5,7 @@ Shape letters: N images, F feature, K concepts.
 
 import csv
 import json
+import posixpath
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,9 +181,10 @@ def _json_rows(path: Path) -> list[Row]:
 
 def _row(line: int, cells: dict[str, Any]) -> Row:
     split = cells.get("split")
+    image = str(cells["image"]).strip().replace("\\", "/")
     return Row(
         line=line,
-        image=str(cells["image"]).strip().replace("\\", "/"),
+        image=posixpath.normpath(image) if image else "",  # ./a.jpg is a.jpg
         caption=str(cells["caption"]).strip(),
         split=None if split is None else str(split),
         concepts=str(cells.get("concepts") or ""),

@@ -1,4 +1,4 @@
-"""What holds for data sets of every format: checks, fingerprints, pictures; and the built-in scenes."""
+"""What holds for every format: checks, fingerprints, pictures; and the built-in scenes."""
 
 import dataclasses
 import subprocess
@@ -18,6 +18,7 @@ from tiny_data import (
 
 import datasets
 import records
+import scenes
 from datasets import DATASETS, fingerprint, load_picture, picture_references
 
 # Any data set.
@@ -95,6 +96,14 @@ def test_first_names_only():
     assert records.some(range(9)) == "0, 1, 2, 3, 4, ..."
 
 
+def test_lines_of_a_file(tmp_path):
+    (tmp_path / "x").write_bytes("\ufeffone\r\ntwo\u2028still two\n\nthree \n \r\n\n".encode())
+    lines = records.read_lines(tmp_path / "x")
+    assert lines == ["one", "two\u2028still two", "", "three "]
+    with pytest.raises(ValueError, match="cannot be read: "):
+        records.read_lines(tmp_path)
+
+
 def test_rows_stay_views_where_they_can():
     array = np.arange(20).reshape(10, 2)
     assert np.shares_memory(records.take_rows(array, range(3, 7)), array)
@@ -122,6 +131,16 @@ def test_scenes(tmp_path):
     assert fingerprint(
         opened("scenes", None, cache_dir=tmp_path / "cache", limit=3, seed=1)["test"]
     ) != fingerprint(test)
+
+
+def test_scenes_know_what_fits(tmp_path):
+    split = opened("scenes", None, cache_dir=tmp_path, limit=30, seed=2)["validation"]
+    drawn, captions = scenes.make_split("validation", 30, seed=2)
+    flat = [caption for own in captions for caption in own]
+    assert split.captions == [caption.text for caption in flat]
+    fits = split.fits()
+    np.testing.assert_array_equal(fits, scenes.fit_matrix(flat, drawn))
+    assert fits.sum() > split.num_captions  # some captions fit several pictures
 
 
 def test_scenes_are_drawn_again(tmp_path):

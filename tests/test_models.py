@@ -156,15 +156,21 @@ def test_concepts_reach_the_loss():
     assert plain != pytest.approx(0.5 * squared.sum(), rel=1e-2)
 
 
-def test_encoding_in_blocks_is_encoding_at_once():
+def test_encoding_in_chunks_is_encoding_at_once(monkeypatch):
     model = build()
     captions = ["aa bb", "cc", "", "aa aa aa cc", "bb"]
     tokens = Tokens(captions, Vocabulary(["aa", "bb", "cc"]))
     vectors = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float16)
     whole = models.encode(model, vectors, tokens)
-    parts = models.encode(model, vectors, tokens, rows_at_once=2)
-    for a, b in zip(whole, parts, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+    direct = model.image_tower(vectors.astype("float32"), training=False)
+    np.testing.assert_allclose(whole[0], direct, atol=1e-6)
+    np.testing.assert_allclose(
+        whole[1], model.text_tower(tokens.pad(np.arange(5)), training=False), atol=1e-6
+    )
+    monkeypatch.setattr(models, "CHUNK", 2)
+    for workers in (1, 3):
+        for a, b in zip(whole, models.encode(model, vectors, tokens, workers), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_weights_survive_their_file(tmp_path):

@@ -376,8 +376,9 @@ def test_nan_is_found_beyond_the_first_block(monkeypatch):
     ],
 )
 def test_real_data(tmp_path, data, folder, images, captions):
-    if not (SHARED / folder).is_dir():
-        pytest.skip(f"{folder} is not at hand")
-    splits = opened(data, SHARED / folder)
+    folder = SHARED / "data" / folder
+    if not folder.is_dir():
+        pytest.skip(f"{folder.name} is not at hand")
+    splits = opened(data, folder)
     check_layout(splits, dict(zip(records.SPLITS, images, strict=True)))
     assert sum(split.num_captions for split in splits.values()) == captions

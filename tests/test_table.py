@@ -104,7 +104,7 @@ def test_csv_draws_validation_from_train(tmp_path):
         ("b.jpg", "", r"line 3: empty image"),
         ("b.jpg", "e.jpg", r"line 3: captions without images: no picture file e\.jpg"),
         ("validation", "tset", r"line 3: split 'tset' is none of train"),
-        ("a.jpg,four,train", "a.jpg,four,test", r"train and test share 1 images: a\.jpg"),
+        ("a.jpg,four,train", "./a.jpg,four,test", r"train and test share 1 images: a\.jpg"),
         (TABLE, "", r"line 1: expected the header .* got nothing"),
         (TABLE, "image,caption\n", r"holds no captions"),
     ],

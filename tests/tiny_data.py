@@ -1,6 +1,7 @@
 """Tiny data sets of several formats, written for the tests of their readers."""
 
 import json
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,9 +11,9 @@ import datasets
 SIZES = {"train": 4, "validation": 2, "test": 3}
 
 
-def opened(data, folder, **options):
+def opened(data, folder, cache_dir=None, **options) -> dict[str, Any]:
     """Opens a data set with its cache inside its folder, unless `cache_dir` says otherwise."""
-    return datasets.open_dataset(data, folder, **({"cache_dir": f"{folder}/cache"} | options))
+    return datasets.open_dataset(data, folder, cache_dir=cache_dir or f"{folder}/cache", **options)
 
 
 def put(path, text, newline="\n", encoding="utf-8"):
@@ -69,7 +70,7 @@ def flickr(folder, pictures=False, newline="\n"):
     return folder
 
 
-def coco(path, ids, more=0, tag="COCO"):
+def coco(path, ids, tag="COCO"):
     """Image i has 5 + i % 3 captions; the ids stand in falling order."""
     images = [{"id": i, "file_name": f"{tag}_{i:06d}.jpg"} for i in sorted(ids, reverse=True)]
     entries = [

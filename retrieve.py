@@ -1,0 +1,266 @@
+r"""Finds pictures for a sentence, or captions for a picture, in what test.py scored last.
+
+    python retrieve.py "a small red circle above a blue star"
+    python retrieve.py --image test-00012        # the other way: the nearest captions
+    python retrieve.py                           # reads queries line by line
+
+Prints a table and saves a picture, answer.png in the run folder. Never imports TensorFlow.
+"""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from shutil import get_terminal_size
+
+from absl import app, flags
+
+import config
+import experiment
+import search
+
+FLAGS = flags.FLAGS
+config.define_experiment_flags()
+flags.DEFINE_integer("k", 10, "How many answers.", lower_bound=1)
+flags.DEFINE_string(
+    "image",
+    None,
+    "Find captions for this picture: an image of the gallery, by its name or its number (from 0), "
+    "or a picture file.",
+)
+flags.DEFINE_string(
+    "output", None, "Where the picture goes. Default: answer.png in the run folder."
+)
+flags.DEFINE_bool("show", False, "Open the picture with the system's viewer.")
+flags.DEFINE_bool("json", False, "Print JSON, one line a query; draw only with --output or --show.")
+flags.adopt_module_key_flags(config)
+
+
+def answer_query(run, gallery, encoder, query):
+    """Prints and draws the nearest pictures of a sentence."""
+    vector = encoder.encode([query])
+    unknown = encoder.unknown(query)
+    if unknown:
+        tell(f"not known to the model: {search.some_words(unknown)}")
+    answers = search.nearest_images(gallery, vector, FLAGS.k)
+    note = f"{len(answers):,} nearest of {gallery.num_images:,} pictures · {run}"
+    print_answers(run, gallery, answers, note, {"query": query, "unknown_words": unknown})
+    if not (path := picture_path(run)):
+        return
+    import plots
+
+    shown = answers[: plots.MOST_ANSWERS]
+    pictures = load_pictures(run, [answer.picture for answer in shown])
+    cards = [
+        plots.Card(answer.score, search.printable(answer.caption), picture)
+        for answer, picture in zip(shown, pictures, strict=True)
+    ]
+    without = f" · without {search.some_words(unknown)}" if unknown else ""
+    plots.picture_grid(search.printable(query), search.printable(note + without), cards, path)
+    hand_over(path)
+
+
+def answer_image(run, gallery, given):
+    """Prints and draws the nearest captions of a picture."""
+    row = find_row(run, gallery, given)
+    if row is None:
+        vector, picture = describe_file(run, given)
+        name = Path(given).name
+    else:
+        vector, picture = gallery.image[row : row + 1], None
+        name = gallery.image_names[row]
+    answers = search.nearest_captions(gallery, vector, FLAGS.k, row)
+    note = f"{len(answers):,} nearest of {gallery.num_captions:,} captions · {run}"
+    print_answers(run, gallery, answers, note, {"image": name})
+    if not (path := picture_path(run)):
+        return
+    import plots
+
+    if row is not None:
+        picture = load_pictures(run, [gallery.pictures[row]])[0]
+    cards = [
+        plots.Card(answer.score, search.printable(answer.caption), own=answer.own)
+        for answer in answers
+    ]
+    blue = " · blue: written for this picture" if any(answer.own for answer in answers) else ""
+    plots.caption_list(search.printable(name), search.printable(note + blue), picture, cards, path)
+    hand_over(path)
+
+
+# The picture that is asked with.
+
+
+def find_row(run, gallery, given):
+    """The gallery's row that --image means, or None for a picture file.
+
+    Raises:
+      ValueError: it is neither.
+    """
+    row = gallery.find_image(given)
+    if row is not None:
+        return row
+    path = Path(given)
+    if os.path.isfile(given):
+        row = gallery.find_image(path.name)
+        if row is None or not gallery.pictures[row]:
+            return row  # of the same name in a gallery without pictures: taken for the same
+        own = picture_folder(run) / gallery.pictures[row]
+        return row if os.path.isfile(own) and os.path.samefile(own, path) else None
+    if (
+        given.isascii()
+        and given.isdecimal()
+        and len(given) < 18
+        and int(given) < gallery.num_images
+    ):
+        return int(given)
+    names = search.some_words(
+        [gallery.image_names[row] for row in range(min(3, len(gallery.image)))]
+    )
+    raise ValueError(
+        f"--image {given} is neither a picture file nor an image of the gallery: its "
+        f"{gallery.num_images:,} images are called {names} ..., or go by number from 0"
+    )
+
+
+def describe_file(run, given):
+    """Embedding (1, D) and picture of a file that is not in the gallery.
+
+    Raises:
+      ValueError: the file cannot be read, or the run cannot describe pictures.
+    """
+    import datasets
+    import features
+
+    if not run.features.is_file():
+        raise ValueError(
+            f"{given} is not in the gallery, and {run} cannot describe new pictures: its data came "
+            "as ready vectors; ask with an image of the gallery, by name or number"
+        )
+    picture = datasets.load_picture(given)
+    descriptor = features.PatchDescriptor.load(run.features)
+    tower = search.Tower(run.require(run.image_tower, search.WRITTEN_BY))
+    return tower(descriptor.describe(features.to_array(picture)[None])), picture
+
+
+def picture_folder(run):
+    """What the run's picture references start from: the folder of its data."""
+    folder = Path(experiment.read_json(run.config).get("data_dir") or "")
+    return folder.parent if folder.is_file() else folder
+
+
+def load_pictures(run, references):
+    """Pictures, None for each that is missing or damaged; those are counted in one line."""
+    if not any(references):
+        return [None] * len(references)
+    import datasets
+
+    folder, pictures, missing = picture_folder(run), [], []
+    for reference in references:
+        try:
+            pictures.append(datasets.load_picture(reference, folder) if reference else None)
+        except (ValueError, OSError) as error:
+            pictures.append(None)
+            missing.append(str(error))
+    if missing:
+        more = f" (and {len(missing) - 1} more like this)" if len(missing) > 1 else ""
+        tell(f"{missing[0]}{more}; the captions stand for them")
+    return pictures
+
+
+# What is handed over.
+
+
+def tell(line):
+    """A remark: on standard error, so that standard output holds answers only."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_answers(run, gallery, answers, note, query):
+    """The answers on standard output, as a table or as one line of JSON."""
+    if FLAGS.json:
+        sizes = {"images": gallery.num_images, "captions": gallery.num_captions}
+        answers = [answer._asdict() for answer in answers]
+        print(json.dumps({**query, "run": str(run), "gallery": sizes, "answers": answers}))
+    else:
+        asked = search.printable(next(iter(query.values())))
+        columns = get_terminal_size((120, 24)).columns  # 120 where there is no terminal
+        print(f"{search.cut(asked, columns)}\n{note}\n{search.table(answers, columns)}")
+    sys.stdout.flush()  # the answer is there before it is drawn
+
+
+def picture_path(run):
+    """Where the picture goes; None where none is wanted.
+
+    Raises:
+      ValueError: its name does not end in .png.
+    """
+    if FLAGS.json and not FLAGS.output and not FLAGS.show:
+        return None
+    path = Path(FLAGS.output or run / "answer.png")
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"--output {path} must end in .png: the answer is drawn as PNG")
+    return path
+
+
+def hand_over(path):
+    """Says where the picture lies, and opens it if that is wanted."""
+    (tell if FLAGS.json else print)(f"picture: {path}")
+    if not FLAGS.show:
+        return
+    try:
+        if sys.platform == "win32":
+            os.startfile(path)
+        else:
+            viewer = "open" if sys.platform == "darwin" else "xdg-open"
+            subprocess.Popen(
+                [viewer, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+    except OSError as error:
+        tell(f"the system's viewer did not start ({error.strerror}): open {path} yourself")
+
+
+def read_queries():
+    """Lines of standard input; asks for them where someone sits at a terminal."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        yield from (line.rstrip("\r\n") for line in sys.stdin)
+        return
+    with contextlib.suppress(ImportError):  # Windows has none
+        import readline  # noqa: F401 - gives input() its history
+
+    while True:
+        try:
+            yield input("query: ")
+        except EOFError:
+            print()
+            return
+
+
+def main(argv):
+    """Run folder + a sentence or a picture -> table and picture."""
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):  # no byte and no character ends the program
+            stream.reconfigure(errors=errors)
+    run = experiment.find(FLAGS.exp_root, FLAGS.exp)
+    picture_path(run)  # a name that cannot be used is refused first
+    gallery = search.Gallery(run)
+    if FLAGS.image is not None:
+        if len(argv) > 1:
+            raise ValueError("give a sentence or --image, not both")
+        answer_image(run, gallery, FLAGS.image)
+        return
+    encoder = search.QueryEncoder(run)
+    if len(argv) > 1:
+        answer_query(run, gallery, encoder, " ".join(argv[1:]))
+        return
+    for query in read_queries():
+        try:
+            answer_query(run, gallery, encoder, query)
+        except ValueError as error:
+            tell(f"{error}")
+
+
+if __name__ == "__main__":
+    experiment.run_script(lambda: app.run(main))

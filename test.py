@@ -1,0 +1,238 @@
+r"""Grades a run: encodes a split and scores the whole gallery, both ways.
+
+    python test.py                                   # the latest run on its test split
+    python test.py --exp NAME --split validation
+    python test.py --verify                          # recompute from the saved projections alone
+    python test.py --embeddings file.npz --output score.json    # embeddings from elsewhere
+
+Writes score.json, ranks_*.csv, score.png, projections.npz, query.onnx and image.onnx into the run's
+folder. The same run gives the same bytes of score.json at any batch size, block size or number of
+threads. --verify and --embeddings do without TensorFlow. Then: python retrieve.py "a query"
+"""
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from absl import app, flags
+
+import config
+import experiment
+import grading
+
+FLAGS = flags.FLAGS
+config.define_experiment_flags()
+flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "Split to encode and score.")
+flags.DEFINE_string("data_dir", None, "Folder of the data, where it has moved since training.")
+flags.DEFINE_integer("folds", 1, "Average over so many disjoint galleries.", lower_bound=1)
+flags.DEFINE_integer(
+    "block_size", 16, "Megabytes of scores at a time: speed and memory only.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "threads", 0, "Chunks encoded at the same time; 0: as many as cores. Speed only.", lower_bound=0
+)
+flags.DEFINE_integer(
+    "batch_size", 0, "Rows in work at a time, where --threads is 0. Speed only.", lower_bound=0
+)
+flags.DEFINE_bool("verify", False, "Recompute the metrics from projections.npz and compare.")
+flags.DEFINE_string("embeddings", None, "Score this .npz: image, text, caption_image.")
+flags.DEFINE_bool("normalize", False, "Divide the rows of --embeddings by their norms first.")
+flags.DEFINE_string("output", None, "Also write the score to this file.")
+flags.adopt_module_key_flags(config)
+
+
+def score_embeddings(path):
+    """Scores embeddings from elsewhere: a table, and --output."""
+    arrays = grading.read_embeddings(path, FLAGS.normalize)
+    concepts = arrays.get("concepts")
+    score, found = grading.grade(
+        arrays["image"],
+        arrays["text"],
+        arrays["caption_image"],
+        concepts,
+        folds=FLAGS.folds,
+        block_bytes=FLAGS.block_size << 20,
+    )
+    facts = grading.protocol(
+        found, len(arrays["image"]), concepts is not None, normalized=FLAGS.normalize
+    )
+    finish({"protocol": facts, "hashes": {"embeddings": experiment.file_hash(path)}, **score})
+
+
+def verify(run):
+    """Says whether score.json is what the saved projections give."""
+    differences = grading.verify(run)
+    for line in differences[:10]:
+        print(line)
+    if differences:
+        raise ValueError(
+            f"{run.score} disagrees with {run.projections.name} in {len(differences)} figures: "
+            "grade the run anew with python test.py"
+        )
+    print(f"{run.score} agrees with {run.projections.name} in every figure")
+
+
+def load_run(run):
+    """What a finished run consists of.
+
+    Returns:
+      (settings, vocabulary, descriptor or None).
+
+    Raises:
+      ValueError: the run is half-written.
+    """
+    import features
+    from text import Vocabulary
+
+    why = f"training has not finished an epoch; start it anew: python train.py --exp {run.folder.name}"
+    run.require(run.best_weights, why)
+    settings = config.load_settings(run.config)
+    vocabulary = Vocabulary.load(run.require(run.vocabulary, why))
+    described = run.features.is_file()
+    return settings, vocabulary, features.PatchDescriptor.load(run.features) if described else None
+
+
+def load_model(run, settings, vocabulary):
+    """The run's model with its best weights.
+
+    Raises:
+      ValueError: the weights are of another model or cut off.
+    """
+    import models
+
+    sizes = {"feature_dim": settings.feature_dim, "vocabulary_size": len(vocabulary)}
+    model = models.build_model(settings, sizes)
+    try:
+        model.load_weights(run.best_weights)
+    except (OSError, KeyError) as error:
+        raise ValueError(f"{run.best_weights} cannot be read ({error}): train anew") from None
+    return model
+
+
+def save_projections(run, split, image, text):
+    """projections.npz: what `retrieve.py` searches and `--verify` recomputes from."""
+    import datasets
+
+    arrays = {"image": image, "text": text, "caption_image": split.caption_image}
+    if split.concepts is not None:
+        arrays["concepts"] = split.concepts
+    strings = {
+        "image_names": split.image_names,
+        "captions": split.captions,
+        "pictures": datasets.picture_references(split),
+    }
+    for name, values in strings.items():
+        arrays[f"{name}_data"], arrays[f"{name}_offsets"] = experiment.pack_strings(values)
+    experiment.write_arrays(run.projections, arrays)
+
+
+def export_towers(run, model):
+    """query.onnx and image.onnx, the towers for ONNX Runtime."""
+    import numpy as np
+
+    logging.getLogger("tf2onnx").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"keras\.src\.export")
+    examples = {
+        run.query_tower: (model.text_tower, np.ones((2, 3), np.int32)),
+        run.image_tower: (model.image_tower, np.zeros((2, model.image_tower.input_shape[1]), "f")),
+    }
+    for path, (tower, example) in examples.items():
+        tower(example)  # Keras exports only what was called once
+        with experiment.atomic_path(path) as temporary:
+            tower.export(temporary, format="onnx", verbose=False)
+
+
+def grade_run(run):
+    """Encodes the split, scores it, and leaves everything in the run's folder."""
+    import datasets
+    import features
+    import plots
+    from text import Tokens
+
+    settings, vocabulary, descriptor = load_run(run)
+    split = datasets.open_dataset(
+        settings.data,
+        FLAGS.data_dir or settings.data_dir,
+        cache_dir=settings.cache_dir,
+        validation_images=settings.validation_images,
+        seed=settings.data_seed,
+        limit=settings.limit or None,
+    )[FLAGS.split]
+    vectors = features.image_vectors(split, descriptor, settings.cache_dir)
+    if vectors.shape[1] != settings.feature_dim:
+        raise ValueError(
+            f"the image vectors have {vectors.shape[1]} numbers, the run was trained on "
+            f"{settings.feature_dim}: is --data_dir right?"
+        )
+    import distribution
+
+    distribution.set_devices(threads=1)
+    import models
+
+    model = load_model(run, settings, vocabulary)
+    cores = FLAGS.threads or -(-FLAGS.batch_size // models.CHUNK) or os.cpu_count() or 1
+    image, text = models.encode(model, vectors, Tokens(split.captions, vocabulary), cores)
+    fits = split.fits() if split.fits else None
+    score, found = grading.grade(
+        image,
+        text,
+        split.caption_image,
+        split.concepts,
+        fits,
+        folds=FLAGS.folds,
+        block_bytes=FLAGS.block_size << 20,
+    )
+    facts = grading.protocol(
+        found,
+        len(image),
+        split.concepts is not None,
+        data=settings.data,
+        split=FLAGS.split,
+        model=settings.model,
+        loss=settings.loss,
+        recipe=settings.recipe,
+    )
+    hashes = {
+        "data": datasets.fingerprint(split),
+        "weights": experiment.file_hash(run.best_weights),
+        "config": config.fingerprint(settings),
+    }
+    save_projections(run, split, image, text)
+    export_towers(run, model)
+    grading.write_ranks(run.folder, found, split.captions, split.image_names)
+    score = {"protocol": facts, "hashes": hashes, **score}
+    plots.recall_curves(found, score, run / "score.png")
+    experiment.write_json(run.score, score)
+    finish(score)
+    print(
+        f"written: {run.score}, score.png, ranks_*.csv, projections.npz; next: "
+        f'python retrieve.py --exp {run.folder.name} "a query"'
+    )
+
+
+def finish(score):
+    """Prints the table and writes --output."""
+    print(grading.table(score))
+    if FLAGS.output:
+        experiment.write_json(Path(FLAGS.output), score)
+
+
+def main(argv):
+    """Grades a run, verifies one, or scores embeddings from elsewhere."""
+    if len(argv) > 1:
+        raise ValueError(f"unexpected argument {argv[1]!r}: settings are given as --name value")
+    if FLAGS.embeddings:
+        score_embeddings(FLAGS.embeddings)
+        return
+    run = experiment.find(FLAGS.exp_root, FLAGS.exp)
+    if FLAGS.verify:
+        verify(run)
+    else:
+        print(f"{run}: {FLAGS.split} split")
+        grade_run(run)
+
+
+if __name__ == "__main__":
+    experiment.run_script(lambda: app.run(main, sys.argv))

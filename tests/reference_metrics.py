@@ -1,0 +1,143 @@
+"""Retrieval metrics written straight from their definitions: slow loops over Python floats.
+
+Nothing here is sorted by a library or shares a line with metrics.py; scores are lists of lists with
+a row per query. Shape letters: C candidates, M captions, N images, Q queries.
+"""
+
+import math
+from fractions import Fraction
+from itertools import permutations
+
+TIE = 1e-12
+
+
+def scores(first, second):
+    """Dot products of all rows of two lists of rows."""
+    return [[math.fsum(a * b for a, b in zip(x, y, strict=True)) for y in second] for x in first]
+
+
+def text_to_image_ranks(image, text, owner):
+    """1 + the number of other images that score as high as the caption's own, or higher."""
+    ranks = []
+    for caption, row in enumerate(scores(text, image)):
+        own = row[owner[caption]]
+        others = [s for i, s in enumerate(row) if i != owner[caption]]
+        ranks.append(1 + sum(1 for s in others if s > own - TIE))
+    return ranks
+
+
+def image_to_text_ranks(image, text, owner):
+    """1 + the number of captions of other images that score as high as the best own one."""
+    ranks = []
+    for i, row in enumerate(scores(image, text)):
+        own = [s for c, s in enumerate(row) if owner[c] == i]
+        if own:
+            others = [s for c, s in enumerate(row) if owner[c] != i]
+            ranks.append(1 + sum(1 for s in others if s > max(own) - TIE))
+    return ranks
+
+
+def relevance(first, second, concepts):
+    """1 for one and the same image, otherwise the cosine of the concept vectors, 0 without any."""
+    if first == second:
+        return 1.0
+    if concepts is None:
+        return 0.0
+    a, b = concepts[first], concepts[second]
+    squares = sum(x * x for x in a) * sum(y * y for y in b)
+    return sum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(squares) if squares else 0.0
+
+
+def against_the_model(row, gains):
+    """The gains in the order of falling scores; where candidates tie, the least relevant first."""
+    left, ordered = list(range(len(row))), []
+    while left:
+        best = max(row[c] for c in left)
+        tied = [c for c in left if row[c] > best - TIE]
+        chosen = min(tied, key=lambda c: gains[c])
+        ordered.append(gains[chosen])
+        left.remove(chosen)
+    return ordered
+
+
+def average_precision(ordered):
+    """AP@10 of gains in ranked order; the list is the whole gallery."""
+    hits, total = 0, 0.0
+    for place, gain in enumerate(ordered[:10], start=1):
+        if gain > 0.3:
+            hits += 1
+            total += hits / place
+    return total / min(10, sum(1 for gain in ordered if gain > 0.3))
+
+
+def discounted_gain(ordered):
+    """DCG@10 of gains in ranked order."""
+    return sum(gain / math.log2(place + 1) for place, gain in enumerate(ordered[:10], start=1))
+
+
+def normalised_gain(ordered):
+    """nDCG@10 of gains in ranked order; the list is the whole gallery."""
+    return discounted_gain(ordered) / discounted_gain(sorted(ordered, reverse=True))
+
+
+def graded(image, text, owner, concepts):
+    """AP@10 and nDCG@10 of each query: {direction: (list, list)}."""
+    forward = [
+        against_the_model(row, [relevance(owner[c], i, concepts) for i in range(len(image))])
+        for c, row in enumerate(scores(text, image))
+    ]
+    backward = [
+        against_the_model(row, [relevance(i, other, concepts) for other in owner])
+        for i, row in enumerate(scores(image, text))
+        if i in owner
+    ]
+    return {
+        direction: ([average_precision(o) for o in orders], [normalised_gain(o) for o in orders])
+        for direction, orders in (("text_to_image", forward), ("image_to_text", backward))
+    }
+
+
+def summary(ranks):
+    """The metrics that ranks alone decide."""
+    zero_based = sorted(rank - 1 for rank in ranks)
+    median = (zero_based[(len(ranks) - 1) // 2] + zero_based[len(ranks) // 2]) / 2
+    result = {
+        "mrr": math.fsum(1 / rank for rank in ranks) / len(ranks),
+        "mrr@10": math.fsum(1 / rank for rank in ranks if rank <= 10) / len(ranks),
+        "median_rank": math.floor(median) + 1,
+        "mean_rank": sum(ranks) / len(ranks),
+    }
+    for cutoff in (1, 5, 10):
+        result[f"recall@{cutoff}"] = 100 * sum(1 for r in ranks if r <= cutoff) / len(ranks)
+    return result
+
+
+def every_order(own, fits, gains):
+    """What one query scores over all orders with the fitting candidates first: exact means.
+
+    Args:
+        own, fits: C booleans.
+        gains: C relevances.
+
+    Returns:
+        {metric: mean}, and "ranks": {rank: probability as a Fraction}.
+    """
+    fitting = [c for c in range(len(fits)) if fits[c]]
+    others = [c for c in range(len(fits)) if not fits[c]]
+    orders = [a + b for a in permutations(fitting) for b in permutations(others)]
+    ranks = [1 + min(place for place, c in enumerate(order) if own[c]) for order in orders]
+    lists = [[gains[c] for c in order] for order in orders]
+    result = {k: v for k, v in summary(ranks).items() if k != "median_rank"}
+    result["map@10"] = math.fsum(map(average_precision, lists)) / len(orders)
+    result["ndcg@10"] = math.fsum(map(normalised_gain, lists)) / len(orders)
+    result["ranks"] = {rank: Fraction(ranks.count(rank), len(ranks)) for rank in set(ranks)}
+    return result
+
+
+def expected_median(distributions):
+    """The smallest k by which half of the queries are expected to have found their own."""
+    k, found = 0, Fraction(0)
+    while 2 * found < len(distributions):
+        k += 1
+        found += sum((of.get(k, Fraction(0)) for of in distributions), Fraction(0))
+    return k

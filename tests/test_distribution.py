@@ -1,0 +1,101 @@
+"""Replicas train the model of one device: every loss, uneven and even empty shares of a batch."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import config
+import distribution
+
+SCRIPT = str(ROOT / "tests" / "replicas.py")
+
+
+def start(strategy, devices, output, **environment):
+    command = [sys.executable, SCRIPT, strategy, str(devices), str(output)]
+    return subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, text=True,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def finish(*processes):
+    for process in processes:
+        _, errors = process.communicate(timeout=280)
+        assert process.returncode == 0, errors[-2000:]
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    output = tmp_path_factory.mktemp("one") / "one.npz"
+    finish(start("none", 0, output))
+    with np.load(output) as loaded:
+        return dict(loaded)
+
+
+def check_equal(output, expected):
+    with np.load(output) as loaded:
+        assert set(loaded.files) == set(expected)
+        for key in loaded.files:
+            # atol: the bias before a batch norm has gradient 0 and holds rounding noise of 1e-9
+            np.testing.assert_allclose(
+                loaded[key], expected[key], rtol=1e-5, atol=1e-7, err_msg=key
+            )
+
+
+def test_the_reference_run_learns_and_covers_every_loss(one_device):
+    for loss in config.LOSSES:
+        first, last = (one_device[f"{loss} 0.0/{when}/0"] for when in ("first", "last"))
+        assert np.abs(last - first).max() > 1e-4
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_virtual_devices_equal_one_device(devices, one_device, tmp_path):
+    finish(start("mirrored", devices, tmp_path / "many.npz"))
+    check_equal(tmp_path / "many.npz", one_device)
+
+
+def test_two_worker_processes_equal_one_device(one_device, tmp_path):
+    sockets = [socket.socket() for _ in range(2)]
+    for item in sockets:
+        item.bind(("127.0.0.1", 0))
+    workers = [f"127.0.0.1:{item.getsockname()[1]}" for item in sockets]
+    for item in sockets:
+        item.close()
+    processes = [
+        start(
+            "multi_worker",
+            0,
+            tmp_path / "workers.npz",
+            TF_CONFIG=json.dumps(
+                {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+            ),
+        )
+        for index in range(2)
+    ]
+    finish(*processes)
+    check_equal(tmp_path / "workers.npz", one_device)
+
+
+@pytest.mark.parametrize("value", [None, "{", "{}", '{"cluster": {"worker": ["a:1"]}}',
+                                   '{"cluster": {"worker": ["a:1"]}, "task": {"index": 3}}'])
+def test_a_missing_or_odd_tf_config_is_refused(value, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if value is not None:
+        monkeypatch.setenv("TF_CONFIG", value)
+    with pytest.raises(ValueError, match="needs the environment variable TF_CONFIG"):
+        distribution.is_chief("multi_worker")
+
+
+def test_only_worker_zero_is_chief(monkeypatch):
+    cluster = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
+    assert not distribution.is_chief("multi_worker")
+    assert distribution.is_chief("mirrored")
+    with pytest.raises(ValueError, match="unknown strategy 'x'"):
+        distribution.make_strategy("x")
