@@ -226,15 +226,17 @@ def _bootstrap(
     for direction, queries in found.items():
         cluster = np.searchsorted(images, queries.query_image)  # (Q,)
         values = queries.values()
-        sums = [np.bincount(cluster, value, len(images)) for value in values.values()]
+        mean = np.array([value.mean() for value in values.values()])  # (metrics,)
+        # Sums of what departs from the mean: queries that are all equal get no width by rounding.
+        apart = [value - of for value, of in zip(values.values(), mean, strict=True)]
+        sums = [np.bincount(cluster, value, len(images)) for value in apart]
         parts = np.stack([*sums, np.bincount(cluster, minlength=len(images))])  # (metrics + 1, G)
-        everyone = np.ones((1, len(images)), np.int64)
-        means = [np.array([value.mean() for value in values.values()])[None]]
-        medians = [queries.median(everyone, cluster)]
+        means = [mean[None]]
+        medians = [queries.median(np.ones((1, len(images)), np.int64), cluster)]
         for weights in _resamples(len(images), num_resamples, seed):
             # einsum adds up in one order; a product by BLAS would depend on the threads.
             totals = np.einsum("rg,mg->rm", weights.astype(np.float64), parts)
-            means.append(totals[:, :-1] / totals[:, -1:])
+            means.append(mean + totals[:, :-1] / totals[:, -1:])
             medians.append(queries.median(weights, cluster))
         columns = np.concatenate(means).T  # (metrics, 1 + R)
         figures[direction] = dict(zip(values, columns, strict=True))

@@ -258,10 +258,10 @@ def _font() -> tuple[Any, Mapping[int, int]]:
 
 @functools.cache
 def _advance(character: str) -> float:
-    """Width of a character as a share of the text size; about 1 where the font lacks it."""
+    """Width of a character as a share of the text size."""
     font, glyphs = _font()
     if ord(character) not in glyphs:
-        return 1.0
+        return 1.25  # the box that stands for it
     glyph = font.load_char(ord(character), flags=LoadFlags.NO_HINTING)
     return glyph.linearHoriAdvance / 65536 / 100
 
@@ -277,7 +277,7 @@ def _heading(title: str, note: str, width: int) -> tuple[list[dict[str, Any]], i
 def _lines(
     x: float, y: float, rows: Sequence[str], size: float, **look: Any
 ) -> list[dict[str, Any]]:
-    """Rows of text on a page: x, y of the first baseline in pixels from the top left, size in points.
+    """Rows of text; x, y of the first baseline in pixels from the top left, size in points.
 
     A row is a text of its own, so that all stand on one grid, whatever letters they hold.
     """
@@ -334,11 +334,14 @@ def _tile(
 def _write_page(canvas: Image.Image, texts: Sequence[dict[str, Any]], path: Path) -> None:
     """Draws the texts over the canvas and writes the page."""
     width, height = canvas.size
-    figure = Figure(figsize=(width / PAGE_DPI, height / PAGE_DPI), dpi=PAGE_DPI)
-    FigureCanvasAgg(figure)
-    figure.figimage(np.asarray(canvas))
+    figure = Figure(figsize=(width / PAGE_DPI, height / PAGE_DPI), dpi=PAGE_DPI, facecolor="none")
+    for text in texts:
+        figure.text(**{**text, "x": text["x"] / width, "y": 1 - text["y"] / height})
+    letters = FigureCanvasAgg(figure)
     with warnings.catch_warnings():  # a character that no font here has is drawn as a box
         warnings.simplefilter("ignore", UserWarning)
-        for text in texts:
-            figure.text(**{**text, "x": text["x"] / width, "y": 1 - text["y"] / height})
-        save(figure, path, PAGE_DPI)
+        letters.draw()
+    overlay = Image.fromarray(np.asarray(letters.buffer_rgba()))  # (height, width, 4) uint8
+    canvas.paste(overlay, (0, 0), overlay)
+    with experiment.atomic_path(path) as temporary:
+        canvas.save(temporary, "PNG")

@@ -36,7 +36,19 @@ from scene_captions import (
     read,
     say,
 )
-from scene_pictures import EXTENTS, SIDE, Item, Scene, box_gap, draw, draw_all, gap, holds, places
+from scene_pictures import (
+    EXTENTS,
+    OUTLINES,
+    SIDE,
+    Item,
+    Scene,
+    box_gap,
+    draw,
+    draw_all,
+    gap,
+    holds,
+    places,
+)
 
 __all__ = [
     "CONCEPTS",
@@ -185,7 +197,8 @@ def _find_spot(item: Item, placed: Sequence[Item], link: str, rng: random.Random
     for _ in range(8):
         if link == "inside":
             host = placed[0]
-            return _at(item, host.x + 2 * rng.random() - 1, host.y + 2 * rng.random() - 1)
+            middle = host.y + host.radius * OUTLINES[host.shape][:, 1].mean()  # a heart's is high
+            return _at(item, host.x + 2 * rng.random() - 1, middle + 2 * rng.random() - 1)
         if link == "touching":
             spot = _slide(item, placed[0], rng)
             if spot and _in_picture(spot):

@@ -362,7 +362,7 @@ def table(answers: Sequence[Answer], width: int) -> str:
     names = [printable(answer.name) for answer in answers]
     room = min(max([5, *map(columns, names)]), max(8, width // 3))
     rest = width - room - 17
-    lines = [f"rank   score  {'image':{room}}  caption"]
+    lines = [f"rank    score  {'image':{room}}  caption"]
     for answer, whole in zip(answers, names, strict=True):
         mark = "*" if answer.own else " "
         name = cut(whole, room, keep_end=True)

@@ -209,6 +209,13 @@ def test_colours_stand_out_from_each_other_and_from_every_background():
     assert min(np.linalg.norm(a - b) for a, b in itertools.product(colours, grounds)) > 90
 
 
+def test_contents_are_drawn_on_their_container_in_any_order():
+    inner, outer = item("small plain blue star"), item("large plain red circle")
+    image = sc.draw(Scene("white", (inner, outer)))
+    np.testing.assert_array_equal(image, sc.draw(Scene("white", (outer, inner))))
+    assert (image[32, 32] == COLOUR_RGB["blue"]).all()
+
+
 def test_other_sizes_show_the_same_picture():
     large = sc.draw(STACK, 128).reshape(64, 2, 64, 2, 3).mean((1, 3))
     assert np.abs(large - sc.draw(STACK)).mean() < 3
