@@ -132,8 +132,11 @@ class Records(keras.callbacks.Callback):
         experiment.write_text(self.run.history, table.getvalue())
         plots.learning_curves(self.rows, self.best_epoch, self.key, self.run / "history.png")
 
-    def restore(self) -> int:
-        """Sets the compiled, built model and this memory as they were after the last whole epoch.
+    def restore(self, model) -> int:
+        """Sets model and memory as they were after the last whole epoch.
+
+        Args:
+          model: the compiled model, its optimizer built.
 
         Returns:
           How many epochs are done.
@@ -147,7 +150,8 @@ class Records(keras.callbacks.Callback):
         )
         arrays = experiment.open_arrays(path)
         memory = json.loads(arrays.pop("memory").tobytes())
-        variables = state_variables(self.model)
+        self.set_model(model)
+        variables = state_variables(model)
         shapes = [tuple(v.shape) for v in variables]
         if shapes != [a.shape for a in arrays.values()]:
             raise ValueError(f"{path} belongs to another model than {self.run.config} describes")

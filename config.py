@@ -162,9 +162,8 @@ def _define_data_flags(values):
     flags.DEFINE_enum(
         "captions",
         "one",
-        ("one", "all", "mixed"),
-        "Captions of an image in one epoch: one at random; all of them; or the words of a random "
-        "number of them mixed into one text.",
+        ("one", "all"),
+        "Captions of an image in one epoch: one at random, or all of them.",
         flag_values=values,
     )
     flags.DEFINE_integer(
@@ -178,6 +177,12 @@ def _define_model_flags(values):
     flags.DEFINE_integer("embed_dim", 256, "Size of the joint space.", 1, flag_values=values)
     flags.DEFINE_integer("hidden_dim", 1024, "Size of the hidden layers.", 1, flag_values=values)
     flags.DEFINE_float("dropout", 0.5, "Dropout of the hidden layers.", 0, 0.99, flag_values=values)
+    flags.DEFINE_bool(
+        "standardize",
+        True,
+        "Image vectors: subtract the training mean and divide by the standard deviation.",
+        flag_values=values,
+    )
     flags.DEFINE_float(
         "image_dropout", 0.0, "Dropout of the image vectors.", 0, 0.99, flag_values=values
     )
@@ -196,14 +201,21 @@ def _define_model_flags(values):
 
 def _define_loss_flags(values):
     flags.DEFINE_enum("loss", "modified", LOSSES, "Training loss.", flag_values=values)
-    flags.DEFINE_float("margin", 1.0, "Margin c of the loss.", flag_values=values)
+    flags.DEFINE_float("margin", 1.0, "Margin c of the loss.", 1e-9, flag_values=values)
     flags.DEFINE_float(
-        "alpha", 0.5, "Weight a2 = alpha of repulsion; attraction has 1 - alpha.", flag_values=values
+        "alpha",
+        0.5,
+        "Weight a2 = alpha of repulsion; attraction has 1 - alpha.",
+        0.0,
+        1.0,
+        flag_values=values,
     )
     flags.DEFINE_float(
         "beta",
         0.0,
         "Share of the intra-modal losses: weights 1 - beta, beta / 2, beta / 2.",
+        0.0,
+        1.0,
         flag_values=values,
     )
     flags.DEFINE_bool(

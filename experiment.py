@@ -82,7 +82,7 @@ def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> N
             padding = -start % ALIGNMENT
             member.extra = b"\xff\xff" + padding.to_bytes(2, "little") + bytes(padding)
             with archive.open(member, "w", force_zip64=large) as file:
-                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+                np.lib.format.write_array(file, np.asarray(array, order="C"), allow_pickle=False)
 
 
 def open_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:

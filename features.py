@@ -148,6 +148,11 @@ def learn(split: datasets.Split, seed: int = 0) -> "PatchDescriptor | None":
     return PatchDescriptor.learn(read_all(split, np.sort(rows)), seed)
 
 
+def load(path: Path) -> "PatchDescriptor | None":
+    """The descriptor that a run was trained with; None where its data brought vectors."""
+    return PatchDescriptor.load(path) if path.is_file() else None
+
+
 def image_vectors(
     split: datasets.Split, descriptor: "PatchDescriptor | None", cache_dir: str | Path
 ) -> np.ndarray:

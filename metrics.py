@@ -154,14 +154,14 @@ def evaluate(
     relevance = Relevance(pairs.num_images, pairs.owner, concepts)
     everyone = np.arange(pairs.num_images)
     sides = (pairs.owner, everyone), (everyone, pairs.owner)
-    tops = [_TopTen(query, candidate, relevance, pairs.tie) for query, candidate in sides]
+    tops = [_TopTen(*images, relevance, pairs.tie) for images in sides]
     ranks = _scan(pairs, block_bytes, tops)
     relevant, _, ideal = relevance.totals()
     found = {}
     for side, direction in enumerate(DIRECTIONS):
         query_image = pairs.owner if side == 0 else np.unique(pairs.owner)
-        queries = slice(None) if side == 0 else query_image
-        graded = tops[side].relevance()[queries]  # (Q, 10)
+        graded = tops[side].relevance()  # (Q, 10)
+        graded = graded if side == 0 else graded[query_image]
         best = np.minimum(TOP, relevant[side, query_image])
         precise = graded > RELEVANT
         precision = np.cumsum(precise, axis=1) / np.arange(1, TOP + 1)
@@ -247,16 +247,16 @@ class Relevance:
             of all relevances, and the DCG@10 of the best order.
         """
         sizes = np.stack([np.ones_like(self.captions), self.captions])  # (2, N) per image
+        counts = sizes.astype(np.float64)
         if self.concepts is None:
             places = np.minimum(sizes, TOP)[..., None] > np.arange(TOP)  # (2, N, 10)
-            counts = sizes.astype(np.float64)
             return counts, counts, _dcg(places.astype(np.float64))
         relevant, gain, ideal = np.empty((3, 2, self.num_images))
         for part in _chunks(self.num_images, max(1, BLOCK_BYTES // 16 // self.num_images)):
             rows = self.rows(np.arange(part.start, part.stop))
+            relevant[:, part] = counts @ (rows > RELEVANT).astype(np.float64).T  # exact
             highest = np.empty(0)
             for side, size in enumerate(sizes):
-                relevant[side, part] = ((rows > RELEVANT) * size).sum(axis=1)
                 gain[side, part] = (rows * size).sum(axis=1)
                 if side == 0 or not size.all():
                     highest = _highest(rows, np.flatnonzero(size))
@@ -324,7 +324,6 @@ class _Pairs:
             self.own[part] = (rows * self.text[part]).sum(axis=1)
         self.best = np.full(self.num_images, -np.inf)  # (N,) best score of an image's captions
         np.maximum.at(self.best, self.owner, self.own)
-        self.best[self.best == -np.inf] = np.inf  # no captions: nothing stands above
 
 
 def check_owner(caption_image: ArrayLike, num_images: int) -> Integers:
@@ -396,14 +395,12 @@ class _TopTen:
     that tie stand against the model: the less relevant first.
     """
 
-    def __init__(
-        self, query_image: Integers, candidate_image: Integers, relevance: Relevance, tie: float
-    ):
-        self.query_image, self.candidate_image = query_image, candidate_image
+    def __init__(self, images: Integers, candidates: Integers, relevance: Relevance, tie: float):
+        self.query_image, self.candidate_image = images, candidates  # (Q,), (C,) image of each
         self.of_images, self.tie = relevance, tie
-        self.score = np.full((len(query_image), TOP), -np.inf)  # (Q, 10) falling
-        self.candidate = np.full((len(query_image), TOP), -1)
-        self.bar = np.full(len(query_image), -np.inf)  # (Q,) what a newcomer must exceed
+        self.score = np.full((len(images), TOP), -np.inf)  # (Q, 10) falling
+        self.candidate = np.full((len(images), TOP), -1)
+        self.bar = np.full(len(images), -np.inf)  # (Q,) what a newcomer must exceed
 
     def relevance(self) -> Floats:
         """Give the (Q, 10) relevance of what was found; 0 where the gallery has ended."""
@@ -452,9 +449,7 @@ class _TopTen:
             full = settled & (place == TOP - 1)
             self.bar[query[full]] = score[full] + self.tie
 
-    def _order_ties(
-        self, query: NDArray, candidate: NDArray, tied: NDArray[np.bool_]
-    ) -> NDArray[np.bool_]:
+    def _order_ties(self, query: NDArray, candidate: NDArray, tied: NDArray) -> NDArray:
         """Put the less relevant of tied candidates first, in place; say which ties have none."""
         member = np.flatnonzero(tied | np.append(tied[1:], False))
         relevance = self._pairs(query[member], candidate[member])

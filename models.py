@@ -61,12 +61,8 @@ class BagOfWords(keras.layers.Layer):
         self.dropout = keras.layers.Dropout(word_dropout)
 
     def build(self, input_shape):
-        # As a dense layer on (B, V) counts starts in PyTorch, which the paper used, would be
-        # uniform(+-1 / sqrt(V)); a sentence has some ten words, not V, hence Glorot of (10, H).
-        limit = (6.0 / (10 + self.units)) ** 0.5
-        uniform = keras.initializers.RandomUniform(-limit, limit)
-        shape = (self.vocabulary_size, self.units)
-        self.kernel = self.add_weight(shape=shape, initializer=uniform, name="kernel")
+        shape = (self.vocabulary_size, self.units)  # as the dense layer's
+        self.kernel = self.add_weight(shape=shape, initializer="glorot_uniform", name="kernel")
         self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
 
     def call(self, tokens, training=False):
@@ -87,10 +83,36 @@ class BagOfWords(keras.layers.Layer):
         return {**super().get_config(), **own, "scale": self.scale, "word_dropout": self.word_dropout}
 
 
+@keras.saving.register_keras_serializable("matchbox")
+class Standardize(keras.layers.Layer):
+    """(x - mean) / deviation by columns of the training vectors; kept among the weights."""
+
+    def build(self, input_shape):
+        shape = (input_shape[-1],)
+        self.mean = self.add_weight(shape=shape, trainable=False, initializer="zeros", name="mean")
+        self.deviation = self.add_weight(
+            shape=shape, trainable=False, initializer="ones", name="deviation"
+        )
+
+    def call(self, x):
+        return (x - self.mean) / self.deviation
+
+    def adapt(self, vectors):
+        """Takes mean and standard deviation from (N, F) vectors, read block by block."""
+        total = squares = np.zeros(vectors.shape[1])
+        for start in range(0, len(vectors), 1024):
+            block = np.asarray(vectors[start : start + 1024], np.float64)
+            total, squares = total + block.sum(axis=0), squares + np.square(block).sum(axis=0)
+        mean = total / len(vectors)
+        variance = np.maximum(squares / len(vectors) - np.square(mean), 0.0)
+        self.mean.assign(mean)
+        self.deviation.assign(np.where(variance > 1e-12, np.sqrt(variance), 1.0))
+
+
 SCALES = ("count", "mean", "sqrt")
 
 
-def projection_head(hidden, embed_dim, dropout):
+def projection_head(embed_dim, dropout):
     """What follows the first linear layer: BatchNorm, ReLU, Dropout, Linear, L2 norm.
 
     Reference: [IRSE] section 1.
@@ -105,12 +127,17 @@ def projection_head(hidden, embed_dim, dropout):
     ]
 
 
-def image_projection(feature_dim, hidden_dim, embed_dim, dropout=0.5, input_dropout=0.0):
+def image_projection(
+    feature_dim, hidden_dim, embed_dim, dropout=0.5, input_dropout=0.0, standardize=False
+):
     """(B, F) image vectors -> (B, D) unit rows."""
-    first = [keras.layers.Dropout(input_dropout)] if input_dropout else []
+    first = [keras.Input((feature_dim,), name="image")]
+    if standardize:
+        first += [Standardize(name="standardize")]
+    if input_dropout:
+        first += [keras.layers.Dropout(input_dropout)]
     first += [keras.layers.Dense(hidden_dim)]
-    layers = [keras.Input((feature_dim,), name="image"), *first]
-    return keras.Sequential(layers + projection_head(hidden_dim, embed_dim, dropout), name="image_tower")
+    return keras.Sequential(first + projection_head(embed_dim, dropout), name="image_tower")
 
 
 def text_projection(vocabulary_size, hidden_dim, embed_dim, dropout=0.5, **bag):
@@ -119,7 +146,7 @@ def text_projection(vocabulary_size, hidden_dim, embed_dim, dropout=0.5, **bag):
         keras.Input((None,), dtype="int32", name="tokens"),
         BagOfWords(vocabulary_size, hidden_dim, **bag),
     ]
-    return keras.Sequential(layers + projection_head(hidden_dim, embed_dim, dropout), name="text_tower")
+    return keras.Sequential(layers + projection_head(embed_dim, dropout), name="text_tower")
 
 
 class DualEncoder(keras.Model):
@@ -244,6 +271,7 @@ def projection_model(settings, sizes):
         settings.embed_dim,
         settings.dropout,
         settings.image_dropout,
+        settings.standardize,
     )
     text = text_projection(
         sizes["vocabulary_size"],

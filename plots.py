@@ -252,7 +252,6 @@ def text_width(text: str, size: float) -> float:
 @functools.cache
 def _font() -> tuple[Any, Mapping[int, int]]:
     font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
-    font.set_size(100, 72)
     return font, font.get_charmap()
 
 
@@ -262,6 +261,7 @@ def _advance(character: str) -> float:
     font, glyphs = _font()
     if ord(character) not in glyphs:
         return 1.25  # the box that stands for it
+    font.set_size(100, 72)  # each time: the object is matplotlib's own, which sets it as it draws
     glyph = font.load_char(ord(character), flags=LoadFlags.NO_HINTING)
     return glyph.linearHoriAdvance / 65536 / 100
 

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from shutil import get_terminal_size
 
+import numpy as np
 from absl import app, flags
 
 import config
@@ -58,8 +59,9 @@ def answer_query(run, gallery, encoder, query):
         plots.Card(answer.score, search.printable(answer.caption), picture)
         for answer, picture in zip(shown, pictures, strict=True)
     ]
-    without = f" · without {search.some_words(unknown)}" if unknown else ""
-    plots.picture_grid(search.printable(query), search.printable(note + without), cards, path)
+    note += f" · the first {len(shown)}" if len(shown) < len(answers) else ""
+    note += f" · without {search.some_words(unknown)}" if unknown else ""
+    plots.picture_grid(search.printable(query), search.printable(note), cards, path)
     hand_over(path)
 
 
@@ -83,10 +85,11 @@ def answer_image(run, gallery, given):
         picture = load_pictures(run, [gallery.pictures[row]])[0]
     cards = [
         plots.Card(answer.score, search.printable(answer.caption), own=answer.own)
-        for answer in answers
+        for answer in answers[: plots.MOST_ANSWERS]
     ]
-    blue = " · blue: written for this picture" if any(answer.own for answer in answers) else ""
-    plots.caption_list(search.printable(name), search.printable(note + blue), picture, cards, path)
+    note += f" · the first {len(cards)}" if len(cards) < len(answers) else ""
+    note += " · blue: written for this picture" if any(card.own for card in cards) else ""
+    plots.caption_list(search.printable(name), search.printable(note), picture, cards, path)
     hand_over(path)
 
 
@@ -141,8 +144,9 @@ def describe_file(run, given):
         )
     picture = datasets.load_picture(given)
     descriptor = features.PatchDescriptor.load(run.features)
+    vector = descriptor.describe(features.to_array(picture)[None]).astype(np.float32)
     tower = search.Tower(run.require(run.image_tower, search.WRITTEN_BY))
-    return tower(descriptor.describe(features.to_array(picture)[None])), picture
+    return tower(vector), picture
 
 
 def picture_folder(run):

@@ -90,8 +90,7 @@ def load_run(run):
     run.require(run.best_weights, why)
     settings = config.load_settings(run.config)
     vocabulary = Vocabulary.load(run.require(run.vocabulary, why))
-    described = run.features.is_file()
-    return settings, vocabulary, features.PatchDescriptor.load(run.features) if described else None
+    return settings, vocabulary, features.load(run.features)
 
 
 def load_model(run, settings, vocabulary):

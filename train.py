@@ -59,14 +59,14 @@ def open_run(chief):
     return asked, run
 
 
-def start_run(settings, run, vocabulary, describer):
+def start_run(settings, run, vocabulary, descriptor):
     """Makes the folder of a new run, once everything that can be refused has been."""
     if run.folder.exists():
         shutil.rmtree(run.folder)
     run.folder.mkdir(parents=True)
     vocabulary.save(run.vocabulary)
-    if describer is not None:
-        describer.save(run.features)
+    if descriptor is not None:
+        descriptor.save(run.features)
     settings.save(run.config)
 
 
@@ -74,8 +74,9 @@ def read_data(settings, run):
     """Everything that training reads, before TensorFlow is imported.
 
     Returns:
-      (splits, vocabulary, describer or None, {split name: (N, F) image vectors}).
+      (splits, vocabulary, descriptor or None, {split name: (N, F) image vectors}).
     """
+    import data
     import features
     from text import Vocabulary
 
@@ -87,18 +88,20 @@ def read_data(settings, run):
         seed=settings.data_seed,
         limit=settings.limit or None,
     )
+    settings.relevance = data.choose_relevance(settings, splits["train"].concepts)
     used = {name: splits[name] for name in ("train", "validation")}
     if FLAGS.resume:
         vocabulary = Vocabulary.load(run.vocabulary)
-        describer = features.PatchDescriptor.load(run.features) if run.features.is_file() else None
+        descriptor = features.load(run.features)
     else:
         vocabulary = Vocabulary.from_captions(splits["train"].captions, settings.max_words)
-        describer = features.learn(splits["train"], settings.data_seed)
+        descriptor = features.learn(splits["train"], settings.data_seed)
     vectors = {
-        name: features.image_vectors(split, describer, settings.cache_dir)
+        name: features.image_vectors(split, descriptor, settings.cache_dir)
         for name, split in used.items()
     }
-    return used, vocabulary, describer, vectors
+    settings.feature_dim = vectors["train"].shape[1]
+    return used, vocabulary, descriptor, vectors
 
 
 def make_batches(settings, split, vectors, vocabulary):
@@ -106,14 +109,13 @@ def make_batches(settings, split, vectors, vocabulary):
     import data
     from text import Tokens
 
-    relevance = data.choose_relevance(settings, split.concepts)
     return data.TrainingBatches(
         vectors,
         Tokens(split.captions, vocabulary),
         split.caption_image,
         settings,
-        concepts=split.concepts if relevance == "concepts" else None,
-        tfidf=data.tfidf_rows(split.captions) if relevance == "tfidf" else None,
+        concepts=split.concepts if settings.relevance == "concepts" else None,
+        tfidf=data.tfidf_rows(split.captions) if settings.relevance == "tfidf" else None,
     )
 
 
@@ -130,6 +132,8 @@ def build(settings, batches, vocabulary, strategy):
     sizes = {"feature_dim": settings.feature_dim, "vocabulary_size": len(vocabulary)}
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = models.build_model(settings, sizes)
+        if settings.standardize:
+            model.image_tower.get_layer("standardize").adapt(batches.vectors)
         optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch)
         model.compile(optimizer=optimizer, jit_compile=False)
         optimizer.build(model.trainable_variables)
@@ -143,8 +147,7 @@ def main(argv):
     began = time.perf_counter()
     chief = distribution.is_chief(FLAGS.strategy)
     settings, run = open_run(chief)
-    splits, vocabulary, describer, vectors = read_data(settings, run)
-    settings.feature_dim = vectors["train"].shape[1]
+    splits, vocabulary, descriptor, vectors = read_data(settings, run)
     batches = make_batches(settings, splits["train"], vectors["train"], vocabulary)
 
     distribution.set_devices(FLAGS.virtual_devices, FLAGS.threads, FLAGS.deterministic)
@@ -159,9 +162,9 @@ def main(argv):
     records = callbacks.Records(
         run, validation, settings.select, settings.early_stopping, write=chief
     )
-    done = records.restore() if FLAGS.resume else 0
+    done = records.restore(model) if FLAGS.resume else 0
     if chief and not FLAGS.resume:
-        start_run(settings, run, vocabulary, describer)
+        start_run(settings, run, vocabulary, descriptor)
     if chief:
         train = splits["train"]
         run.log(

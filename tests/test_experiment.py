@@ -24,7 +24,7 @@ def test_arrays_survive_their_file_and_are_mapped(tmp_path):
     assert list(opened) == list(arrays)
     for name, array in arrays.items():
         np.testing.assert_array_equal(opened[name], array)
-        assert opened[name].dtype == array.dtype
+        assert opened[name].dtype == array.dtype and opened[name].shape == array.shape
         with np.load(path, allow_pickle=False) as loaded:
             np.testing.assert_array_equal(loaded[name], array)
     assert isinstance(opened["image"], np.memmap) and opened["image"].offset % 64 == 0

@@ -130,6 +130,22 @@ def test_relevance_of_exactly_the_threshold_does_not_count():
     relevance = metrics.Relevance(3, np.array([0]), [a, b, c])
     assert relevance.rows(np.array([0])).tolist() == [[1, 0.3, 0.4]]
     assert relevance.totals()[0][0].tolist() == [2, 2, 3]
+    text = [[0.8, 0.9, 0.7], [0.7, 0.8, 0.9], [0.7, 0.8, 0.9]]  # found: 1 0 2, then 2 1 0 twice
+    found = metrics.evaluate(THREE, text, [0, 1, 2], [a, b, c])["text_to_image"]
+    expected = [(1 / 2 + 2 / 3) / 2, 1, 1]
+    np.testing.assert_allclose(found.values()["map@10"], expected, rtol=1e-15)
+
+
+def test_relevance_is_the_same_to_the_last_bit_however_it_is_summed():
+    concepts = np.random.default_rng(0).random((40, 301))
+    relevance = metrics.Relevance(40, np.arange(40), concepts)
+    first, second = np.indices((40, 40))
+    pairs = relevance.pairs(first.ravel(), second.ravel()).reshape(40, 40)
+    np.testing.assert_array_equal(relevance.rows(np.arange(40)), pairs)
+    np.testing.assert_array_equal(relevance.rows(np.arange(3)), pairs[:3])
+    np.testing.assert_array_equal(pairs, pairs.T)
+    unit = concepts / np.linalg.norm(concepts, axis=1, keepdims=True)
+    np.testing.assert_allclose(pairs, unit @ unit.T, rtol=1e-6)
 
 
 # Limits
@@ -216,9 +232,9 @@ def test_equals_the_loops(concepts, ties, block_bytes):
         assert metrics.summarise(of.ranks) == pytest.approx(summary, rel=1e-13)
 
 
+@pytest.mark.parametrize("owner", [gallery(4)[2], np.arange(0, 30, 2), np.array([3, 3, 4])])
 @pytest.mark.parametrize("concepts", CONCEPTS)
-def test_totals_equal_the_loops(concepts):
-    _, _, owner = gallery(4)
+def test_totals_equal_the_loops(concepts, owner):
     vectors = concept_vectors(concepts, 30)
     lists = vectors if vectors is None else np.asarray(vectors, float).tolist()
     relevant, gain, ideal = metrics.Relevance(30, owner, vectors).totals()

@@ -13,8 +13,8 @@ from text import Tokens, Vocabulary
 
 # {model: parameters, moving statistics included} for F = 7, V = 11, H = 5, D = 3
 PARAMETERS = {
-    # image: 7*5+5, BN 4*5, 5*3+3 = 78; text: 11*5+5, BN 4*5, 5*3+3 = 98
-    "projection": 78 + 98,
+    # image: standardize 2*7, 7*5+5, BN 4*5, 5*3+3 = 92; text: 11*5+5, BN 4*5, 5*3+3 = 98
+    "projection": 92 + 98,
 }
 
 
@@ -45,7 +45,7 @@ def test_every_model_has_its_parameter_count():
 
 
 def test_the_published_size_has_the_published_parameters():
-    published = settings(hidden_dim=2048, embed_dim=32)
+    published = settings(hidden_dim=2048, embed_dim=32, standardize=False)
     model = models.build_model(published, {"feature_dim": 2048, "vocabulary_size": 1000})
     per_head = 4 * 2048 + 2048 * 32 + 32
     expected = (2048 * 2048 + 2048 + per_head) + (1000 * 2048 + 2048 + per_head)
@@ -91,6 +91,17 @@ def test_padding_has_no_influence():
         ops.convert_to_numpy(model.text_tower(t, training=False)) for t in (tokens, longer)
     )
     np.testing.assert_allclose(short, long, atol=1e-7)
+
+
+def test_standardize_takes_mean_and_deviation_block_by_block():
+    rng = np.random.default_rng(0)
+    vectors = (rng.standard_normal((3000, 4)) * [1, 5, 0, 2] + [0, 3, 7, -1]).astype(np.float16)
+    layer = models.Standardize()
+    layer.build((None, 4))
+    layer.adapt(vectors)
+    got = ops.convert_to_numpy(layer(vectors.astype("float32")))
+    np.testing.assert_allclose(got.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(got.std(0), [1, 1, 0, 1], atol=1e-5)  # a constant column stays 0
 
 
 def test_word_dropout_leaves_words_out_in_training_only():
@@ -175,7 +186,7 @@ def test_encoding_in_chunks_is_encoding_at_once(monkeypatch):
 
 def test_weights_survive_their_file(tmp_path):
     first, second = build(), build()
-    first.image_tower.layers[0].kernel.assign_add(np.ones((7, 5), "float32"))
+    first.image_tower.layers[1].kernel.assign_add(np.ones((7, 5), "float32"))
     first.save_weights(tmp_path / "a.weights.h5")
     second.load_weights(tmp_path / "a.weights.h5")
     batch = random_batch()

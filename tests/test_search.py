@@ -26,7 +26,7 @@ CAPTIONS = [
     ["small red circle above blue star", "red above blue"],
     ["blue circle", "a circle that is blue"],
 ]
-NAMES = ["one.png", "two.png", "folder/three.png", "four.png", "17"]
+NAMES = ["one.png", "two.png", "folder/three.png", "four.png", "3"]
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -192,6 +192,9 @@ def test_a_tower_refuses_what_does_not_fit(tmp_path, capfd):
         tower(np.ones((1, 4), np.float32))
     with pytest.raises(ValueError, match="NaN or infinity"):
         tower(np.full((1, 3), np.nan, np.float32))
+    write_text_tower(tmp_path / "query.onnx", np.eye(3))
+    with pytest.raises(ValueError, match=r"query\.onnx cannot take a batch"):  # no such word
+        search.Tower(tmp_path / "query.onnx")(np.array([[7]], np.int32))
     assert capfd.readouterr().err == ""
 
 
@@ -281,20 +284,30 @@ def test_ties_stand_in_gallery_order(block_rows):
     assert search.top_k(few, collapsed, 4, block_rows)[1].tolist() == [[0, 1, 2, 3]] * 3
 
 
-@pytest.mark.parametrize("block_rows", [1, 10, 8192])
-@pytest.mark.parametrize("rising", [False, True])
-def test_near_ties_are_settled_in_float64(block_rows, rising):
-    """Rows so alike that float32 cannot order them."""
+def near_ties() -> tuple[np.ndarray, np.ndarray]:
+    """A query and rows on all sides of it at one angle: float32 errs by more than they differ."""
     rng = np.random.default_rng(1)
     query = unit(rng.normal(size=(1, 512)))
-    rows = np.repeat(unit(query + 0.02 * rng.normal(size=(1, 512))), 300, axis=0)
-    smallest = np.argmin(np.abs(rows[0]))
-    rows[:, smallest] += np.linspace(0, 1e-7, 300, dtype=np.float32)
-    exact = rows.astype(np.float64) @ query[0].astype(np.float64)
-    assert np.ptp(exact) < 6e-8  # one unit in the last place of a float32 below 1
-    order = np.argsort(exact if rising else rng.random(300))
-    expected = sorted_whole(query.astype(np.float64), rows[order], 10)
-    np.testing.assert_array_equal(search.top_k(query, rows[order], 10, block_rows)[1], expected)
+    exact = query.astype(np.float64) / np.linalg.norm(query.astype(np.float64))
+    aside = rng.normal(size=(300, 512))
+    aside -= aside @ exact.T * exact
+    return query, unit(0.6 * exact + 0.8 * aside / np.linalg.norm(aside, axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("block_rows", [1, 10, 64, 8192])
+def test_near_ties_are_settled_in_float64(block_rows):
+    query, rows = near_ties()
+    expected = sorted_whole(query.astype(np.float64), rows, 10)
+    assert (rows @ query[0]).argsort()[::-1][:10].tolist() != expected[0].tolist()
+    np.testing.assert_array_equal(search.top_k(query, rows, 10, block_rows)[1], expected)
+
+
+@pytest.mark.parametrize("block_rows", [1, 2])
+def test_a_near_tie_in_a_later_block_is_not_passed_over(block_rows):
+    query, rows = near_ties()
+    pairs = rows.reshape(150, 2, 512)
+    found = [search.top_k(query, pair, 1, block_rows)[1].item() for pair in pairs]
+    assert found == [sorted_whole(query.astype(np.float64), pair, 1).item() for pair in pairs]
 
 
 def test_many_queries_are_answered_in_parts(monkeypatch):

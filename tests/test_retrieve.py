@@ -1,0 +1,304 @@
+"""retrieve.py as people run it, on the hand-made run of test_search; and the pages it draws."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import warnings
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+from test_search import CAPTIONS, NAMES, make_run, write_image_tower
+
+import experiment
+import features
+import plots
+import search
+
+HEAVY = ("tensorflow", "keras", "sklearn", "scipy", "pandas", "matplotlib.pyplot")
+SPY = f"""
+import os, runpy, sys
+sys.argv = sys.argv[1:]
+sys.path[0] = os.path.dirname(sys.argv[0])
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    print("imported:", [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """exp/plain: no pictures. exp/pictures: files, of which one is missing and one is damaged."""
+    root = tmp_path_factory.mktemp("root")
+    make_run(root / "exp" / "plain")
+    data = root / "data"
+    (data / "folder").mkdir(parents=True)
+    for i, name in enumerate(NAMES[1:4]):
+        shade = np.full((20 + 30 * i, 40, 3), 60 * i, np.uint8)
+        shade[:, :20] = 255 - shade[:, :20]
+        Image.fromarray(shade).save(data / name)
+    for path in (data / "3", root / "broken.png"):
+        path.write_bytes(b"no picture")
+    (root / "foreign.png").write_bytes((data / "two.png").read_bytes())
+    captions = [
+        ["red circle \x1b[31m\ud800 $x$ 😀", "b"],
+        ["c"],
+        ["d", "e", "f"],
+        ["g", "h"],
+        ["i", "j"],
+    ]
+    run = make_run(root / "exp" / "pictures", data, captions=captions, pictures=NAMES)
+    rng = np.random.default_rng(0)
+    size = 3 * features.PATCH**2
+    words = rng.normal(size=(4, size)).astype(np.float32)
+    descriptor = features.PatchDescriptor(
+        np.full(size, 0.5, np.float32), np.eye(size, dtype=np.float32), words
+    )
+    descriptor.save(run.features)
+    write_image_tower(run.image_tower, rng.normal(size=(len(descriptor.centre), 7)))
+    return root
+
+
+def retrieve(root, *args, spy=False, **how):
+    """Runs retrieve.py in `root`; stdout and stderr as text."""
+    script = [sys.executable, *(["-c", SPY] if spy else []), str(ROOT / "retrieve.py")]
+    environment = {**os.environ, "COLUMNS": "72", **how.pop("env", {})}
+    return subprocess.run(
+        [*script, *args],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        check=False,
+        timeout=120,
+        **{"encoding": "utf-8", "errors": "surrogateescape", **how},
+    )
+
+
+def test_a_query_gives_a_table_and_a_picture(root):
+    done = retrieve(root, "--exp", "plain", "--k", "3", "a", "red", "zebra", "square", spy=True)
+    lines = done.stdout.splitlines()
+    picture = os.path.join("exp", "plain", "answer.png")
+    assert lines == [
+        "a red zebra square",
+        f"3 nearest of 5 pictures · {os.path.join('exp', 'plain')}",
+        "rank    score  image             caption",
+        "   1   1.0000  folder/three.png  red square",
+        "   2   0.5000  one.png           red circle",
+        "   3   0.2887  four.png          red above blue",
+        f"picture: {picture}",
+    ]
+    assert done.stderr.splitlines() == ["not known to the model: zebra", "imported: []"]
+    assert done.returncode == 0
+    with Image.open(root / picture) as drawn:
+        drawn.load()
+        assert drawn.format == "PNG" and drawn.width > 600
+
+
+def test_pictures_missing_and_damaged_do_not_break_the_answer(root):
+    output = root / "new folder" / "out.PNG"
+    args = ("--exp", "pictures", "--output", str(output), "red 😀 \x1b[2J $x$ مرحبا circle")
+    done = retrieve(root, *args, env={"PYTHONIOENCODING": "ascii:strict"})
+    assert done.returncode == 0 and done.stdout.isascii() and "\x1b" not in done.stdout
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2 and lines[0] == "not known to the model: 2j"
+    assert "one.png does not exist" in lines[1] and "(and 1 more like this)" in lines[1]
+    with Image.open(output) as drawn:
+        drawn.load()
+        assert drawn.height > 200
+
+
+def test_json_is_all_that_stands_on_standard_output(root):
+    done = retrieve(root, "--exp", "pictures", "--json", "--k", "2", "red circle zebra", spy=True)
+    answer = json.loads(done.stdout)
+    assert answer["query"] == "red circle zebra" and answer["unknown_words"] == ["zebra"]
+    assert answer["gallery"] == {"images": 5, "captions": 10}
+    first = answer["answers"][0]
+    assert {key: first[key] for key in ("rank", "image", "name", "picture")} == {
+        "rank": 1,
+        "image": 0,
+        "name": "one.png",
+        "picture": "one.png",
+    }
+    assert first["score"] == pytest.approx(1, abs=1e-6)
+    assert first["caption"] == "red circle \x1b[31m\ud800 $x$ 😀"
+    assert [answer["rank"] for answer in answer["answers"]] == [1, 2]
+    assert done.stderr.splitlines() == ["not known to the model: zebra", "imported: []"]
+    assert not (root / "exp" / "pictures" / "answer.png").exists()
+
+
+def test_queries_are_read_line_by_line(root):
+    lines = [b"red square", b"", b"zebra", b"blue star \xff\xd8 \xf0\x9f\x98\x80", b"red " * 10_000]
+    done = retrieve(
+        root,
+        *("--exp", "plain", "--json", "--k", "1"),
+        input=b"\r\n".join(lines),
+        encoding=None,
+        errors=None,
+    )
+    answers = [json.loads(line) for line in done.stdout.decode("ascii").splitlines()]
+    names = [answer["answers"][0]["name"] for answer in answers]
+    assert names == ["folder/three.png", "two.png", "one.png"]
+    assert done.stderr.decode().splitlines() == [
+        "the query is empty: write what the picture should show",
+        "the model knows no word of the query (zebra)",
+    ]
+    assert done.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_a_terminal_is_asked(root):
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, str(ROOT / "retrieve.py"), "--exp", "plain", "--k", "1"]
+    ends = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    with subprocess.Popen(command, cwd=root, env={**os.environ, "TERM": "dumb"}, **ends) as process:
+        os.close(theirs)
+        deadline = threading.Timer(60, process.kill)  # that nothing waits for ever
+        deadline.start()
+        shown, typed = b"", [b"zebra\n", b"red square\n", b"\x04"]
+        with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
+            while piece := os.read(ours, 4096):
+                shown += piece
+                if typed and shown.count(b"query: ") > 3 - len(typed):
+                    os.write(ours, typed.pop(0))
+        deadline.cancel()
+    os.close(ours)
+    assert process.returncode == 0 and typed == []
+    assert b"knows no word of the query (zebra)" in shown
+    assert b"folder/three.png" in shown and b"answer.png" in shown
+
+
+@pytest.mark.parametrize("given", ["4", "3"])
+def test_captions_for_an_image_by_name_or_number(root, given):
+    """The name of image 4 is 3: a name goes before a number."""
+    done = retrieve(root, "--exp", "plain", "--image", given, "--k", "3")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "3" and "3 nearest of 10 captions" in lines[1]
+    assert lines[3].split() == ["1*", "1.0000", "3", "blue", "circle"]
+    assert [line[4] for line in lines[3:6]] == ["*", "*", " "]
+    assert lines[6] == "* written for this picture"
+    assert done.stderr == "" and (root / "exp" / "plain" / "answer.png").is_file()
+
+
+def test_captions_for_a_picture_file(root):
+    args = ("--exp", "pictures", "--json", "--output", "out.png", "--image")
+    answers = []
+    for given in ("foreign.png", os.path.join("data", "two.png")):
+        done = retrieve(root, *args, given, spy=True)
+        answers.append(json.loads(done.stdout))
+        assert done.stderr.splitlines() == ["picture: out.png", "imported: []"]
+        assert done.returncode == 0
+    foreign, own = answers
+    assert foreign["image"] == "foreign.png" and own["image"] == "two.png"
+    assert not any(answer["own"] for answer in foreign["answers"])
+    assert [answer["name"] for answer in own["answers"] if answer["own"]] == ["two.png"]
+    folder = root / "exp" / "pictures"
+    descriptor = features.PatchDescriptor.load(folder / "features.npz")
+    with Image.open(root / "foreign.png") as picture:
+        vector = descriptor.describe(features.to_array(picture)[None]).astype(np.float32)
+    query = search.Tower(folder / "image.onnx")(vector)
+    scores, rows = search.top_k(query, search.Gallery(experiment.Experiment(folder)).text, 10)
+    np.testing.assert_allclose([a["score"] for a in foreign["answers"]], scores[0], atol=1e-7)
+    captions = [caption for own in CAPTIONS for caption in own]
+    assert len(rows[0]) == len(captions) == len(foreign["answers"])
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--exp", "nosuch", "red"], "unknown experiment 'nosuch'; the runs in exp/ are: "),
+        (["--exp", "plain", ""], "the query is empty"),
+        (["--exp", "plain", "zebra", "giraffe"], "knows no word of the query (zebra, giraffe)"),
+        (["--exp", "plain", "--image", "1", "red"], "a sentence or --image, not both"),
+        (["--exp", "plain", "--image", "nosuch.png"], "5 images are called one.png, two.png, fol"),
+        (["--exp", "plain", "--image", "5"], "or go by number from 0"),
+        (["--exp", "plain", "--image", "foreign.png"], "its data came as ready vectors"),
+        (["--exp", "pictures", "--image", "broken.png"], "is damaged or no picture"),
+        (["--exp", "plain", "--output", "answer.pdf", "red"], "answer.pdf must end in .png"),
+    ],
+)
+def test_mistakes_end_in_one_line(root, args, message):
+    done = retrieve(root, *args)
+    assert done.returncode == 1 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("retrieve.py: error: ") and message in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the viewer has another name")
+def test_show_opens_the_viewer(root):
+    folder = root / "bin"
+    folder.mkdir()
+    viewer = folder / "xdg-open"
+    viewer.write_text('#!/bin/sh\necho "$1" > seen.part && mv seen.part seen\n')
+    viewer.chmod(0o755)
+    path = os.pathsep.join([str(folder), os.environ["PATH"]])
+    done = retrieve(root, "--exp", "plain", "--show", "--k", "1", "red", env={"PATH": path})
+    assert done.returncode == 0 and done.stderr == ""
+    for _ in range(1000):
+        if (root / "seen").exists():
+            break
+        subprocess.run(["sleep", "0.01"], check=True)
+    assert (root / "seen").read_text().strip() == os.path.join("exp", "plain", "answer.png")
+    done = retrieve(root, "--exp", "plain", "--show", "red", env={"PATH": "/nowhere"})
+    assert done.returncode == 0 and "viewer did not start" in done.stderr
+
+
+# The pages.
+
+
+def cards(number):
+    pictures = [None, Image.new("RGB", (64, 64), "red"), Image.new("RGB", (3, 500), "blue")]
+    odd = ["", "word", "many words " * 50, "x" * 9999, "漢字" * 99, "مرحبا $x$ $5 \\$ 😀 {_^"]
+    return [
+        plots.Card(1 / (i + 1), odd[i % 6], pictures[i % 3], own=i % 2 == 0) for i in range(number)
+    ]
+
+
+@pytest.mark.parametrize("number", [1, 3, 8, 51])
+def test_pages_of_any_number_of_answers(tmp_path, number, capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.picture_grid("漢字 $x " * 40, "note", cards(number), tmp_path / "grid.png")
+        plots.caption_list("title", "note", None, cards(number), tmp_path / "list.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.png", "list.png"]
+    for path in tmp_path.iterdir():
+        with Image.open(path) as page:
+            assert page.mode == "RGB" and page.getpixel((0, 0)) == (255, 255, 255)
+            margin = np.asarray(page)[:, -15:]
+            assert (margin == 255).all()  # nothing runs over the right edge
+    assert capfd.readouterr().err == ""
+
+
+def test_the_best_answer_stands_out(tmp_path):
+    picture = Image.new("RGB", (64, 64), "#102030")
+    paths = [tmp_path / "page.png", tmp_path / "again.png"]
+    for path in paths:
+        plots.picture_grid("t", "n", [plots.Card(0.5, "c", picture)] * 4, path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    with Image.open(paths[0]) as page:
+        pixels = np.asarray(page).astype(int)
+    width = pixels.shape[1] // 4
+    rim = (pixels == [0x26, 0x67, 0xFF]).all(axis=2)
+    inside = (pixels == [0x10, 0x20, 0x30]).all(axis=2)
+    assert rim[:, : width + plots.EDGE].sum() > 1000 and not rim[:, width + plots.EDGE :].any()
+    counts = [inside[:, i * 212 + 28 : i * 212 + 220].sum() for i in range(4)]
+    assert len(set(counts)) == 1 and counts[0] > 0.98 * 192 * 192
+
+
+def test_fit_wraps_by_the_width_of_the_letters():
+    for card in cards(6):
+        for width, lines in ((150, 3), (560, 1), (40, 8)):
+            rows = plots.fit(card.caption, width, 8, lines)
+            assert len(rows) <= lines
+            assert max(plots.text_width(row, 8) for row in rows) <= width
+    assert plots.fit("one two three", 1000, 8, 2) == ["one two three"]
+    narrow = plots.text_width("one two", 8) + 0.1
+    assert plots.fit("one two three", narrow, 8, 2) == ["one two", "three"]
+    assert plots.fit("one two three four five", narrow, 8, 2) == ["one two", "three…"]
+    assert plots.text_width("iiii", 8) < plots.text_width("MM", 8)
