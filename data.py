@@ -15,8 +15,6 @@ Shape letters: B global batch, b rows of one replica, F feature, T tokens, K con
 captions.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 
 import distribution
@@ -42,6 +40,7 @@ class TrainingBatches:
         self.seed = settings.seed
         self.images, self.first = np.unique(caption_image, return_index=True)  # those with captions
         self.counts = np.diff(np.append(self.first, len(caption_image)))
+        self._epoch, self._rows = -1, np.zeros(0, np.int64)
         self.items = len(caption_image) if self.captions == "all" else len(self.images)
 
     @property
@@ -50,63 +49,64 @@ class TrainingBatches:
 
     def order(self, epoch: int) -> np.ndarray:
         """Caption rows of one epoch in their random order: one per image, or all M."""
-        rng = np.random.default_rng((self.seed, epoch))
-        if self.captions == "all":
-            return rng.permutation(self.items)
-        chosen = self.first + rng.integers(self.counts)
-        return chosen[rng.permutation(self.items)]
+        if epoch != self._epoch:
+            rng = np.random.default_rng((self.seed, epoch))
+            if self.captions == "all":
+                rows = rng.permutation(self.items)
+            else:
+                chosen = self.first + rng.integers(self.counts)
+                rows = chosen[rng.permutation(self.items)]
+            self._epoch, self._rows = epoch, rows  # the next batches want the same
+        return self._rows
 
-    def slices(self, rows: np.ndarray, first: int, here: int, total: int) -> Iterator[dict]:
-        """The global batch of caption `rows`, cut for replicas first .. first + here - 1 of total."""
-        tokens = self.tokens.pad(rows)
-        for part in np.array_split(np.arange(len(rows)), total)[first : first + here]:
-            captions = rows[part]
-            images = self.caption_image[captions]
-            batch = {
-                "image": np.asarray(self.vectors[images], np.float32),
-                "tokens": tokens[part],
-                "image_id": images.astype(np.int32),
-                "caption_id": captions.astype(np.int32),
-            }
-            if self.concepts is not None:
-                batch["concepts"] = self.concepts[images].astype(np.float32)
-            if self.tfidf is not None:
-                similarity = self.tfidf[captions] @ self.tfidf[rows].T
-                batch["similarity"] = similarity.toarray().astype(np.float32)
-            yield batch
+    def share(self, step: int, replica: int, total: int) -> dict[str, np.ndarray]:
+        """What replica `replica` of `total` gets of global batch number `step`, counted from 0.
 
-    def stream(self, first_epoch: int, replicas: tuple[int, int, int]) -> Iterator[dict]:
-        """Slices of epoch `first_epoch`, of the one after it, and so on without end."""
-        epoch = first_epoch
-        while True:
-            order = self.order(epoch)
-            for start in range(0, self.items, self.batch_size):
-                yield from self.slices(order[start : start + self.batch_size], *replicas)
-            epoch += 1
-
-    def dataset(self, strategy=None, first_epoch: int = 0):
-        """What `keras.Model.fit` reads, with `steps_per_epoch` steps to an epoch."""
-        import tensorflow as tf
-
-        replicas = distribution.replicas_here(strategy)
-        specs = {
-            "image": tf.TensorSpec((None, self.vectors.shape[1]), tf.float32),
-            "tokens": tf.TensorSpec((None, None), tf.int32),
-            "image_id": tf.TensorSpec((None,), tf.int32),
-            "caption_id": tf.TensorSpec((None,), tf.int32),
+        Steps count on through the epochs: `step // steps_per_epoch` is the epoch.
+        """
+        epoch, position = divmod(step, self.steps_per_epoch)
+        rows = self.order(epoch)[position * self.batch_size :][: self.batch_size]  # (B,) captions
+        part = np.array_split(np.arange(len(rows)), total)[replica]
+        captions = rows[part]
+        images = self.caption_image[captions]
+        batch = {
+            "image": np.asarray(self.vectors[images], np.float32),
+            "tokens": self.tokens.pad(rows)[part],
+            "image_id": images.astype(np.int32),
+            "caption_id": captions.astype(np.int32),
         }
         if self.concepts is not None:
-            specs["concepts"] = tf.TensorSpec((None, self.concepts.shape[1]), tf.float32)
+            batch["concepts"] = self.concepts[images].astype(np.float32)
         if self.tfidf is not None:
-            specs["similarity"] = tf.TensorSpec((None, None), tf.float32)
+            similarity = self.tfidf[captions] @ self.tfidf[rows].T
+            batch["similarity"] = similarity.toarray().astype(np.float32)
+        return batch
+
+    def dataset(self, strategy=None, first_epoch: int = 0):
+        """What `keras.Model.fit` reads: endless, with `steps_per_epoch` steps to an epoch."""
+        import tensorflow as tf
+
+        first, here, total = distribution.replicas_here(strategy)
+        example = self.share(0, 0, total)
+        types = [tf.as_dtype(value.dtype) for value in example.values()]
+        shapes = {key: (None, *value.shape[1:]) for key, value in example.items()}
+        shapes["tokens"] = shapes["similarity"] = (None, None)
+
+        def read(count):
+            step, replica = divmod(int(count), here)
+            return list(self.share(step, first + replica, total).values())
+
+        def to_batch(count):
+            values = tf.numpy_function(read, [count], types, stateful=False)
+            batch = dict(zip(example, values, strict=True))
+            return {key: tf.ensure_shape(value, shapes[key]) for key, value in batch.items()}
 
         def make():
-            # A generator, not from_tensor_slices: that copies the vectors into the graph and dies
-            # at 2 GiB, while rows of a memory map are read where they are needed.
-            source = tf.data.Dataset.from_generator(
-                lambda: self.stream(first_epoch, replicas), output_signature=specs
-            )
-            return source.prefetch(2 * replicas[1])
+            # Numbers are mapped to batches, instead of arrays sliced: from_tensor_slices copies them
+            # into the graph and dies at 2 GiB, while rows of a memory map are read where needed.
+            start = first_epoch * self.steps_per_epoch * here
+            numbers = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
+            return numbers.map(to_batch).prefetch(2 * here)
 
         return distribution.distribute(strategy, make)
 

@@ -44,7 +44,8 @@ def root(tmp_path_factory):
         Image.fromarray(shade).save(data / name)
     for path in (data / "3", root / "broken.png"):
         path.write_bytes(b"no picture")
-    (root / "foreign.png").write_bytes((data / "two.png").read_bytes())
+    for name in ("foreign.png", "two.png"):
+        (root / name).write_bytes((data / "two.png").read_bytes())
     captions = [
         ["red circle \x1b[31m\ud800 $x$ 😀", "b"],
         ["c"],
@@ -156,8 +157,10 @@ def test_a_terminal_is_asked(root):
 
     ours, theirs = pty.openpty()
     command = [sys.executable, str(ROOT / "retrieve.py"), "--exp", "plain", "--k", "1"]
-    ends = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
-    with subprocess.Popen(command, cwd=root, env={**os.environ, "TERM": "dumb"}, **ends) as process:
+    env = {**os.environ, "TERM": "dumb"}
+    with subprocess.Popen(
+        command, cwd=root, env=env, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
         os.close(theirs)
         deadline = threading.Timer(60, process.kill)  # that nothing waits for ever
         deadline.start()
@@ -189,18 +192,18 @@ def test_captions_for_an_image_by_name_or_number(root, given):
 def test_captions_for_a_picture_file(root):
     args = ("--exp", "pictures", "--json", "--output", "out.png", "--image")
     answers = []
-    for given in ("foreign.png", os.path.join("data", "two.png")):
+    for given in (os.path.join(".", "two.png"), os.path.join("data", "two.png")):
         done = retrieve(root, *args, given, spy=True)
         answers.append(json.loads(done.stdout))
         assert done.stderr.splitlines() == ["picture: out.png", "imported: []"]
         assert done.returncode == 0
     foreign, own = answers
-    assert foreign["image"] == "foreign.png" and own["image"] == "two.png"
+    assert foreign["image"] == own["image"] == "two.png"
     assert not any(answer["own"] for answer in foreign["answers"])
     assert [answer["name"] for answer in own["answers"] if answer["own"]] == ["two.png"]
     folder = root / "exp" / "pictures"
     descriptor = features.PatchDescriptor.load(folder / "features.npz")
-    with Image.open(root / "foreign.png") as picture:
+    with Image.open(root / "two.png") as picture:
         vector = descriptor.describe(features.to_array(picture)[None]).astype(np.float32)
     query = search.Tower(folder / "image.onnx")(vector)
     scores, rows = search.top_k(query, search.Gallery(experiment.Experiment(folder)).text, 10)
@@ -254,7 +257,7 @@ def test_show_opens_the_viewer(root):
 
 def cards(number):
     pictures = [None, Image.new("RGB", (64, 64), "red"), Image.new("RGB", (3, 500), "blue")]
-    odd = ["", "word", "many words " * 50, "x" * 9999, "漢字" * 99, "مرحبا $x$ $5 \\$ 😀 {_^"]
+    odd = ["", "word", "many words " * 50, "x" * 9999, "漢字" * 99, "مرحبا 😀 $\\frac{x$ \\$"]
     return [
         plots.Card(1 / (i + 1), odd[i % 6], pictures[i % 3], own=i % 2 == 0) for i in range(number)
     ]
