@@ -169,7 +169,9 @@ def _define_data_flags(values):
     flags.DEFINE_integer(
         "max_words", 90000, "Vocabulary: at most so many words.", 1, flag_values=values
     )
-    flags.DEFINE_string("cache_dir", ".cache", "Folder for what is slow to read.", flag_values=values)
+    flags.DEFINE_string(
+        "cache_dir", ".cache", "Folder for what is slow to read.", flag_values=values
+    )
 
 
 def _define_model_flags(values):
@@ -276,7 +278,10 @@ def _define_optimization_flags(values):
         flag_values=values,
     )
     flags.DEFINE_integer(
-        "early_stopping", 0, "Stop after so many epochs without a best; 0 never.", flag_values=values
+        "early_stopping",
+        0,
+        "Stop after so many epochs without a best; 0 never.",
+        flag_values=values,
     )
     flags.DEFINE_integer("seed", 0, "Seed of weights, batches and dropout.", 0, flag_values=values)
 
@@ -297,4 +302,6 @@ def define_machine_flags(values=flags.FLAGS):
     flags.DEFINE_bool(
         "deterministic", False, "The same bits on every run (somewhat slower).", flag_values=values
     )
-    flags.DEFINE_integer("threads", 0, "Threads of one operation; 0: all cores.", flag_values=values)
+    flags.DEFINE_integer(
+        "threads", 0, "Threads of one operation; 0: all cores.", flag_values=values
+    )

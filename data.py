@@ -125,7 +125,7 @@ def tfidf_rows(captions: list[str]):
 
 
 def choose_relevance(settings, concepts) -> str:
-    """"concepts", "identity" or "tfidf": what `--relevance` means for this data.
+    """ "concepts", "identity" or "tfidf": what `--relevance` means for this data.
 
     Raises:
       ValueError: concepts are asked for and the data has none; or a soft triplet, which is 0

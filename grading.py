@@ -151,7 +151,9 @@ def table(score: dict[str, Any]) -> str:
                 line += f"{_number(name, oracle[name]['value']):>11}"
             lines.append(line)
     total, floor = score["rsum"], score["chance_rsum"]["value"]
-    line = f"rsum {total['value']:.1f} ({total['low']:.1f} to {total['high']:.1f}); chance {floor:.1f}"
+    line = (
+        f"rsum {total['value']:.1f} ({total['low']:.1f} to {total['high']:.1f}); chance {floor:.1f}"
+    )
     if "oracle_rsum" in score:
         line += f"; oracle {score['oracle_rsum']['value']:.1f}"
     return "\n".join([*lines, line])
@@ -178,7 +180,9 @@ def write_ranks(folder: Path, found: Sequence[dict], captions, names) -> None:
         first_image = first_caption = 0
         for fold in found:
             result = fold[direction]
-            for query, (image, rank) in enumerate(zip(result.query_image, result.ranks, strict=True)):
+            for query, (image, rank) in enumerate(
+                zip(result.query_image, result.ranks, strict=True)
+            ):
                 extra = [captions[first_caption + query]] if is_text else []
                 writer.writerow([names[first_image + image], rank, *extra])
             first_caption += fold["text_to_image"].ranks.size
@@ -214,5 +218,7 @@ def verify(run: experiment.Experiment) -> list[str]:
                 was = written.get(group, {}).get(name)
                 differences.append(f"{group} {name}: score.json has {was}, recomputed {value}")
     if written.get("rsum") != score["rsum"]:
-        differences.append(f"rsum: score.json has {written.get('rsum')}, recomputed {score['rsum']}")
+        differences.append(
+            f"rsum: score.json has {written.get('rsum')}, recomputed {score['rsum']}"
+        )
     return differences

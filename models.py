@@ -80,7 +80,12 @@ class BagOfWords(keras.layers.Layer):
 
     def get_config(self):
         own = {"vocabulary_size": self.vocabulary_size, "units": self.units}
-        return {**super().get_config(), **own, "scale": self.scale, "word_dropout": self.word_dropout}
+        return {
+            **super().get_config(),
+            **own,
+            "scale": self.scale,
+            "word_dropout": self.word_dropout,
+        }
 
 
 @keras.saving.register_keras_serializable("matchbox")

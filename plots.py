@@ -119,6 +119,7 @@ def recall_curves(found: Sequence[Mapping], score: Mapping, path: Path) -> None:
                 label = name if direction == "image_to_text" else None
                 axes.scatter((1, 5, 10), points, color=colour, marker=marker, s=50, label=label)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda k, _: f"{k:,.0f}")
     axes.set_ylim(0, 101)
     style(axes, "recall at K, in percent: right answer among the first K", "K", "")
     axes.legend(frameon=False, fontsize=9, loc="lower right")

@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -112,15 +113,10 @@ def find_row(run, gallery, given):
             return row  # of the same name in a gallery without pictures: taken for the same
         own = picture_folder(run) / gallery.pictures[row]
         return row if os.path.isfile(own) and os.path.samefile(own, path) else None
-    if (
-        given.isascii()
-        and given.isdecimal()
-        and len(given) < 18
-        and int(given) < gallery.num_images
-    ):
+    if re.fullmatch("[0-9]{1,15}", given) and int(given) < gallery.num_images:
         return int(given)
     names = search.some_words(
-        [gallery.image_names[row] for row in range(min(3, len(gallery.image)))]
+        [name for name, _ in zip(gallery.image_names, range(3), strict=False)]
     )
     raise ValueError(
         f"--image {given} is neither a picture file nor an image of the gallery: its "
@@ -151,7 +147,7 @@ def describe_file(run, given):
 
 def picture_folder(run):
     """What the run's picture references start from: the folder of its data."""
-    folder = Path(experiment.read_json(run.config).get("data_dir") or "")
+    folder = Path(config.load_settings(run.config).data_dir or "")
     return folder.parent if folder.is_file() else folder
 
 

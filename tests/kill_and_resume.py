@@ -1,6 +1,6 @@
 """Kills trainings with SIGKILL and resumes them; they must end as the one that ran through.
 
-    python tests/kill_and_resume.py 10        # ten kills at random moments, in a temporary folder
+python tests/kill_and_resume.py 10        # ten kills at random moments, in a temporary folder
 """
 
 import random

@@ -22,7 +22,9 @@ IMAGES, CAPTIONS, BATCH = 35, 67, 16  # the last batch has 3 rows: on four repli
 
 def make_batches(settings):
     rng = np.random.default_rng(0)
-    caption_image = np.sort(np.append(np.arange(IMAGES), rng.integers(0, IMAGES, CAPTIONS - IMAGES)))
+    caption_image = np.sort(
+        np.append(np.arange(IMAGES), rng.integers(0, IMAGES, CAPTIONS - IMAGES))
+    )
     captions = [" ".join(rng.choice(WORDS, rng.integers(1, 8))) for _ in caption_image]
     vectors = rng.standard_normal((IMAGES, 12)).astype(np.float32)
     concepts = rng.integers(0, 2, (IMAGES, 5)).astype(np.float32)

@@ -65,7 +65,9 @@ def test_batches_depend_on_seed_epoch_and_position_only():
         for key in a:
             np.testing.assert_array_equal(a[key], b[key])
     other = first_batches(batches(captions="all", seed=1), 9)
-    assert any((a["caption_id"] != b["caption_id"]).any() for a, b in zip(through, other, strict=True))
+    assert any(
+        (a["caption_id"] != b["caption_id"]).any() for a, b in zip(through, other, strict=True)
+    )
 
 
 @pytest.mark.parametrize("total", [2, 3, 4])

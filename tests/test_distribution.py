@@ -82,8 +82,16 @@ def test_two_worker_processes_equal_one_device(one_device, tmp_path):
     check_equal(tmp_path / "workers.npz", one_device)
 
 
-@pytest.mark.parametrize("value", [None, "{", "{}", '{"cluster": {"worker": ["a:1"]}}',
-                                   '{"cluster": {"worker": ["a:1"]}, "task": {"index": 3}}'])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "{",
+        "{}",
+        '{"cluster": {"worker": ["a:1"]}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"index": 3}}',
+    ],
+)
 def test_a_missing_or_odd_tf_config_is_refused(value, monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if value is not None:

@@ -64,7 +64,9 @@ def test_who_uses_tensorflow_and_keras_and_matplotlib(name):
 def test_light_modules_start_without_tensorflow(name):
     code = f"import sys, {name}; sys.exit(bool({HEAVY} & set(sys.modules)))"
     if name == "test":
-        code = code.replace("import sys, test;", "import sys; sys.path.insert(0, '.'); import test;")
+        code = code.replace(
+            "import sys, test;", "import sys; sys.path.insert(0, '.'); import test;"
+        )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

@@ -160,7 +160,9 @@ def test_concepts_reach_the_loss():
     outputs = model(batch, training=False)
     plain = float(model.compute_loss(batch, y_pred=outputs))
     batch["concepts"] = np.ones((4, 2), "float32")  # all alike: no repulsion, all attraction
-    squared = 2 - 2 * ops.convert_to_numpy(outputs["image"]) @ ops.convert_to_numpy(outputs["text"]).T
+    squared = (
+        2 - 2 * ops.convert_to_numpy(outputs["image"]) @ ops.convert_to_numpy(outputs["text"]).T
+    )
     assert float(model.compute_loss(batch, y_pred=outputs)) == pytest.approx(
         0.5 * squared.sum(), rel=1e-5
     )

@@ -42,7 +42,7 @@ def root(tmp_path_factory):
         shade = np.full((20 + 30 * i, 40, 3), 60 * i, np.uint8)
         shade[:, :20] = 255 - shade[:, :20]
         Image.fromarray(shade).save(data / name)
-    for path in (data / "3", root / "broken.png"):
+    for path in (data / "3", root / "3", root / "broken.png"):
         path.write_bytes(b"no picture")
     for name in ("foreign.png", "two.png"):
         (root / name).write_bytes((data / "two.png").read_bytes())
@@ -177,9 +177,9 @@ def test_a_terminal_is_asked(root):
     assert b"folder/three.png" in shown and b"answer.png" in shown
 
 
-@pytest.mark.parametrize("given", ["4", "3"])
+@pytest.mark.parametrize("given", ["4", "3", os.path.join(".", "3")])
 def test_captions_for_an_image_by_name_or_number(root, given):
-    """The name of image 4 is 3: a name goes before a number."""
+    """The name of image 4 is 3: a name goes before a number; a file's name will do."""
     done = retrieve(root, "--exp", "plain", "--image", given, "--k", "3")
     lines = done.stdout.splitlines()
     assert lines[0] == "3" and "3 nearest of 10 captions" in lines[1]

@@ -226,7 +226,9 @@ def test_a_students_own_pictures(tmp_path):
     rows = ["image,caption,split"]
     for i in range(24):
         Image.fromarray(rng.integers(0, 255, (30, 40, 3), np.uint8)).save(tmp_path / f"{i}.png")
-        rows.append(f"{i}.png,picture number{i},{'train' if i < 16 else 'val' if i < 20 else 'test'}")
+        rows.append(
+            f"{i}.png,picture number{i},{'train' if i < 16 else 'val' if i < 20 else 'test'}"
+        )
     table = tmp_path / "mine.csv"
     table.write_text("\n".join(rows) + "\n")
     flags = ["--data=csv", f"--data_dir={table}", *TINY]

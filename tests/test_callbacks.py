@@ -1,0 +1,136 @@
+"""Validation and records: what is measured, what is kept, when training stops."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+
+import callbacks
+import config
+import experiment
+import models
+from text import Tokens, Vocabulary
+
+
+def make_model():
+    keras.utils.clear_session()  # names of layers count up in a process, and stand in the file
+    keras.utils.set_random_seed(0)
+    small = {"hidden_dim": 4, "embed_dim": 3}
+    settings = config.Settings(**{**config.default_settings(), **small})
+    model = models.build_model(settings, {"feature_dim": 5, "vocabulary_size": 2})
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+class Scripted:
+    """Stands in for Validation: gives the values that a test wants."""
+
+    def __init__(self, values):
+        self.script = iter(values)
+        self.values = {}
+
+    def next(self):
+        self.values = {"val_mrr": next(self.script), "val_rsum": 1.0, "val_median_rank": 2.0}
+
+
+def run_epochs(folder, values, **options):
+    """Records after epochs of these validation MRRs; stops where it would."""
+    run = experiment.Experiment(folder)
+    scripted = Scripted(values)
+    records = callbacks.Records(run, scripted, **options)
+    model = make_model()
+    records.set_model(model)
+    model.stop_training = False
+    for epoch in range(len(values)):
+        scripted.next()
+        model.image_tower.layers[-2].bias.assign(np.full(3, epoch, "float32"))
+        records.on_epoch_end(epoch, {"loss": 5.0 - epoch})
+        if model.stop_training:
+            break
+    return records
+
+
+def test_validation_scores_the_whole_gallery():
+    model = make_model()
+    tokens = Tokens(["aa", "bb", "aa bb"], Vocabulary(["aa", "bb"]))
+    validation = callbacks.Validation(np.eye(5, dtype="float32")[:2], tokens, np.array([0, 1, 1]))
+    validation.set_model(model)
+    logs = {"loss": 1.0}
+    validation.on_epoch_end(0, logs)
+    assert set(logs) == {"loss", "val_mrr", "val_rsum"}  # what the progress bar shows
+    assert {"val_recall@1", "val_image_to_text_mrr"} <= set(validation.values)
+
+
+def test_validation_metrics_by_eye():
+    image = np.eye(3)
+    text = np.eye(3)[[0, 2, 1]]  # the second and third caption point at each other's image
+    values = callbacks.validation_metrics(image, text, np.arange(3))
+    assert values["recall@1"] == pytest.approx(100 / 3)
+    assert values["mrr"] == pytest.approx((1 + 1 / 3 + 1 / 3) / 3)  # ties count against the model
+    assert values["rsum"] == pytest.approx(2 * (100 / 3 + 100 + 100))
+
+
+def test_the_best_epoch_is_kept_as_best_weights(tmp_path):
+    records = run_epochs(tmp_path, [0.1, 0.3, 0.2])
+    assert (records.best_epoch, records.best) == (2, 0.3)
+    model = make_model()
+    model.load_weights(tmp_path / "best.weights.h5")
+    np.testing.assert_array_equal(model.image_tower.layers[-2].bias, np.full(3, 1.0))
+    with open(tmp_path / "history.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["val_mrr"]) for row in rows] == [0.1, 0.3, 0.2]
+
+
+def test_ranks_and_losses_are_better_when_lower(tmp_path):
+    assert run_epochs(tmp_path, [0.1, 0.2, 0.3], select="loss").best_epoch == 3
+    assert run_epochs(tmp_path / "m", [0.1, 0.2], select="median_rank").best_epoch == 1
+
+
+def test_early_stopping_waits_its_epochs(tmp_path):
+    assert len(run_epochs(tmp_path, [0.3, 0.1, 0.1, 0.1, 0.9], patience=2).rows) == 3
+
+
+def test_memory_and_model_are_restored(tmp_path):
+    kept = run_epochs(tmp_path, [0.1, 0.3, 0.2])
+    again = callbacks.Records(experiment.Experiment(tmp_path), Scripted([]))
+    model = make_model()
+    assert again.restore(model) == 3
+    assert (again.rows, again.best_epoch) == (kept.rows, 2)
+    for a, b in zip(callbacks.state_values(kept.model), callbacks.state_values(model), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_best_weights_lost_in_a_kill_are_written_anew(tmp_path):
+    run_epochs(tmp_path, [0.1, 0.3])
+    whole = (tmp_path / "best.weights.h5").read_bytes()
+    (tmp_path / "best.weights.h5").unlink()  # killed after the state, before the weights
+    callbacks.Records(experiment.Experiment(tmp_path), Scripted([])).restore(make_model())
+    assert (tmp_path / "best.weights.h5").read_bytes() == whole
+
+
+def test_nothing_to_restore_and_a_foreign_state_are_refused(tmp_path):
+    records = callbacks.Records(experiment.Experiment(tmp_path), Scripted([]))
+    with pytest.raises(ValueError, match="before its first epoch ended"):
+        records.restore(make_model())
+    memory = np.frombuffer(b'{"rows": [], "best_epoch": 0}', np.uint8)
+    experiment.write_arrays(tmp_path / "last/state.npz", {"memory": memory, "000": np.zeros(3)})
+    with pytest.raises(ValueError, match="belongs to another model"):
+        records.restore(make_model())
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(tmp_path):
+    run_epochs(tmp_path, [0.1])
+    scripted = Scripted([0.2])
+    records = callbacks.Records(experiment.Experiment(tmp_path), scripted)
+    records.restore(make_model())
+    scripted.next()
+    with pytest.raises(ValueError, match="lower --learning_rate"):
+        records.on_epoch_end(1, {"loss": float("nan")})
+    assert (tmp_path / "best.weights.h5").is_file()
+
+
+def test_workers_that_must_not_write_do_not(tmp_path):
+    run_epochs(tmp_path / "quiet", [0.1], write=False)
+    assert not (tmp_path / "quiet").exists()

@@ -1,0 +1,81 @@
+"""Flags, recipes and the snapshot."""
+
+import pytest
+from absl import flags
+from conftest import ROOT
+
+import config
+
+RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.flags"))
+
+
+def parse(argv):
+    values = flags.FlagValues()
+    config.define_training_flags(values)
+    values(config.with_recipe(["train.py", *argv]))
+    return config.settings_from_flags(values)
+
+
+def test_the_published_settings_are_recipes():
+    assert {"irse_modified", "irse_assignment", "irse_beta", "f8k_modified"} <= set(RECIPES)
+    assert {f"irse_{name}" for name in config.LOSSES if name.endswith("triplet")} <= set(RECIPES)
+    published = parse(["--recipe=irse_modified"])
+    expected = {
+        "alpha": 0.5, "margin": 0.5, "hidden_dim": 2048, "embed_dim": 32, "batch_size": 256,
+        "optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "learning_rate": 5e-5,
+        "schedule": "step", "decay_rate": 0.9, "decay_epochs": 10, "reduction": "sum",
+        "standardize": False, "recipe": "irse_modified",
+    }  # fmt: skip
+    assert {name: getattr(published, name) for name in expected} == expected
+    assert parse(["--recipe", "irse_beta"]).beta == 0.5
+    assert parse(["--recipe", "irse_assignment"]).loss == "assignment"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_builds_a_model(name):
+    import models
+    import optimization
+
+    settings = parse([f"--recipe={name}"])
+    assert settings.recipe == name
+    small = config.Settings(**{**vars(settings), "hidden_dim": 4, "embed_dim": 3})
+    model = models.build_model(small, {"feature_dim": 5, "vocabulary_size": 6})
+    assert model.count_params() > 0
+    assert optimization.build_optimizer(small, 3) is not None
+    text = (ROOT / "recipes" / f"{name}.flags").read_text()
+    assert text.startswith("#") and f"--recipe {name}" in text  # says where it is from, and its use
+
+
+def test_explicit_flags_win_over_the_recipe_wherever_they_stand():
+    assert parse(["--margin=0.25", "--recipe=irse_modified"]).margin == 0.25
+    assert parse(["--recipe", "irse_modified", "--margin", "0.25"]).margin == 0.25
+
+
+def test_an_unknown_recipe_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"unknown recipe 'x'; .*irse_modified"):
+        config.with_recipe(["train.py", "--recipe=x"])
+    with pytest.raises(ValueError, match="unknown recipe ''"):
+        config.with_recipe(["train.py", "--recipe"])
+    with pytest.raises(ValueError, match="unknown recipe"):
+        config.with_recipe(["train.py", "--recipe=../README"])
+    assert config.with_recipe(["train.py", "--margin=1"]) == ["train.py", "--margin=1"]
+
+
+def test_the_snapshot_survives_its_file_and_newer_settings_get_defaults(tmp_path):
+    settings = parse(["--margin=0.3"])
+    settings.feature_dim = 7
+    settings.save(tmp_path / "config.json")
+    again = config.load_settings(tmp_path / "config.json")
+    assert vars(again) == vars(settings)
+    (tmp_path / "old.json").write_text('{"model": "projection", "margin": 0.4}')
+    old = config.load_settings(tmp_path / "old.json")
+    assert (old.margin, old.batch_size) == (0.4, config.default_settings()["batch_size"])
+    (tmp_path / "odd.json").write_text("[]")
+    with pytest.raises(ValueError, match="names no model"):
+        config.load_settings(tmp_path / "odd.json")
+
+
+def test_the_fingerprint_heeds_settings_but_not_places():
+    first = config.fingerprint(parse([]))
+    assert config.fingerprint(parse(["--data_dir=elsewhere", "--cache_dir=c"])) == first
+    assert config.fingerprint(parse(["--margin=0.3"])) != first
