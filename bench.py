@@ -35,10 +35,9 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +56,7 @@ flags.DEFINE_integer("epochs", None, "finding: epochs of each run; default: trai
 flags.DEFINE_integer("limit", 0, "finding: images of every split; 0: all.", 0)
 flags.DEFINE_integer("jobs", 1, "finding: runs at the same time.", 1)
 flags.DEFINE_list("grid", ["0.25", "0.5", "0.75"], "finding: values of alpha and of margin.")
-flags.DEFINE_string("only", None, "For bench.py itself: measure here and print JSON.")
+flags.DEFINE_string("only", None, "For bench.py itself: measure in this process, print JSON.")
 
 ROOT = Path(__file__).resolve().parent
 SIGNS = {"<=": operator.le, ">=": operator.ge}
@@ -65,29 +64,26 @@ QUERY = "a small red circle above a blue star"
 CAPTIONS = 5  # of each image
 
 
-# Measuring.
-
-
 def take_turns(functions, turns):
     """Runs functions without arguments in turn, each one first as often as the others.
 
     Returns:
-      (turns, functions, 2) float64 seconds: by the clock, and of all processors together.
+      (turns, functions, 2) float64 seconds: by the clock, and of all processors together, those of
+      finished child processes included.
     """
     seconds = np.empty((turns, len(functions), 2))
+
+    def now():
+        times = os.times()
+        own = time.process_time()  # finer than os.times()
+        return np.array([time.perf_counter(), own + times.children_user + times.children_system])
+
     for turn in range(turns):
         for place in range(len(functions)):
-            index = (turn + place) % len(functions)
-            clock, processor = time.perf_counter(), processor_time()
+            index, before = (turn + place) % len(functions), now()
             functions[index]()
-            seconds[turn, index] = time.perf_counter() - clock, processor_time() - processor
+            seconds[turn, index] = now() - before
     return seconds
-
-
-def processor_time():
-    """Seconds that this process and its finished children have used, on all cores."""
-    times = os.times()
-    return time.process_time() + times.children_user + times.children_system
 
 
 def peak_memory(usage=None):
@@ -134,40 +130,35 @@ def run_quietly(command):
     """
     usage = None
     with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, cwd=ROOT)
         if hasattr(os, "wait4"):
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         if process.wait():
             said.seek(0)
             line = (said.read().strip().splitlines() or ["it wrote no message"])[-1]
-            raise ValueError(f"{' '.join(command)} failed: {line}")
+            raise ValueError(f"{command[1:3]} failed: {line}")
     return usage and peak_memory(usage)
 
 
-# Metrics.
-
-
-def make_embeddings(num_images, dim, folder):
+def make_embeddings(folder, num_images, dim):
     """Unit rows, memory-mapped: images, and captions that lie near their image but for much noise.
 
     Returns:
-      image (N, D) float32, text (M, D) float32, caption_image (M,) int64.
+      image (N, D) float32, text (M, D) float32, caption_image (M,) int32.
     """
-    sizes = {
-        Path(folder) / "image.npy": num_images,
-        Path(folder) / "text.npy": CAPTIONS * num_images,
-    }
-    files = [np.lib.format.open_memmap(p, "w+", np.float32, (n, dim)) for p, n in sizes.items()]
-    rng = np.random.default_rng(0)
-    for start in range(0, num_images, 1024):
-        image = rng.standard_normal((min(1024, num_images - start), dim), np.float32)
-        noise = rng.standard_normal((CAPTIONS * len(image), dim), np.float32)
-        text = np.repeat(image, CAPTIONS, axis=0) + 8 * noise
-        for file, first, rows in ((files[0], start, image), (files[1], CAPTIONS * start, text)):
-            norms = np.linalg.norm(rows, axis=1, keepdims=True)
-            file[first : first + len(rows)] = rows / norms
-    return *(np.load(p, mmap_mode="r") for p in sizes), np.repeat(np.arange(num_images), CAPTIONS)
+    owner = np.repeat(np.arange(num_images, dtype=np.int32), CAPTIONS)
+    image = text = np.empty(0)
+    for name, count in (("image", num_images), ("text", len(owner))):
+        path, rng = Path(folder) / f"{name}.npy", np.random.default_rng(count)
+        text = np.lib.format.open_memmap(path, "w+", np.float32, (count, dim))
+        for start in range(0, count, 1024):
+            rows = rng.standard_normal((min(1024, count - start), dim), np.float32)
+            if name == "text":
+                rows += image[owner[start : start + 1024]] * dim**0.5 / 8
+            text[start : start + 1024] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        image = text if name == "image" else image
+    return image, text, owner
 
 
 def bare_product(image, text):
@@ -188,18 +179,16 @@ def bench_metrics():
     import metrics
 
     with tempfile.TemporaryDirectory() as folder:
-        image, text, owner = make_embeddings(scaled(5000), scaled(1024), folder)
-        ours, peaks = [metrics.rank_both, metrics.evaluate], []
-        for function in ours:
-            function(image, text, owner)
+        pairs = image, text, _ = make_embeddings(folder, scaled(5000), scaled(1024))
+        functions, peaks = [partial(f, *pairs) for f in (metrics.rank_both, metrics.evaluate)], []
+        for function in functions:
+            function()
             peaks.append(peak_memory())
-        functions = [partial(function, image, text, owner) for function in ours]
         seconds = take_turns([*functions, bare_product(image, text)], 3)
-        size = f"{len(image):,} x {len(text):,} x {image.shape[1]:,}"
-    bounds = "ratio <= 1.5, peak <= 0.6"
+    size, bounds = f"{len(image):,} x {len(text):,}", "ratio <= 1.5, peak <= 0.6"
     return [
-        summarise(f"metrics.{function.__name__}, {size}", seconds[:, [i, 2]], bounds, peaks[i])
-        for i, function in enumerate(ours)
+        summarise(f"{function.func.__name__}, {size}", seconds[:, [i, 2]], bounds, peaks[i])
+        for i, function in enumerate(functions)
     ]
 
 
@@ -208,23 +197,23 @@ def bench_metrics_large():
     import metrics
 
     with tempfile.TemporaryDirectory() as folder:
-        image, text, owner = make_embeddings(scaled(40504), scaled(1024), folder)
-        size = f"{len(image):,} x {len(text):,} x {image.shape[1]:,}"
+        image, text, owner = make_embeddings(folder, scaled(40504), scaled(1024))
         few, many = image[:2048], text[:4096]
-        floor = take_turns([bare_product(few, many)], 3)
+        floor = np.median(take_turns([bare_product(few, many)], 3), axis=0, keepdims=True)
         floor *= len(image) * len(text) / (len(few) * len(many))
         ended, start = threading.Event(), time.perf_counter()
 
         def tell():
             while not ended.wait(10):
-                times = f"{time.perf_counter() - start:.0f} s; the floor {floor[0, 0, 0]:.0f} s"
-                print(f"metrics_large: {times}", file=sys.stderr, flush=True)
+                passed = time.perf_counter() - start
+                print(f"{passed:.0f} s; the floor is {floor[0, 0, 0]:.0f} s", file=sys.stderr)
 
         threading.Thread(target=tell, daemon=True).start()
         seconds = take_turns([partial(metrics.evaluate, image, text, owner)], 1)
         ended.set()
-    seconds = np.concatenate([seconds, np.median(floor, axis=0, keepdims=True)], axis=1)
-    return [summarise(f"metrics.evaluate, {size}", seconds, "peak <= 2", peak_memory())]
+    what = f"evaluate, {len(image):,} x {len(text):,}"
+    both = np.concatenate([seconds, floor], axis=1)
+    return [summarise(what, both, "peak <= 2", peak_memory())]
 
 
 def bench_bootstrap():
@@ -255,17 +244,8 @@ def bench_bootstrap():
     return [summarise(what, take_turns([ours, draw], 5), "ours <= 1", peak)]
 
 
-# A query.
-
-
 def make_run(folder, num_images):
-    """A run folder such as train.py and test.py leave, with fresh weights and random rows.
-
-    It is run in a process of its own, which takes TensorFlow's memory with it.
-    """
-    import logging
-    import warnings
-
+    """A run folder such as train.py and test.py leave, with fresh weights and random rows."""
     import distribution
     from text import Vocabulary, bag_words
 
@@ -273,8 +253,8 @@ def make_run(folder, num_images):
     vocabulary = Vocabulary([*dict.fromkeys(bag_words(QUERY)), *(f"word{i}" for i in range(10000))])
     vocabulary.save(run.vocabulary)
     config.Settings(**config.default_settings()).save(run.config)
-    image, text, owner = make_embeddings(num_images, 256, folder)
-    arrays = {"image": image, "text": text, "caption_image": owner.astype(np.int32)}
+    image, text, owner = make_embeddings(folder, num_images, 256)
+    arrays = {"image": image, "text": text, "caption_image": owner}
     chosen = np.random.default_rng(0).integers(0, len(vocabulary), (len(owner), 10))
     strings = {
         "image_names": [f"image-{row:06d}" for row in range(num_images)],
@@ -287,8 +267,6 @@ def make_run(folder, num_images):
     distribution.import_tensorflow()
     import models
 
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning)
     tower = models.text_projection(len(vocabulary), 1024, 256)
     tower(np.ones((2, 3), np.int32))  # Keras exports only what was called once
     tower.export(run.query_tower, format="onnx", verbose=False)
@@ -298,10 +276,11 @@ def bench_query():
     """retrieve.py in a fresh process, beside `import tensorflow` in a fresh process."""
     num_images, peaks = scaled(31000, least=20), []
     with tempfile.TemporaryDirectory() as folder:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            pool.submit(make_run, folder, num_images).result()
+        # In a process of its own, which takes TensorFlow's memory with it.
+        code = f"import bench; bench.make_run({folder!r}, {num_images})"
+        run_quietly([sys.executable, "-c", code])
         picture = Path(folder) / "answer.png"
-        retrieve = [sys.executable, str(ROOT / "retrieve.py"), "--exp", folder, QUERY]
+        retrieve = [sys.executable, "retrieve.py", "--exp", folder, QUERY]
 
         def ours():
             picture.unlink(missing_ok=True)
@@ -309,14 +288,10 @@ def bench_query():
             if not picture.is_file():
                 raise ValueError("retrieve.py has saved no picture")
 
-        floor = partial(run_quietly, [sys.executable, "-c", "import tensorflow"])
-        take_turns([ours, floor], 1)  # Python compiles what it has not yet compiled
-        seconds = take_turns([ours, floor], 5)
-    what = f"retrieve.py, gallery of {num_images:,}"
-    return [summarise(what, seconds, "ratio <= 0.5", peaks[-1])]
-
-
-# A training step.
+        functions = [ours, partial(run_quietly, [sys.executable, "-c", "import tensorflow"])]
+        take_turns(functions, 1)  # Python compiles what it has not yet compiled
+        seconds = take_turns(functions, 5)
+    return [summarise(f"retrieve.py, {num_images:,} images", seconds, "ratio <= 0.5", peaks[-1])]
 
 
 def training_step(model, batch, optimizer):
@@ -346,12 +321,9 @@ def bench_step():
     import models
 
     size, feature, hidden, embed = (scaled(n) for n in (1024, 2048, 2048, 32))
-    rng = np.random.default_rng(0)
-    batch = {"image_id": np.arange(size)}
-    batch |= {
-        side: rng.standard_normal((size, feature), np.float32) for side in ("image", "tokens")
-    }
-    left, right = tf.Variable(batch["image"]), tf.Variable(tf.random.normal((feature, hidden)))
+    rng, identity = np.random.default_rng(0), np.arange(size)
+    image, other = rng.standard_normal((2, size, feature), np.float32)
+    left, right = tf.constant(image), tf.Variable(tf.random.normal((feature, hidden)))
     multiply = tf.function(lambda: tf.matmul(left, right))
 
     def products():  # four take about as long as a step, so both meet the same noise
@@ -360,23 +332,25 @@ def bench_step():
 
     # Forward and weight gradients of two layers, input gradient of the second: of two towers.
     gflop = 4e-9 * size * (2 * feature * hidden + 3 * hidden * embed)
-    work = gflop, 8e-9 * size * feature * hidden
-    lines = []
-    for optimizer, bounds in (("sgd", "ratio >= 0.85"), ("adam", "")):
-        # The image tower twice, so that both sides read vectors.
-        towers = [models.image_projection(feature, hidden, embed) for _ in range(2)]
-        model = models.DualEncoder(*towers, loss=losses.build_loss("modified", margin=0.5))
-        step = training_step(model, batch, optimizer)
-        peak, what = peak_memory(), f"step on vectors, {optimizer}, batch {size:,}"
-        lines.append(summarise(what, take_turns([step, products], 12), bounds, peak, work))
-    for words in (scaled(10000), scaled(90000)):
-        batch["tokens"] = rng.integers(1, words, (size, 12), np.int32)
-        towers = [models.image_projection(feature, hidden, embed)]
-        towers += [models.text_projection(words, hidden, embed)]
-        model = models.DualEncoder(*towers, loss=losses.build_loss("modified", margin=0.5))
-        step = training_step(model, batch, "sgd")
-        what = f"step on words, sgd, {words:,} words (it updates all rows)"
-        lines.append(summarise(what, take_turns([step], 5), peak=peak_memory()))
+    work, lines = (gflop, 8e-9 * size * feature * hidden), []
+    for optimizer, words in (("sgd", 0), ("adam", 0), ("sgd", 10000), ("sgd", 90000)):
+        if words:
+            text_tower = models.text_projection(scaled(words), hidden, embed)
+            other = rng.integers(1, scaled(words), (size, 12)).astype(np.int32)
+        else:
+            text_tower = models.image_projection(feature, hidden, embed)  # reads vectors
+        image_tower = models.image_projection(feature, hidden, embed)
+        loss = losses.build_loss("modified", margin=0.5)
+        model = models.DualEncoder(image_tower, text_tower, loss)
+        batch = {"image": image, "tokens": other, "image_id": identity}
+        functions = [training_step(model, batch, optimizer), products]
+        peak, what = peak_memory(), f"step, {optimizer}, text: "
+        if words:
+            what += f"{scaled(words):,} words"
+            lines.append(summarise(what, take_turns(functions, 5), peak=peak))
+        else:
+            bounds = "ratio >= 0.85" if optimizer == "sgd" else ""
+            lines.append(summarise(what + "vectors", take_turns(functions, 12), bounds, peak, work))
     return lines + bag_lines(size, hidden)
 
 
@@ -390,25 +364,24 @@ def bag_lines(size, hidden):
     few, many = scaled(10000), scaled(90000)
     tokens = tf.constant(np.random.default_rng(0).integers(1, few, (size, 12)), tf.int32)
     counts = tf.math.bincount(tokens, minlength=few, maxlength=few, axis=-1, dtype=tf.float32)
-    layers = [models.BagOfWords(few, hidden), models.BagOfWords(many, hidden)]
 
-    @tf.function
-    def gradients(layer, inputs):
-        with tf.GradientTape() as tape:
-            total = tf.reduce_sum(tf.square(layer(inputs, training=True)))
-        return tape.gradient(total, layer.trainable_variables)
+    def compiled(layer, inputs):
+        def gradients():
+            with tf.GradientTape() as tape:
+                total = tf.reduce_sum(tf.square(layer(inputs, training=True)))
+            return tape.gradient(total, layer.trainable_variables)
 
-    functions = [partial(gradients, layer, tokens) for layer in layers]
-    functions += [partial(gradients, keras.layers.Dense(hidden), counts)]
-    take_turns(functions, 1)  # traces and builds
+        layer.build(inputs.shape)
+        return tf.function(gradients)
+
+    functions = [compiled(models.BagOfWords(words, hidden), tokens) for words in (few, many)]
+    functions.append(compiled(keras.layers.Dense(hidden), counts))
+    take_turns(functions, 1)  # TensorFlow traces them
     seconds = take_turns(functions, 5)
     return [
         summarise(f"bag of {words:,} words (floor: dense, {few:,})", seconds[:, [place, 2]])
         for place, words in enumerate((few, many))
     ]
-
-
-# The feature CSV.
 
 
 def write_nuswide(root, num_images, num_features):
@@ -465,9 +438,6 @@ def bench_csv():
     ]
 
 
-# The document's finding.
-
-
 def train_cell(folder, cell):
     """Trains one cell of the grid; returns its best validation MRR and the epoch of that."""
     loss, alpha, margin = cell
@@ -499,8 +469,6 @@ def print_finding():
     keys = ("loss", "alpha", "margin", "val_mrr", "epoch")
     return [dict(zip(keys, (*cell, *best), strict=True)) for cell, best in found.items()]
 
-
-# The table.
 
 BENCHES = {
     "metrics": bench_metrics,

@@ -235,8 +235,8 @@ def _define_loss_flags(values):
         "relevance",
         "auto",
         ("auto", "concepts", "identity", "tfidf"),
-        "How alike two images are: cosine of their concepts, not at all, or cosine of the captions' "
-        "TF-IDF. auto: concepts where the data has them, else identity.",
+        "How alike two images are: cosine of their concepts, not at all, or cosine of their "
+        "captions' TF-IDF. auto: concepts where the data has them, else identity.",
         flag_values=values,
     )
     flags.DEFINE_bool(
@@ -302,6 +302,4 @@ def define_machine_flags(values=flags.FLAGS):
     flags.DEFINE_bool(
         "deterministic", False, "The same bits on every run (somewhat slower).", flag_values=values
     )
-    flags.DEFINE_integer(
-        "threads", 0, "Threads of one operation; 0: all cores.", flag_values=values
-    )
+    flags.DEFINE_integer("threads", 0, "Threads of one operation; 0: all.", 0, flag_values=values)

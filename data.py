@@ -9,7 +9,7 @@ sees the same batches as one that ran through, and R replicas together see those
 | `tokens` | (b, T) int32 | word ids, 0 pads; T is the longest caption of the global batch |
 | `image_id`, `caption_id` | (b,) int32 | rows in the split |
 | `concepts` | (b, K) float32 | where relevance is graded by concepts |
-| `similarity` | (b, B) float32 | where it is graded by TF-IDF: to every caption of the global batch |
+| `similarity` | (b, B) float32 | where it is graded by TF-IDF: to all captions of the batch |
 
 Shape letters: B global batch, b rows of one replica, F feature, T tokens, K concepts, N images, M
 captions.
@@ -102,8 +102,8 @@ class TrainingBatches:
             return {key: tf.ensure_shape(value, shapes[key]) for key, value in batch.items()}
 
         def make():
-            # Numbers are mapped to batches, instead of arrays sliced: from_tensor_slices copies them
-            # into the graph and dies at 2 GiB, while rows of a memory map are read where needed.
+            # Numbers are mapped to batches; from_tensor_slices would copy the arrays into the
+            # graph and die at 2 GiB, while rows of a memory map are read where they are needed.
             start = first_epoch * self.steps_per_epoch * here
             numbers = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
             return numbers.map(to_batch).prefetch(2 * here)

@@ -38,7 +38,7 @@ def set_devices(virtual_devices=0, threads=0, deterministic=False):
     """Sets what TensorFlow must know before its first operation.
 
     Args:
-      virtual_devices: split the CPU into so many devices (to try replicas without GPUs); 0 does not.
+      virtual_devices: split the CPU into so many devices, to try replicas; 0 does not.
       threads: how many threads one operation may use; 0 leaves it to TensorFlow.
       deterministic: the same bits on every run, somewhat slower.
     """

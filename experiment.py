@@ -4,7 +4,7 @@ Everything that a run leaves behind is plain: JSON, CSV, NPZ, HDF5, ONNX and PNG
 under a temporary name beside its target and renamed when it is whole, so a killed run or a full
 disk never leaves a half file that looks like a whole one.
 
-Imports neither TensorFlow nor Keras, so that queries and scores from saved projections start at once.
+Imports neither TensorFlow nor Keras, so that queries and scores of saved projections start at once.
 """
 
 import contextlib
@@ -78,7 +78,7 @@ def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> N
             # Local header: 30 bytes, the name, then "extra" fields of 4 bytes + padding. zip64
             # sizes, forced below for members over 2 GiB, would add 20 bytes in front of ours.
             large = array.nbytes > 2**30
-            start = archive.fp.tell() + 30 + len(member.filename) + 4 + (20 if large else 0)
+            start = archive.start_dir + 30 + len(member.filename) + 4 + (20 if large else 0)
             padding = -start % ALIGNMENT
             member.extra = b"\xff\xff" + padding.to_bytes(2, "little") + bytes(padding)
             with archive.open(member, "w", force_zip64=large) as file:

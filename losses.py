@@ -101,7 +101,7 @@ def modified_terms(relevance, squared, alpha, margin):
 
     Reference: [IRSE] section 2.
     Differs from the paper: it prints max(0, (.)^2), a hinge that never closes and pulls far pairs
-      back to distance (1 - s) c. Here, as in its author's code, the square stands outside the hinge.
+      back to distance (1 - s) c. Here, as in its author's code, the square stands outside.
     """
     same = ops.cast(ops.greater_equal(relevance, SAME), squared.dtype)
     shortfall = ops.maximum((1.0 - relevance) * margin - distances(squared), 0.0)

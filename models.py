@@ -1,8 +1,8 @@
 """Towers, the dual encoder, and the table of models.
 
 A tower turns its side of a batch into rows of L2 norm 1; the normalisation is its last layer and
-happens nowhere else. `DualEncoder` joins two towers and a loss; `build_model` makes one from a run's
-settings, for training and from its folder alike.
+happens nowhere else. `DualEncoder` joins two towers and a loss; `build_model` makes one from a
+run's settings, for training and from its folder alike.
 
 Shape letters: B batch, b rows of one replica, D embedding, F feature, H hidden, T tokens, V
 vocabulary.
@@ -205,7 +205,12 @@ class DualEncoder(keras.Model):
         }
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The weighted sum of `loss_terms`, as this replica's share of the whole batch's loss."""
+        """The weighted sum of `loss_terms`, as this replica's share of the whole batch's loss.
+
+        Args:
+          x: this replica's batch dict; y_pred: what `call` made of it. The others are Keras'.
+        """
+        x = x or {}
         inputs = {key: x[key] for key in ("image_id", "concepts", "similarity") if key in x}
         terms = self.loss_terms(distribution.gather(inputs), distribution.gather(y_pred))
         for name, term in terms.items():

@@ -9,6 +9,7 @@ Prints a table and saves a picture, answer.png in the run folder. Never imports 
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import re
@@ -115,9 +116,7 @@ def find_row(run, gallery, given):
         return row if os.path.isfile(own) and os.path.samefile(own, path) else None
     if re.fullmatch("[0-9]{1,15}", given) and int(given) < gallery.num_images:
         return int(given)
-    names = search.some_words(
-        [name for name, _ in zip(gallery.image_names, range(3), strict=False)]
-    )
+    names = ", ".join(itertools.islice(gallery.image_names, 3))
     raise ValueError(
         f"--image {given} is neither a picture file nor an image of the gallery: its "
         f"{gallery.num_images:,} images are called {names} ..., or go by number from 0"

@@ -86,7 +86,7 @@ def load_run(run):
     import features
     from text import Vocabulary
 
-    why = f"training has not finished an epoch; start it anew: python train.py --exp {run.folder.name}"
+    why = f"training has not ended an epoch; anew: python train.py --exp {run.folder.name}"
     run.require(run.best_weights, why)
     settings = config.load_settings(run.config)
     vocabulary = Vocabulary.load(run.require(run.vocabulary, why))

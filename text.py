@@ -24,7 +24,7 @@ def bag_words(caption: str) -> list[str]:
     """Words of a caption by the rules of scikit-learn's CountVectorizer.
 
     Lower case, accents stripped to ASCII (what has no ASCII form is dropped), words of two or more
-    word characters: CountVectorizer(lowercase=True, strip_accents="ascii") with its default pattern.
+    word characters: CountVectorizer(strip_accents="ascii") with its default pattern.
 
     Reference: IRSE assignment code, bag of words (SYSTEMS.md, System 1 (d)).
     """

@@ -44,8 +44,8 @@ def open_run(chief):
                 continue
             if name not in MAY_CHANGE:
                 raise ValueError(
-                    f"{run} was started with --{name} {getattr(settings, name)}, not {value}: leave "
-                    "the flag out to resume, or start a new run"
+                    f"{run} was started with --{name} {getattr(settings, name)}, not {value}: "
+                    "leave the flag out to resume, or start a new run"
                 )
             setattr(settings, name, value)
         return settings, run
@@ -53,8 +53,8 @@ def open_run(chief):
     run = experiment.Experiment(Path(FLAGS.exp_root) / name)
     if chief and run.folder.exists() and not FLAGS.overwrite:
         raise ValueError(
-            f"{run} is there already: choose another --exp, or go on with it (--resume), or replace "
-            "it (--overwrite)"
+            f"{run} is there already: choose another --exp, or go on with it (--resume), or "
+            "replace it (--overwrite)"
         )
     return asked, run
 
@@ -168,9 +168,9 @@ def main(argv):
     if chief:
         train = splits["train"]
         run.log(
-            f"{run}: {settings.model} with {settings.loss} loss, {model.count_params():,} parameters; "
-            f"{len(train.image_names):,} images, {len(train.captions):,} captions, "
-            f"{len(vocabulary):,} words; epochs {done + 1} to {settings.epochs}"
+            f"{run}: {settings.model} with {settings.loss} loss, "
+            f"{model.count_params():,} parameters; {len(train.image_names):,} images, "
+            f"{len(train.captions):,} captions, {len(vocabulary):,} words; epochs {done + 1} to {settings.epochs}"
         )
     if done < settings.epochs:
         model.fit(

@@ -27,8 +27,9 @@ def test_arrays_survive_their_file_and_are_mapped(tmp_path):
         assert opened[name].dtype == array.dtype and opened[name].shape == array.shape
         with np.load(path, allow_pickle=False) as loaded:
             np.testing.assert_array_equal(loaded[name], array)
-    assert isinstance(opened["image"], np.memmap) and opened["image"].offset % 64 == 0
-    assert opened["image"].flags.aligned
+    for name in ("image", "half"):
+        assert isinstance(opened[name], np.memmap) and opened[name].offset % 64 == 0
+        assert opened[name].flags.aligned
 
 
 def test_the_same_arrays_give_the_same_bytes(tmp_path):

@@ -3,12 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import reference
 from keras import ops
 
 import config
 import models
 import optimization
-import reference
 from text import Tokens, Vocabulary
 
 # {model: parameters, moving statistics included} for F = 7, V = 11, H = 5, D = 3
@@ -129,10 +129,10 @@ def test_towers_return_unit_rows_also_for_odd_input():
 def test_unit_norm_of_a_zero_row_has_a_bounded_gradient():
     import tensorflow as tf
 
-    x = tf.Variable(np.zeros((1, 4), "float32"))
+    x = tf.Variable(tf.zeros((1, 4)))
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(models.UnitNorm()(x))
-    assert np.abs(tape.gradient(total, x).numpy()).max() <= 1e4 * (1 + 1e-6)
+    assert np.abs(np.array(tape.gradient(total, x))).max() <= 1e4 * (1 + 1e-6)
     assert models.UnitNorm(dtype="float16").compute_dtype == "float32"
 
 
@@ -227,7 +227,7 @@ def test_schedules_have_their_published_values():
 def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match="unknown model 'x'"):
         build(model="x")
-    with pytest.raises(ValueError, match="beta is 1.5"):
+    with pytest.raises(ValueError, match=r"beta is 1\.5"):
         build(beta=1.5)
     with pytest.raises(ValueError, match="use adamw"):
         optimization.build_optimizer(settings(optimizer="adam", weight_decay=0.1), 1)

@@ -8,13 +8,13 @@ import shutil
 import subprocess
 import sys
 
+import kill_and_resume
 import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
 
 import experiment
-import kill_and_resume
 
 TINY = [
     "--limit=40", "--hidden_dim=32", "--embed_dim=16", "--batch_size=16", "--epochs=2",
