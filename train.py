@@ -170,7 +170,8 @@ def main(argv):
         run.log(
             f"{run}: {settings.model} with {settings.loss} loss, "
             f"{model.count_params():,} parameters; {len(train.image_names):,} images, "
-            f"{len(train.captions):,} captions, {len(vocabulary):,} words; epochs {done + 1} to {settings.epochs}"
+            f"{len(train.captions):,} captions, {len(vocabulary):,} words; "
+            f"epochs {done + 1} to {settings.epochs}"
         )
     if done < settings.epochs:
         model.fit(
