@@ -13,7 +13,7 @@ r"""Measures speed and memory, each beside the floor that this machine can reach
     query          retrieve.py from start to saved picture,    python -c "import tensorflow"
                    gallery of 31,000 images x 256
     step           a training step of the published MLPs on    TensorFlow's product (1024 x 2048)
-                   vectors, batch 1,024; and on words          (2048 x 2048), by rate
+                   vectors, batch 1,024; and on words          (2048 x 2048), by rate; four of them
     csv            NUS-WIDE opened for the first time, its     NumPy parsing each line
                    CSV of 1 GB lying in the temporary folder
     finding        a table instead: best validation MRR of both pairwise losses over alpha and c
@@ -26,10 +26,7 @@ time, which other work hardly touches. At --scale 1 the column "met" judges the 
 
 import csv
 import json
-import operator
 import os
-import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,14 +34,19 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 from absl import app, flags
 
 import config
+import datasets
+import distribution
 import experiment
+import intervals
+import metrics
+from nuswide import FEATURES, TAGS, TRUTH
+from text import Vocabulary, bag_words
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("scale", 1.0, "Factor of all sizes; below 1 nothing is judged.", 1e-3, 1.0)
@@ -59,18 +61,13 @@ flags.DEFINE_list("grid", ["0.25", "0.5", "0.75"], "finding: values of alpha and
 flags.DEFINE_string("only", None, "For bench.py itself: measure in this process, print JSON.")
 
 ROOT = Path(__file__).resolve().parent
-SIGNS = {"<=": operator.le, ">=": operator.ge}
 QUERY = "a small red circle above a blue star"
 CAPTIONS = 5  # of each image
+temporary_folder = partial(tempfile.TemporaryDirectory, ignore_cleanup_errors=True)
 
 
 def take_turns(functions, turns):
-    """Runs functions without arguments in turn, each one first as often as the others.
-
-    Returns:
-      (turns, functions, 2) float64 seconds: by the clock, and of all processors together, those of
-      finished child processes included.
-    """
+    """Runs functions in turn: (turns, functions, 2) seconds by the clock and of processors."""
     seconds = np.empty((turns, len(functions), 2))
 
     def now():
@@ -112,8 +109,9 @@ def summarise(what, seconds, bounds="", peak=None, work=None):
     line = {"what": what, "ours": ours, "floor": floor[0] if floor else None}
     line |= {"unit": "s" if work is None else "GFLOP/s", "ratio": ratios[0], "by_cpu": ratios[1]}
     line |= {"peak": peak, "turns": len(seconds), "bounds": bounds}
-    parts = [bound.split() for bound in bounds.split(", ") if bound]
-    kept = [SIGNS[sign](line[key], float(at)) for key, sign, at in parts if line[key] is not None]
+    tests = [bound.split() for bound in bounds.split(", ") if bound]
+    tests = [(line[key], sign, float(at)) for key, sign, at in tests if line[key] is not None]
+    kept = [value <= at if sign == "<=" else value >= at for value, sign, at in tests]
     return line | {"met": all(kept) if FLAGS.scale == 1 and kept else None}
 
 
@@ -122,15 +120,11 @@ def scaled(size, least=8):
     return max(least, round(size * FLAGS.scale))
 
 
-def run_quietly(command):
-    """Runs a command; returns its peak memory in gigabytes, None where the system cannot tell.
-
-    Raises:
-      ValueError: it failed; the last line that it wrote.
-    """
+def run_quietly(command, **options):
+    """Runs a command; returns its peak memory in gigabytes, None where the system cannot tell."""
     usage = None
     with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, cwd=ROOT)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, **options)
         if hasattr(os, "wait4"):
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
@@ -148,17 +142,16 @@ def make_embeddings(folder, num_images, dim):
       image (N, D) float32, text (M, D) float32, caption_image (M,) int32.
     """
     owner = np.repeat(np.arange(num_images, dtype=np.int32), CAPTIONS)
-    image = text = np.empty(0)
-    for name, count in (("image", num_images), ("text", len(owner))):
-        path, rng = Path(folder) / f"{name}.npy", np.random.default_rng(count)
-        text = np.lib.format.open_memmap(path, "w+", np.float32, (count, dim))
-        for start in range(0, count, 1024):
-            rows = rng.standard_normal((min(1024, count - start), dim), np.float32)
-            if name == "text":
-                rows += image[owner[start : start + 1024]] * dim**0.5 / 8
-            text[start : start + 1024] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        image = text if name == "image" else image
-    return image, text, owner
+    rng, sides = np.random.default_rng(0), []
+    for count in (num_images, len(owner)):
+        path = Path(folder) / f"{len(sides)}.npy"
+        sides.append(np.lib.format.open_memmap(path, "w+", np.float32, (count, dim)))
+        for part in (slice(start, start + 1024) for start in range(0, count, 1024)):
+            rows = rng.standard_normal(sides[-1][part].shape, np.float32)
+            if len(sides) == 2:
+                rows += sides[0][owner[part]] * dim**0.5 / 8
+            sides[-1][part] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return *sides, owner
 
 
 def bare_product(image, text):
@@ -176,9 +169,7 @@ def bare_product(image, text):
 
 def bench_metrics():
     """Ranks and all metrics of a COCO-5K sized gallery, beside one float64 matrix product."""
-    import metrics
-
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         pairs = image, text, _ = make_embeddings(folder, scaled(5000), scaled(1024))
         functions, peaks = [partial(f, *pairs) for f in (metrics.rank_both, metrics.evaluate)], []
         for function in functions:
@@ -194,33 +185,27 @@ def bench_metrics():
 
 def bench_metrics_large():
     """All metrics of the COCO 2014 validation images and captions; says every 10 s how it goes."""
-    import metrics
-
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         image, text, owner = make_embeddings(folder, scaled(40504), scaled(1024))
-        few, many = image[:2048], text[:4096]
-        floor = np.median(take_turns([bare_product(few, many)], 3), axis=0, keepdims=True)
-        floor *= len(image) * len(text) / (len(few) * len(many))
-        ended, start = threading.Event(), time.perf_counter()
+        floor = take_turns([bare_product(image[:2048], text[:4096])], 3)
+        floor *= len(image) * len(text) / (len(image[:2048]) * len(text[:4096]))
+        floor, ended, start = np.median(floor, axis=0), threading.Event(), time.perf_counter()
 
         def tell():
             while not ended.wait(10):
                 passed = time.perf_counter() - start
-                print(f"{passed:.0f} s; the floor is {floor[0, 0, 0]:.0f} s", file=sys.stderr)
+                print(f"{passed:.0f} s; the floor is {floor[0, 0]:.0f} s", file=sys.stderr)
 
         threading.Thread(target=tell, daemon=True).start()
         seconds = take_turns([partial(metrics.evaluate, image, text, owner)], 1)
         ended.set()
-    what = f"evaluate, {len(image):,} x {len(text):,}"
-    both = np.concatenate([seconds, floor], axis=1)
-    return [summarise(what, both, "peak <= 2", peak_memory())]
+    seconds = np.concatenate([seconds, floor[None]], axis=1)
+    size = f"{len(image):,} x {len(text):,}"
+    return [summarise(f"evaluate, {size}", seconds, "peak <= 2", peak_memory())]
 
 
 def bench_bootstrap():
     """Intervals of all metrics in both directions, beside the bare drawing of resamples."""
-    import intervals
-    import metrics
-
     num_images, resamples = scaled(5000), scaled(1000)
     rng = np.random.default_rng(0)
     found = {}
@@ -246,25 +231,19 @@ def bench_bootstrap():
 
 def make_run(folder, num_images):
     """A run folder such as train.py and test.py leave, with fresh weights and random rows."""
-    import distribution
-    from text import Vocabulary, bag_words
-
     run = experiment.Experiment(folder)
     vocabulary = Vocabulary([*dict.fromkeys(bag_words(QUERY)), *(f"word{i}" for i in range(10000))])
     vocabulary.save(run.vocabulary)
     config.Settings(**config.default_settings()).save(run.config)
     image, text, owner = make_embeddings(folder, num_images, 256)
     arrays = {"image": image, "text": text, "caption_image": owner}
-    chosen = np.random.default_rng(0).integers(0, len(vocabulary), (len(owner), 10))
-    strings = {
-        "image_names": [f"image-{row:06d}" for row in range(num_images)],
-        "captions": [" ".join(vocabulary.words[i] for i in row) for row in chosen],
-        "pictures": [f"scenes:0:test:{row % 1000}" for row in range(num_images)],
-    }
-    for name, values in strings.items():
+    for name, values in (
+        ("image_names", [f"image-{row:06d}" for row in range(num_images)]),
+        ("captions", [f"{QUERY} number {row}" for row in range(len(owner))]),
+        ("pictures", [f"scenes:0:test:{row % 1000}" for row in range(num_images)]),
+    ):
         arrays[f"{name}_data"], arrays[f"{name}_offsets"] = experiment.pack_strings(values)
     experiment.write_arrays(run.projections, arrays)
-    distribution.import_tensorflow()
     import models
 
     tower = models.text_projection(len(vocabulary), 1024, 256)
@@ -275,12 +254,13 @@ def make_run(folder, num_images):
 def bench_query():
     """retrieve.py in a fresh process, beside `import tensorflow` in a fresh process."""
     num_images, peaks = scaled(31000, least=20), []
-    with tempfile.TemporaryDirectory() as folder:
-        # In a process of its own, which takes TensorFlow's memory with it.
+    with temporary_folder() as folder:
         code = f"import bench; bench.make_run({folder!r}, {num_images})"
-        run_quietly([sys.executable, "-c", code])
+        run_quietly(
+            [sys.executable, "-c", code], cwd=ROOT
+        )  # a process that takes TensorFlow with it
         picture = Path(folder) / "answer.png"
-        retrieve = [sys.executable, "retrieve.py", "--exp", folder, QUERY]
+        retrieve = [sys.executable, str(ROOT / "retrieve.py"), "--exp", folder, QUERY]
 
         def ours():
             picture.unlink(missing_ok=True)
@@ -289,8 +269,8 @@ def bench_query():
                 raise ValueError("retrieve.py has saved no picture")
 
         functions = [ours, partial(run_quietly, [sys.executable, "-c", "import tensorflow"])]
-        take_turns(functions, 1)  # Python compiles what it has not yet compiled
-        seconds = take_turns(functions, 5)
+        ours()  # Python compiles what it has not yet compiled; TensorFlow's is
+        seconds = take_turns(functions, 5 if FLAGS.scale == 1 else 1)
     return [summarise(f"retrieve.py, {num_images:,} images", seconds, "ratio <= 0.5", peaks[-1])]
 
 
@@ -300,9 +280,9 @@ def training_step(model, batch, optimizer):
 
     import optimization
 
-    settings = config.Settings(**config.default_settings())
-    settings.schedule, settings.learning_rate, settings.optimizer = "constant", 1e-6, optimizer
-    settings.weight_decay = 5e-4 if optimizer == "sgd" else 0.0
+    chosen = {"schedule": "constant", "learning_rate": 1e-6, "optimizer": optimizer}
+    chosen["weight_decay"] = 5e-4 if optimizer == "sgd" else 0.0
+    settings = config.Settings(**{**config.default_settings(), **chosen})
     model.compile(optimizer=optimization.build_optimizer(settings, 1), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     batch = {key: keras.ops.convert_to_tensor(value) for key, value in batch.items()}
@@ -313,8 +293,6 @@ def training_step(model, batch, optimizer):
 
 def bench_step():
     """Forward, loss, backward and update of two MLPs, beside the rate of one matrix product."""
-    import distribution
-
     tf = distribution.import_tensorflow()
     distribution.set_devices(threads=FLAGS.threads)
     import losses
@@ -334,23 +312,18 @@ def bench_step():
     gflop = 4e-9 * size * (2 * feature * hidden + 3 * hidden * embed)
     work, lines = (gflop, 8e-9 * size * feature * hidden), []
     for optimizer, words in (("sgd", 0), ("adam", 0), ("sgd", 10000), ("sgd", 90000)):
+        text_tower = models.image_projection(feature, hidden, embed)  # reads vectors
         if words:
             text_tower = models.text_projection(scaled(words), hidden, embed)
             other = rng.integers(1, scaled(words), (size, 12)).astype(np.int32)
-        else:
-            text_tower = models.image_projection(feature, hidden, embed)  # reads vectors
         image_tower = models.image_projection(feature, hidden, embed)
-        loss = losses.build_loss("modified", margin=0.5)
-        model = models.DualEncoder(image_tower, text_tower, loss)
+        model = models.DualEncoder(image_tower, text_tower, losses.build_loss("modified"))
         batch = {"image": image, "tokens": other, "image_id": identity}
         functions = [training_step(model, batch, optimizer), products]
-        peak, what = peak_memory(), f"step, {optimizer}, text: "
-        if words:
-            what += f"{scaled(words):,} words"
-            lines.append(summarise(what, take_turns(functions, 5), peak=peak))
-        else:
-            bounds = "ratio >= 0.85" if optimizer == "sgd" else ""
-            lines.append(summarise(what + "vectors", take_turns(functions, 12), bounds, peak, work))
+        peak, seconds = peak_memory(), take_turns(functions, 5 if words else 12)
+        what = f"step, {optimizer}, text: {f'{scaled(words):,} words' if words else 'vectors'}"
+        bounds = "ratio >= 0.85" if (optimizer, words) == ("sgd", 0) else ""
+        lines.append(summarise(what, seconds, bounds, peak, None if words else work))
     return lines + bag_lines(size, hidden)
 
 
@@ -365,44 +338,42 @@ def bag_lines(size, hidden):
     tokens = tf.constant(np.random.default_rng(0).integers(1, few, (size, 12)), tf.int32)
     counts = tf.math.bincount(tokens, minlength=few, maxlength=few, axis=-1, dtype=tf.float32)
 
-    def compiled(layer, inputs):
-        def gradients():
-            with tf.GradientTape() as tape:
-                total = tf.reduce_sum(tf.square(layer(inputs, training=True)))
-            return tape.gradient(total, layer.trainable_variables)
+    bags = [models.BagOfWords(words, hidden) for words in (few, many)]
+    cases = [(bags[0], tokens), (bags[1], tokens), (keras.layers.Dense(hidden), counts)]
 
+    @tf.function
+    def gradients(layer, inputs):
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(tf.square(layer(inputs, training=True)))
+        return tape.gradient(total, layer.trainable_variables)
+
+    for layer, inputs in cases:
         layer.build(inputs.shape)
-        return tf.function(gradients)
-
-    functions = [compiled(models.BagOfWords(words, hidden), tokens) for words in (few, many)]
-    functions.append(compiled(keras.layers.Dense(hidden), counts))
-    take_turns(functions, 1)  # TensorFlow traces them
-    seconds = take_turns(functions, 5)
-    return [
-        summarise(f"bag of {words:,} words (floor: dense, {few:,})", seconds[:, [place, 2]])
-        for place, words in enumerate((few, many))
-    ]
+        gradients(layer, inputs)
+    seconds = take_turns([partial(gradients, *case) for case in cases], 5)
+    what = f"bag of %d words (floor: dense, {few})"
+    return [summarise(what % words, seconds[:, [i, 2]]) for i, words in enumerate((few, many))]
 
 
-def write_nuswide(root, num_images, num_features):
+def write_nuswide(root, num_images):
     """NUS-WIDE-Lite's files with random content; returns the path of the CSV."""
     rng = np.random.default_rng(0)
     names = [f"{i % 270:04d}_{i}.jpg" for i in range(num_images)]
     half = num_images // 2
-    for folder in ("image list", "NUS-WIDE-Lite_groundtruth", "images"):
-        (root / folder).mkdir(parents=True)
+    lists, truth, path = root / "image list", root / TRUTH, root / FEATURES
+    for folder in (lists, truth, path.parent):
+        folder.mkdir(parents=True)
     for part, own in (("Train", names[:half]), ("Test", names[half:])):
-        path = root / "image list" / f"{part}_imageOutPutFileList.txt"
-        path.write_text("".join(f"actor\\{name}\n" for name in own))
+        lines = "".join(f"actor\\{name}\n" for name in own)
+        (lists / f"{part}_imageOutPutFileList.txt").write_text(lines)
         for concept in range(81):
             bits = "".join(f"{bit}\n" for bit in rng.integers(0, 2, len(own)))
-            (root / "NUS-WIDE-Lite_groundtruth" / f"Labels_{concept}_{part}.txt").write_text(bits)
+            (truth / f"Labels_{concept}_{part}.txt").write_text(bits)
     tags = "".join(f"{i}      sky water tag{i % 5000}\n" for i in range(num_images))
-    (root / "All_Tags.txt").write_text(tags)
+    (root / TAGS).write_text(tags)
     # The numbers of 64 rows, again and again: to write new ones takes longer than to read them.
-    values = np.maximum(rng.standard_normal((64, num_features)), 0)
+    values = np.abs(rng.standard_normal((64, 2048)))
     rows = [" ".join(f"{value:.7g}" for value in row) for row in values]
-    path = root / "images" / "image_features.csv"
     with open(path, "w") as file:
         file.writelines(f"{name} {rows[i % 64]}\n" for i, name in enumerate(names))
     return path
@@ -410,24 +381,17 @@ def write_nuswide(root, num_images, num_features):
 
 def bench_csv():
     """NUS-WIDE opened for the first time and again, beside NumPy parsing the CSV's lines."""
-    import datasets
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = write_nuswide(Path(folder) / "nus", scaled(55615, least=40), scaled(2048))
-        cache = Path(folder) / "cache"
-        reopen = partial(datasets.open_dataset, "nuswide", f"{folder}/nus", cache_dir=cache)
-
-        def parse():
-            shutil.rmtree(cache, ignore_errors=True)
-            reopen()
+    with temporary_folder() as folder:
+        path = write_nuswide(Path(folder) / "nus", scaled(55615, least=40))
+        cache, megabytes = Path(folder) / "cache", path.stat().st_size / 1e6
+        reopen = partial(datasets.open_dataset, "nuswide", path.parents[1], cache_dir=cache)
 
         def bare():
             with open(path, "rb") as lines:
                 for line in lines:
                     np.fromstring(line.partition(b" ")[2], dtype=np.float32, sep=" ")
 
-        megabytes = path.stat().st_size / 1e6
-        seconds = take_turns([parse], 1)
+        seconds = take_turns([reopen], 1)  # the cache is cold
         peak = peak_memory()
         again = take_turns([reopen], 5)
         seconds = np.concatenate([seconds, take_turns([bare], 1)], axis=1)
@@ -441,25 +405,30 @@ def bench_csv():
 def train_cell(folder, cell):
     """Trains one cell of the grid; returns its best validation MRR and the epoch of that."""
     loss, alpha, margin = cell
-    name = f"{loss}_{alpha}_{margin}"
-    settings = {"exp_root": folder, "exp": name, "loss": loss, "alpha": alpha, "margin": margin}
-    settings |= {
-        key: FLAGS[key].value for key in ("data", "data_dir", "epochs", "limit", "threads")
+    run = experiment.Experiment(Path(folder) / f"{loss}_{alpha}_{margin}")
+    settings = {
+        "exp_root": folder,
+        "exp": run.folder.name,
+        "loss": loss,
+        "alpha": alpha,
+        "margin": margin,
     }
+    names = ("data", "data_dir", "epochs", "limit", "threads")
+    settings |= {name: FLAGS[name].value for name in names}
     given = [f"--{key}={value}" for key, value in settings.items() if value is not None]
     run_quietly([sys.executable, str(ROOT / "train.py"), *given])
-    with open(experiment.Experiment(Path(folder) / name).history, encoding="utf-8") as file:
+    with open(run.history, encoding="utf-8") as file:
         rows = [(float(row["val_mrr"]), int(row["epoch"])) for row in csv.DictReader(file)]
     best, epoch = max(rows, key=lambda row: row[0])
-    print(f"{name}: {best:.4f} in epoch {epoch}", file=sys.stderr, flush=True)
+    print(f"{run.folder.name}: {best:.4f} in epoch {epoch}", file=sys.stderr, flush=True)
     return best, epoch
 
 
 def print_finding():
     """Assignment against modified, side by side, as a Markdown table; returns its numbers."""
-    names, grid = ("assignment", "modified"), list(product(FLAGS.grid, FLAGS.grid))
+    names, grid = ("assignment", "modified"), [(a, c) for a in FLAGS.grid for c in FLAGS.grid]
     cells = [(name, *values) for values in grid for name in names]
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(FLAGS.jobs) as pool:
+    with temporary_folder() as folder, ThreadPoolExecutor(FLAGS.jobs) as pool:
         found = dict(zip(cells, pool.map(partial(train_cell, folder), cells), strict=True))
     print(f"Best validation MRR (its epoch), data {FLAGS.data}:\n")
     print(f"| alpha | c | {' | '.join(names)} |\n|---|---|---|---|")
@@ -470,33 +439,18 @@ def print_finding():
     return [dict(zip(keys, (*cell, *best), strict=True)) for cell, best in found.items()]
 
 
-BENCHES = {
-    "metrics": bench_metrics,
-    "bootstrap": bench_bootstrap,
-    "query": bench_query,
-    "step": bench_step,
-    "csv": bench_csv,
-    "metrics_large": bench_metrics_large,
-}
+SCRIPT = (bench_metrics, bench_bootstrap, bench_query, bench_step, bench_csv, bench_metrics_large)
+BENCHES = {function.__name__.removeprefix("bench_"): function for function in SCRIPT}
 UNASKED = {"metrics": 1, "bootstrap": 1, "query": 1, "step": 1, "csv": 0.05}  # and their scale
 TABLE = "{:54}  {:>13}  {:>13}  {:>6}  {:>6}  {:>7}  {:25}  {:3}  {:>5}".format
-HEAD = TABLE("what", "ours", "floor", "ratio", "by cpu", "peak GB", "bound", "met", "turns")
+HEAD = "what", "ours", "floor", "ratio", "by cpu", "peak GB", "bound", "met", "turns"
 
 
 def measure(name, scale):
-    """The lines of one bench, from a process of its own.
-
-    Raises:
-      ValueError: it failed.
-    """
-    command = [sys.executable, __file__, f"--only={name}", f"--scale={scale}"]
-    environment = dict(os.environ)
-    if FLAGS.threads:
-        command.append(f"--threads={FLAGS.threads}")
-        environment |= dict.fromkeys(
-            ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(FLAGS.threads)
-        )
-    done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, text=True, check=False)
+    """The lines of one bench, from a process of its own. Raises ValueError if it failed."""
+    command = [sys.executable, __file__, "--only", name, "--scale", str(scale)]
+    command += ["--threads", str(FLAGS.threads)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise ValueError(f"bench {name} failed, see above")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -527,11 +481,13 @@ def main(argv):
         if name not in known:
             raise ValueError(f"unknown bench {name!r}: choose from {', '.join(known)}")
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    machine = f"{sys.platform}, {os.cpu_count()} cores"
     print(f"{machine}, threads: {FLAGS.threads or 'all'}, load {load}, scale {FLAGS.scale:g}")
+    if FLAGS.threads:  # what NumPy heeds; the processes started here inherit it
+        os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(FLAGS.threads))
     found = {"machine": machine, "threads": FLAGS.threads, "load": load, "scale": FLAGS.scale}
     if argv[1:] != ["finding"]:
-        print(HEAD, flush=True)
+        print(TABLE(*HEAD), flush=True)
     for name in argv[1:] or UNASKED:
         if name == "finding":
             found[name] = print_finding()

@@ -161,7 +161,7 @@ def _define_data_flags(values):
     )
     flags.DEFINE_enum(
         "captions",
-        "one",
+        "all",
         ("one", "all"),
         "Captions of an image in one epoch: one at random, or all of them.",
         flag_values=values,
@@ -181,7 +181,7 @@ def _define_model_flags(values):
     flags.DEFINE_float("dropout", 0.5, "Dropout of the hidden layers.", 0, 0.99, flag_values=values)
     flags.DEFINE_bool(
         "standardize",
-        True,
+        False,
         "Image vectors: subtract the training mean and divide by the standard deviation.",
         flag_values=values,
     )
@@ -203,10 +203,10 @@ def _define_model_flags(values):
 
 def _define_loss_flags(values):
     flags.DEFINE_enum("loss", "modified", LOSSES, "Training loss.", flag_values=values)
-    flags.DEFINE_float("margin", 1.0, "Margin c of the loss.", 1e-9, flag_values=values)
+    flags.DEFINE_float("margin", 1.25, "Margin c of the loss.", 1e-9, flag_values=values)
     flags.DEFINE_float(
         "alpha",
-        0.5,
+        0.7,
         "Weight a2 = alpha of repulsion; attraction has 1 - alpha.",
         0.0,
         1.0,
@@ -233,7 +233,7 @@ def _define_loss_flags(values):
     )
     flags.DEFINE_enum(
         "relevance",
-        "auto",
+        "identity",
         ("auto", "concepts", "identity", "tfidf"),
         "How alike two images are: cosine of their concepts, not at all, or cosine of their "
         "captions' TF-IDF. auto: concepts where the data has them, else identity.",
@@ -248,12 +248,12 @@ def _define_loss_flags(values):
 
 
 def _define_optimization_flags(values):
-    flags.DEFINE_integer("epochs", 40, "Passes over the training images.", 1, flag_values=values)
+    flags.DEFINE_integer("epochs", 8, "Passes over the training images.", 1, flag_values=values)
     flags.DEFINE_integer("batch_size", 256, "Pairs in a (global) batch.", 2, flag_values=values)
     flags.DEFINE_enum(
         "optimizer", "adam", ("sgd", "adam", "adamw"), "Optimiser.", flag_values=values
     )
-    flags.DEFINE_float("learning_rate", 1e-3, "Learning rate.", flag_values=values)
+    flags.DEFINE_float("learning_rate", 2e-3, "Learning rate.", flag_values=values)
     flags.DEFINE_float("momentum", 0.9, "Momentum of sgd.", 0, 1, flag_values=values)
     flags.DEFINE_float(
         "weight_decay", 0.0, "Weight decay: L2 for sgd, decoupled for adamw.", 0, flag_values=values

@@ -134,7 +134,7 @@ def choose_relevance(settings, concepts) -> str:
     chosen = settings.relevance
     soft = settings.loss.startswith("soft_")
     if chosen == "auto":
-        chosen = "concepts" if concepts is not None else "tfidf" if soft else "identity"
+        chosen = "concepts" if concepts is not None else "identity"
     if chosen == "concepts" and concepts is None:
         raise ValueError(
             f"--relevance concepts: the data set {settings.data} has no concepts; use tfidf or "

@@ -300,7 +300,10 @@ def load_picture(reference: str, data_dir: str | os.PathLike | None = None) -> "
         with Image.open(path) as picture:
             return _to_rgb(ImageOps.exif_transpose(picture))
     except damage as error:
-        reason = str(error).replace(f"{str(path)!r}", "it").replace(str(path), "it") or type(error).__name__
+        reason = (
+            str(error).replace(f"{str(path)!r}", "it").replace(str(path), "it")
+            or type(error).__name__
+        )
         raise ValueError(f"picture {path} is damaged or no picture ({reason})") from error
 
 

@@ -138,7 +138,7 @@ def describe_file(run, given):
             "as ready vectors; ask with an image of the gallery, by name or number"
         )
     picture = datasets.load_picture(given)
-    descriptor = features.PatchDescriptor.load(run.features)
+    descriptor = features.load(run.features)
     vector = descriptor.describe(features.to_array(picture)[None]).astype(np.float32)
     tower = search.Tower(run.require(run.image_tower, search.WRITTEN_BY))
     return tower(vector), picture

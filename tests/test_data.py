@@ -30,7 +30,7 @@ def first_batches(made, count, epoch=0, replicas=(0, 1, 1)):
 
 
 def test_one_caption_per_image_and_epoch():
-    made = batches()
+    made = batches(captions="one")
     assert (made.items, made.steps_per_epoch) == (3, 2)
     seen = set()
     for epoch in range(30):
@@ -103,10 +103,13 @@ def test_the_dataset_gives_the_stream():
 def test_what_relevance_means():
     settings = config.Settings(**config.default_settings())
     concepts = np.eye(2)
+    settings.relevance = "auto"
     assert data.choose_relevance(settings, concepts) == "concepts"
     assert data.choose_relevance(settings, None) == "identity"
     settings.loss = "soft_margin_triplet"
-    assert data.choose_relevance(settings, None) == "tfidf"
+    assert data.choose_relevance(settings, concepts) == "concepts"
+    with pytest.raises(ValueError, match="is 0 where negatives have relevance 0"):
+        data.choose_relevance(settings, None)
     settings.relevance = "identity"
     with pytest.raises(ValueError, match="is 0 where negatives have relevance 0"):
         data.choose_relevance(settings, None)
