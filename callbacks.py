@@ -54,6 +54,8 @@ class Validation(keras.callbacks.Callback):
         self.values: dict[str, float] = {}
 
     def on_epoch_end(self, epoch, logs=None):
+        if logs is not None and not np.isfinite(logs["loss"]):
+            return  # there is nothing to measure; Records says so
         image, text = encode(self.model, self.vectors, self.tokens)
         values = validation_metrics(image, text, self.caption_image)
         self.values = {f"val_{name}": value for name, value in values.items()}

@@ -26,7 +26,7 @@ LOSSES = (
     "soft_margin_triplet",
 )
 DATA = ("scenes", "nuswide", "flickr8k", "flickr30k", "coco", "karpathy", "precomp", "csv")
-SELECT = ("mrr", "rsum", "recall@1", "recall@10", "median_rank", "loss")
+SELECT = ("mrr", "rsum", "recall@1", "recall@5", "recall@10", "median_rank", "loss")
 
 
 class Settings(types.SimpleNamespace):
@@ -253,7 +253,7 @@ def _define_optimization_flags(values):
     flags.DEFINE_enum(
         "optimizer", "adam", ("sgd", "adam", "adamw"), "Optimiser.", flag_values=values
     )
-    flags.DEFINE_float("learning_rate", 2e-3, "Learning rate.", flag_values=values)
+    flags.DEFINE_float("learning_rate", 2e-3, "Learning rate.", 1e-12, flag_values=values)
     flags.DEFINE_float("momentum", 0.9, "Momentum of sgd.", 0, 1, flag_values=values)
     flags.DEFINE_float(
         "weight_decay", 0.0, "Weight decay: L2 for sgd, decoupled for adamw.", 0, flag_values=values
@@ -266,8 +266,8 @@ def _define_optimization_flags(values):
         "to 0 after --warmup_epochs.",
         flag_values=values,
     )
-    flags.DEFINE_float("decay_rate", 0.9, "Factor of the step schedule.", flag_values=values)
-    flags.DEFINE_float("decay_epochs", 10, "Period of the step schedule.", flag_values=values)
+    flags.DEFINE_float("decay_rate", 0.9, "Factor of the step schedule.", 0, flag_values=values)
+    flags.DEFINE_float("decay_epochs", 10, "Period of the step schedule.", 1e-9, flag_values=values)
     flags.DEFINE_float("warmup_epochs", 1, "Linear rise before the cosine.", 0, flag_values=values)
     flags.DEFINE_enum(
         "select",
@@ -280,7 +280,8 @@ def _define_optimization_flags(values):
     flags.DEFINE_integer(
         "early_stopping",
         0,
-        "Stop after so many epochs without a best; 0 never.",
+        "Stop after so many epochs without a best; 0: never.",
+        0,
         flag_values=values,
     )
     flags.DEFINE_integer("seed", 0, "Seed of weights, batches and dropout.", 0, flag_values=values)

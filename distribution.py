@@ -34,15 +34,20 @@ def import_tensorflow():
     return tf
 
 
-def set_devices(virtual_devices=0, threads=0, deterministic=False):
+def set_devices(virtual_devices=0, threads=0, deterministic=False, cpu_only=False):
     """Sets what TensorFlow must know before its first operation.
 
     Args:
       virtual_devices: split the CPU into so many devices, to try replicas; 0 does not.
       threads: how many threads one operation may use; 0 leaves it to TensorFlow.
       deterministic: the same bits on every run, somewhat slower.
+      cpu_only: leave GPUs alone, for the same bits on every machine.
     """
     tf = import_tensorflow()
+    # Ten bits of mantissa would turn equal concept vectors (s = 1) into negatives.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    if cpu_only:
+        tf.config.set_visible_devices([], "GPU")
     if virtual_devices > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
         parts = [tf.config.LogicalDeviceConfiguration()] * virtual_devices
@@ -94,7 +99,8 @@ def worker_index():
     try:
         cluster = json.loads(os.environ["TF_CONFIG"])
         workers, index = cluster["cluster"]["worker"], int(cluster["task"]["index"])
-        valid = 0 <= index < len(workers)
+        kinds = {*cluster["cluster"], cluster["task"].get("type", "worker")}
+        valid = 0 <= index < len(workers) and kinds == {"worker"}
     except (KeyError, TypeError, ValueError):
         valid, index = False, 0
     if not valid:

@@ -33,7 +33,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:  # Windows syncs only what is open for writing
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
@@ -168,7 +168,7 @@ class Experiment:
     | `last/state.npz` | everything that `--resume` needs |
     | `projections.npz`, `query.onnx`, `image.onnx` | what `test.py` leaves for `retrieve.py` |
     | `score.json`, `ranks_*.csv`, `score.png` | the number, rank by rank, as a picture |
-    | `log.txt` | what the scripts printed |
+    | `log.txt` | when training began and how it ended |
     """
 
     def __init__(self, folder: str | os.PathLike):

@@ -217,8 +217,8 @@ def verify(run: experiment.Experiment) -> list[str]:
             if written.get(group, {}).get(name) != value:
                 was = written.get(group, {}).get(name)
                 differences.append(f"{group} {name}: score.json has {was}, recomputed {value}")
-    if written.get("rsum") != score["rsum"]:
-        differences.append(
-            f"rsum: score.json has {written.get('rsum')}, recomputed {score['rsum']}"
-        )
+    for name in ("rsum", "chance_rsum"):
+        if written.get(name) != score[name]:
+            was, now = written.get(name), score[name]
+            differences.append(f"{name}: score.json has {was}, recomputed {now}")
     return differences

@@ -29,8 +29,8 @@ def relevance_matrix(image_id, concepts=None, similarity=None, literal=False):
       image_id: (B,) int32, the image of each pair.
       concepts: (B, K) float32 >= 0 or None; alike is then the cosine of these rows.
       similarity: (B, B) float32 or None; alike is then given (TF-IDF cosine of the captions).
-      literal: leave the own pairs at their cosine too. An image without any concept then has s = 0
-        with its own caption, which pushes the two apart: what the assignment's formula says.
+      literal: with concepts, leave the own pairs at their cosine too. An image without any concept
+        then has s = 0 with its own caption, which pushes the two apart: what the formula says.
 
     Returns:
       (B, B) float32 in [0, 1].
@@ -135,7 +135,7 @@ def next_negatives(relevance):
       relevance: (B, B), rows are anchors.
 
     Returns:
-      (B,) int32 columns; meaningless where `has_negative` is False.
+      (B,) int32 columns; for an anchor that has only positives, one of these.
     """
     size = ops.shape(relevance)[0]
     row = ops.arange(size)
@@ -154,6 +154,7 @@ def hardest_negatives(relevance, dissimilarity):
       (B,) int32 columns.
 
     Reference: [IRSE] assignment, part 2 (hard negatives).
+    Differs from the paper: its code leaves out only the own pair, here every positive is left out.
     """
     return ops.argmin(ops.where(relevance >= SAME, float("inf"), dissimilarity), axis=1)
 

@@ -20,6 +20,7 @@ import distribution
 from losses import build_loss, relevance_matrix
 
 CHUNK = 128  # rows encoded at once
+SCALES = ("count", "mean", "sqrt")
 NORM_FLOOR = 1e-8  # of the squared norm: bounds the gradient (1e4) where a row is all zeros
 
 
@@ -114,16 +115,15 @@ class Standardize(keras.layers.Layer):
         self.deviation.assign(np.where(variance > 1e-12, np.sqrt(variance), 1.0))
 
 
-SCALES = ("count", "mean", "sqrt")
-
-
 def projection_head(embed_dim, dropout):
     """What follows the first linear layer: BatchNorm, ReLU, Dropout, Linear, L2 norm.
 
     Reference: [IRSE] section 1.
+    Differs from the paper: its PyTorch layers start uniform(+-1 / sqrt(fan in)) and average batch
+      statistics at 0.9 with epsilon 1e-5; here Keras' Glorot uniform, 0.99 and 1e-3.
     """
     return [
-        # synchronized: the batch statistics are those of the global batch, as on one device
+        # synchronized: the statistics are those of the global batch, as on one device.
         keras.layers.BatchNormalization(synchronized=distribution.num_replicas() > 1),
         keras.layers.ReLU(),
         keras.layers.Dropout(dropout),
@@ -199,8 +199,11 @@ class DualEncoder(keras.Model):
         sides = {"image_text": ("image", "text")}
         if "image_image" in self.term_weights:
             sides |= {"image_image": ("image", "image"), "text_text": ("text", "text")}
+        # Keras has divided a mean, but not a sum, by the number of replicas: undone here, because
+        # compute_loss does it for both.
+        whole = distribution.num_replicas() if self.pair_loss.reduction == "mean" else 1
         return {
-            name: self.pair_loss(relevance, {"image": outputs[a], "text": outputs[b]})
+            name: whole * self.pair_loss(relevance, {"image": outputs[a], "text": outputs[b]})
             for name, (a, b) in sides.items()
         }
 
@@ -210,7 +213,6 @@ class DualEncoder(keras.Model):
         Args:
           x: this replica's batch dict; y_pred: what `call` made of it. The others are Keras'.
         """
-        x = x or {}
         inputs = {key: x[key] for key in ("image_id", "concepts", "similarity") if key in x}
         terms = self.loss_terms(distribution.gather(inputs), distribution.gather(y_pred))
         for name, term in terms.items():

@@ -40,8 +40,9 @@ def open_run(chief):
         run = experiment.find(FLAGS.exp_root, FLAGS.exp)
         settings = config.load_settings(run.config)
         for name, value in vars(asked).items():
-            if not FLAGS[name].present or value == getattr(settings, name):
-                continue
+            as_before = value == getattr(settings, name)
+            if not FLAGS[name].present or as_before or (name, value) == ("relevance", "auto"):
+                continue  # the snapshot says what "auto" came out as
             if name not in MAY_CHANGE:
                 raise ValueError(
                     f"{run} was started with --{name} {getattr(settings, name)}, not {value}: "
@@ -56,6 +57,9 @@ def open_run(chief):
             f"{run} is there already: choose another --exp, or go on with it (--resume), or "
             "replace it (--overwrite)"
         )
+    own = ("config.json", "vocabulary.json")  # of a run, whole or half-written
+    if run.folder.exists() and not any((run / name).is_file() for name in own):
+        raise ValueError(f"{run} is no run folder, so it is not replaced: choose another --exp")
     return asked, run
 
 
@@ -163,7 +167,10 @@ def main(argv):
         run, validation, settings.select, settings.early_stopping, write=chief
     )
     done = records.restore(model) if FLAGS.resume else 0
-    if chief and not FLAGS.resume:
+    stopped = settings.early_stopping and 0 < settings.early_stopping <= done - records.best_epoch
+    if chief and FLAGS.resume:
+        settings.save(run.config)
+    elif chief:
         start_run(settings, run, vocabulary, descriptor)
     if chief:
         train = splits["train"]
@@ -173,7 +180,7 @@ def main(argv):
             f"{len(train.captions):,} captions, {len(vocabulary):,} words; "
             f"epochs {done + 1} to {settings.epochs}"
         )
-    if done < settings.epochs:
+    if done < settings.epochs and not stopped:
         model.fit(
             batches.dataset(strategy, done),
             shuffle=False,  # the batches are shuffled

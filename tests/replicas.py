@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import config
 import distribution
-from data import TrainingBatches
+from data import TrainingBatches, tfidf_rows
 from text import Tokens, Vocabulary
 
 WORDS = [f"w{i}" for i in range(20)]
@@ -29,30 +29,36 @@ def make_batches(settings):
     vectors = rng.standard_normal((IMAGES, 12)).astype(np.float32)
     concepts = rng.integers(0, 2, (IMAGES, 5)).astype(np.float32)
     tokens = Tokens(captions, Vocabulary(WORDS))
+    if settings.relevance == "tfidf":
+        tfidf = tfidf_rows(captions)
+        return TrainingBatches(vectors, tokens, caption_image, settings, tfidf=tfidf)
     return TrainingBatches(vectors, tokens, caption_image, settings, concepts)
 
 
 def train(loss, strategy, **changes):
-    """Losses of two epochs of five steps; the weights after the first step and after all ten."""
+    """Losses of two epochs of five steps; first gradient, and weights after all ten steps."""
     import keras
 
     import models
+    import optimization
 
     small = {"hidden_dim": 16, "embed_dim": 8, "dropout": 0.0, "batch_size": BATCH, "loss": loss}
-    defaults = config.default_settings()
-    settings = config.Settings(**{**defaults, **small, "captions": "all", **changes})
+    sgd = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "schedule": "step"}
+    defaults = {**config.default_settings(), "captions": "all", "learning_rate": 1e-3}
+    settings = config.Settings(**{**defaults, **small, **sgd, **changes})
     keras.utils.set_random_seed(1)
     batches = make_batches(settings)
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = models.build_model(settings, {"feature_dim": 12, "vocabulary_size": len(WORDS)})
-        model.compile(optimizer=keras.optimizers.SGD(1e-3, momentum=0.9), jit_compile=False)
+        optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch)
+        model.compile(optimizer=optimizer, jit_compile=False)
         model.optimizer.build(model.trainable_variables)
     found = {}
 
     def keep(step, logs):
-        if step == 0 and not found:  # one step of SGD: the weights hold the gradient
-            values = [keras.ops.convert_to_numpy(w) for w in model.weights]
-            found.update({f"first/{i}": value for i, value in enumerate(values)})
+        if step == 0 and not found:  # after one step the velocity is the gradient, plus l2 w
+            values = [keras.ops.convert_to_numpy(v) for v in model.optimizer.variables[2:]]
+            found.update({f"gradient/{i}": value for i, value in enumerate(values)})
 
     history = model.fit(
         batches.dataset(strategy),
@@ -71,9 +77,13 @@ def main(strategy_name, devices, output):
     distribution.set_devices(int(devices))
     strategy = distribution.make_strategy(strategy_name, int(devices))
     found = {}
-    for loss, beta in [*((name, 0.0) for name in config.LOSSES), ("modified", 0.5)]:
-        values = train(loss, strategy, beta=beta)
-        found |= {f"{loss} {beta}/{key}": value for key, value in values.items()}
+    runs = {name: (name, {}) for name in config.LOSSES}
+    runs["mix"] = ("modified", {"beta": 0.5})
+    runs["mean"] = ("modified", {"reduction": "mean", "learning_rate": 0.3})
+    runs["tfidf"] = ("modified", {"relevance": "tfidf"})
+    for name, (loss, changes) in runs.items():
+        values = train(loss, strategy, **changes)
+        found |= {f"{name}/{key}": value for key, value in values.items()}
     if distribution.is_chief(strategy_name):
         np.savez(output, **found)
 

@@ -42,6 +42,12 @@ def test_every_recipe_builds_a_model(name):
     model = models.build_model(small, {"feature_dim": 5, "vocabulary_size": 6})
     assert model.count_params() > 0
     assert optimization.build_optimizer(small, 3) is not None
+    values = flags.FlagValues()
+    config.define_training_flags(values)
+    values(config.with_recipe(["train.py", f"--recipe={name}"]))
+    places = ("data_dir", "limit", "data_seed", "cache_dir", "model", "seed")
+    open_ones = [n for n in config.default_settings() if not values[n].present and n not in places]
+    assert not open_ones  # a later default may not change what a recipe means
     text = (ROOT / "recipes" / f"{name}.flags").read_text()
     assert text.startswith("#") and f"--recipe {name}" in text  # says where it is from, and its use
 

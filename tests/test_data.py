@@ -116,3 +116,8 @@ def test_what_relevance_means():
     settings.relevance = "concepts"
     with pytest.raises(ValueError, match="has no concepts"):
         data.choose_relevance(settings, None)
+    settings.literal_relevance = True
+    with pytest.raises(ValueError, match="means nothing with"):
+        data.choose_relevance(settings, concepts)
+    settings.loss = "modified"
+    assert data.choose_relevance(settings, concepts) == "concepts"

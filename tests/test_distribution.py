@@ -42,16 +42,17 @@ def check_equal(output, expected):
     with np.load(output) as loaded:
         assert set(loaded.files) == set(expected)
         for key in loaded.files:
-            # atol: the bias before a batch norm has gradient 0 and holds rounding noise of 1e-9
-            np.testing.assert_allclose(
-                loaded[key], expected[key], rtol=1e-5, atol=1e-7, err_msg=key
-            )
+            # The bias before a batch norm has gradient 0 and holds rounding noise, so errors are
+            # measured on the scale of the same array or of the first kernel, whatever is larger.
+            kernel = key if key.endswith("loss") else key[: key.rfind("/")] + "/0"
+            scale = max(np.abs(expected[key]).max(), np.abs(expected[kernel]).max())
+            assert np.abs(loaded[key] - expected[key]).max() <= 1e-5 * scale, key
 
 
 def test_the_reference_run_learns_and_covers_every_loss(one_device):
     for loss in config.LOSSES:
-        first, last = (one_device[f"{loss} 0.0/{when}/0"] for when in ("first", "last"))
-        assert np.abs(last - first).max() > 1e-4
+        assert np.abs(one_device[f"{loss}/gradient/0"]).max() > 1e-3
+        assert len(one_device[f"{loss}/loss"]) == 2
 
 
 @pytest.mark.parametrize("devices", [2, 4])
@@ -90,6 +91,8 @@ def test_two_worker_processes_equal_one_device(one_device, tmp_path):
         "{}",
         '{"cluster": {"worker": ["a:1"]}}',
         '{"cluster": {"worker": ["a:1"]}, "task": {"index": 3}}',
+        '{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"index": 0}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "evaluator", "index": 0}}',
     ],
 )
 def test_a_missing_or_odd_tf_config_is_refused(value, monkeypatch):

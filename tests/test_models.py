@@ -4,9 +4,12 @@ import keras
 import numpy as np
 import pytest
 import reference
+from absl import flags
 from keras import ops
 
 import config
+import datasets
+import distribution
 import models
 import optimization
 from text import Tokens, Vocabulary
@@ -239,3 +242,14 @@ def test_names_offered_by_flags_are_those_that_exist():
 
     assert tuple(losses.LOSSES) == config.LOSSES
     assert tuple(models.MODELS) == config.MODELS
+    assert tuple(datasets.DATASETS) == config.DATA
+    offered = flags.FlagValues()
+    config.define_training_flags(offered)
+    config.define_machine_flags(offered)
+    for name, values in {
+        "strategy": distribution.STRATEGIES,
+        "schedule": optimization.SCHEDULES,
+        "optimizer": tuple(optimization.OPTIMIZERS),
+        "bag_scale": models.SCALES,
+    }.items():
+        assert tuple(offered[name].parser.enum_values) == values

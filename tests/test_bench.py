@@ -1,0 +1,188 @@
+"""Every bench in a tiny size: it runs, says what it should, and judges as it should. No timing."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+from conftest import ROOT
+from tiny_data import precomp
+
+import bench
+import intervals
+import metrics
+
+
+def script(*arguments, cwd):
+    command = [sys.executable, str(ROOT / "bench.py"), *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=200, check=False
+    )
+
+
+@pytest.fixture
+def parsed():
+    """The flags with their defaults, whatever pytest was called with."""
+    with flagsaver.flagsaver():
+        bench.FLAGS(["bench.py"])
+        yield bench.FLAGS
+
+
+LINES = {
+    "metrics": ("rank_both, 50 x 250", "evaluate, 50 x 250"),
+    "bootstrap": ("bootstrap, 250 queries, 10 resamples",),
+    "csv": ("CSV of 11 MB", "the same from its cache"),
+    "metrics_large": ("evaluate, 405 x 2,025",),
+    "query": ("retrieve.py, 310 images",),
+    "step": (
+        "step, sgd, text: vectors",
+        "step, adam, text: vectors",
+        "step, sgd, text: 100 words",
+        "step, sgd, text: 900 words",
+        "bag of 100 words (floor: dense, 100)",
+        "bag of 900 words (floor: dense, 100)",
+    ),
+}
+
+
+def test_all_benches_are_tried_here():
+    assert set(LINES) == set(bench.BENCHES)
+    assert set(bench.UNASKED) == set(bench.BENCHES) - {"metrics_large"}
+
+
+@pytest.mark.parametrize(
+    "names", [("metrics", "bootstrap", "csv", "metrics_large"), ("step",), ("query",)]
+)
+def test_benches_print_their_lines(names, tmp_path):
+    done = script(*names, "--scale=0.01", "--threads=1", "--output=found.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    header, columns, *printed = done.stdout.splitlines()
+    assert "threads: 1" in header and "scale 0.01" in header
+    assert columns.split()[:4] == ["what", "ours", "floor", "ratio"]
+    found = json.loads((tmp_path / "found.json").read_text())
+    lines = [line for name in names for line in found[name]]
+    expected = [what for name in names for what in LINES[name]]
+    for line, text, what in zip(lines, printed, expected, strict=True):
+        assert line["what"].startswith(what) and text.startswith(line["what"])
+        assert line["ours"] > 0 and line["turns"] > 0
+        assert line["met"] is None  # nothing is judged in a small size
+        if what != "the same from its cache":
+            assert line["floor"] > 0 and line["ratio"] > 0
+        if "peak" in line["bounds"] or what.startswith("step"):
+            assert 0.01 < line["peak"] < 4
+
+
+def test_finding_prints_both_losses_side_by_side(tmp_path):
+    precomp(tmp_path / "data")
+    options = "--data=precomp", "--data_dir=data", "--grid=0.75", "--epochs=1", "--jobs=2"
+    done = script("finding", *options, "--output=found.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    cells = json.loads((tmp_path / "found.json").read_text())["finding"]
+    assert [cell["loss"] for cell in cells] == ["assignment", "modified"]
+    assert all(cell["alpha"] == cell["margin"] == "0.75" for cell in cells)
+    assert all(0 < cell["val_mrr"] <= 1 and cell["epoch"] == 1 for cell in cells)
+    head, _, row = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert head == "| alpha | c | assignment | modified |"
+    values = " | ".join(f"{cell['val_mrr']:.4f} (1)" for cell in cells)
+    assert row == f"| 0.75 | 0.75 | {values} |"
+
+
+def test_a_cell_of_the_grid_is_its_best_epoch(tmp_path, parsed, monkeypatch):
+    commands = []
+
+    def train(command):
+        commands.append(command)
+        history = tmp_path / "modified_0.25_0.75" / "history.csv"
+        history.parent.mkdir()
+        history.write_text("epoch,val_mrr\n1,0.1\n2,0.3\n3,0.2\n")
+
+    monkeypatch.setattr(bench, "run_quietly", train)
+    parsed.epochs = 3
+    assert bench.train_cell(tmp_path, ("modified", "0.25", "0.75")) == (0.3, 2)
+    expected = {"--loss=modified", "--alpha=0.25", "--margin=0.75", "--epochs=3", "--data=scenes"}
+    assert expected < set(commands[0])
+
+
+def test_an_unknown_bench_is_refused_with_the_names(tmp_path):
+    done = script("speed", cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "unknown bench 'speed'" in line and ", ".join(bench.BENCHES) in line
+
+
+def test_a_failing_bench_is_one_clear_line(tmp_path):
+    done = script("finding", "--data=precomp", "--data_dir=nowhere", "--grid=0.5", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr and "nowhere" in done.stderr
+
+
+def test_turns_are_taken_in_rotation():
+    order = []
+    seconds = bench.take_turns([lambda: order.append("a"), lambda: order.append("b")], 3)
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert seconds.shape == (3, 2, 2) and (seconds >= 0).all()
+
+
+def test_the_ratio_is_that_of_turns_and_is_judged(parsed):
+    # A turn in which the machine was four times as slow changes both, hence no ratio.
+    seconds = np.array([[[3.0, 1], [2, 1]], [[12, 4], [8, 4]], [[3, 1], [2, 1]]])
+    line = bench.summarise("it", seconds, "ratio <= 1.5, peak <= 0.6", peak=0.5)
+    assert (line["ours"], line["floor"], line["ratio"], line["by_cpu"]) == (3, 2, 1.5, 1)
+    assert line["met"] is True
+    assert bench.summarise("it", seconds, "ratio <= 1.4, peak <= 0.6", peak=0.5)["met"] is False
+    assert bench.summarise("it", seconds, "ratio <= 1.5, peak <= 0.4", peak=0.5)["met"] is False
+    assert bench.summarise("it", seconds, "peak <= 0.4")["met"] is None  # it could not be told
+    alone = bench.summarise("it", seconds[:, :1], "ours <= 2")
+    assert alone["floor"] is None and alone["ratio"] is None and alone["met"] is False
+    # As rates: 12 GFLOP in 3 s against 10 in 2 s.
+    rates = bench.summarise("it", seconds, "ratio >= 0.85", work=(12, 10))
+    assert (rates["ours"], rates["floor"], rates["ratio"], rates["met"]) == (4, 5, 0.8, False)
+    assert bench.summarise("it", seconds, "ratio >= 0.8", work=(12, 10))["met"] is True
+    parsed.scale = 0.5
+    assert bench.summarise("it", seconds, "ratio <= 1.4")["met"] is None
+
+
+def test_the_table_shows_units(parsed):
+    seconds = np.array([[[3.0, 1], [0.002, 1]]])
+    text = bench.format_line(bench.summarise("it", seconds, "ratio <= 1.5", peak=0.25))
+    assert text.split() == [
+        "it", "3.00", "s", "2", "ms", "1500.00", "1.00", "0.25", "ratio", "<=", "1.5", "NO", "1",
+    ]  # fmt: skip
+    rate = bench.format_line(bench.summarise("it", seconds, work=(6, 1)))
+    assert rate.split()[:5] == ["it", "2.0", "GFLOP/s", "500.0", "GFLOP/s"]
+
+
+def test_the_floor_of_the_metrics_is_the_whole_product(monkeypatch):
+    seen = []
+    multiply = np.matmul
+    monkeypatch.setattr(np, "matmul", lambda a, b, out: seen.append(multiply(a, b, out=out).copy()))
+    rng = np.random.default_rng(0)
+    image, text = (
+        rng.standard_normal((7, 3), np.float32),
+        rng.standard_normal((5000, 3), np.float32),
+    )
+    bench.bare_product(image, text)()
+    expected = text.astype(np.float64) @ image.T.astype(np.float64)
+    np.testing.assert_allclose(np.concatenate(seen), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_embeddings_are_unit_rows_near_their_image(tmp_path):
+    image, text, owner = bench.make_embeddings(tmp_path, 300, 64)
+    assert image.shape == (300, 64) and text.shape == (1500, 64) and image.dtype == np.float32
+    for rows in (image, text):
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
+    ranks, _ = metrics.rank_both(image, text, owner)
+    assert 2 < np.median(ranks) < 140  # neither solved nor chance
+
+
+def test_the_bootstrap_bench_gives_every_metric(parsed, monkeypatch):
+    reports = []
+    measured = intervals.with_intervals
+    monkeypatch.setattr(
+        intervals, "with_intervals", lambda *given: reports.append(measured(*given))
+    )
+    parsed.scale = 0.01
+    bench.bench_bootstrap()
+    assert len(reports[0]["text_to_image"]) == len(reports[0]["image_to_text"]) == 9
