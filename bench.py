@@ -3,7 +3,7 @@ r"""Measures speed and memory, each beside the floor that this machine can reach
     python bench.py                       # metrics, bootstrap, query, step, a part of csv
     python bench.py csv metrics_large     # only those that are named, in full size
     python bench.py step --scale 0.1      # in smaller sizes
-    python bench.py finding --data precomp --data_dir DIR --epochs 20
+    python bench.py finding --train "--relevance concepts --epochs 4"
 
     bench          ours                                        floor
     metrics        ranks, and all metrics, both ways, of       one float64 NumPy matrix product of
@@ -27,6 +27,7 @@ in full size), and "by cpu", by processor time, to be trusted where the load is 
 import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -52,10 +53,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_float("scale", 1.0, "Factor of all sizes; below 1 nothing is judged.", 1e-3, 1.0)
 flags.DEFINE_integer("threads", 0, "Threads of NumPy and TensorFlow; 0: all cores.", 0)
 flags.DEFINE_string("output", None, "Also write what was measured to this JSON file.")
-flags.DEFINE_enum("data", "scenes", config.DATA, "finding: data set.")
-flags.DEFINE_string("data_dir", None, "finding: folder of the data set.")
-flags.DEFINE_integer("epochs", None, "finding: epochs of each run; default: train.py's.", 1)
-flags.DEFINE_integer("limit", 0, "finding: images of every split; 0: all.", 0)
+flags.DEFINE_string("train", "", "finding: more flags of train.py, in quotes: data, epochs, ...")
 flags.DEFINE_integer("jobs", 1, "finding: runs at the same time.", 1)
 flags.DEFINE_list("grid", ["0.25", "0.5", "0.75"], "finding: values of alpha and of margin.")
 flags.DEFINE_string("only", None, "For bench.py itself: measure in this process, print JSON.")
@@ -410,9 +408,8 @@ def train_cell(folder, cell):
         "alpha": alpha,
         "margin": margin,
     }
-    names = ("data", "data_dir", "epochs", "limit", "threads")
-    settings |= {name: FLAGS[name].value for name in names}
-    given = [f"--{key}={value}" for key, value in settings.items() if value is not None]
+    settings["threads"] = FLAGS.threads
+    given = [*(f"--{key}={value}" for key, value in settings.items()), *shlex.split(FLAGS.train)]
     run_quietly([sys.executable, str(ROOT / "train.py"), *given])
     with open(run.history, encoding="utf-8") as file:
         rows = [(float(row["val_mrr"]), int(row["epoch"])) for row in csv.DictReader(file)]
@@ -427,7 +424,7 @@ def print_finding():
     cells = [(name, *values) for values in grid for name in names]
     with temporary_folder() as folder, ThreadPoolExecutor(FLAGS.jobs) as pool:
         found = dict(zip(cells, pool.map(partial(train_cell, folder), cells), strict=True))
-    print(f"Best validation MRR (its epoch), data {FLAGS.data}:\n")
+    print(f"Best validation MRR (its epoch), train.py {FLAGS.train}:\n")
     print(f"| alpha | c | {' | '.join(names)} |\n|---|---|---|---|")
     for values in grid:
         best = [found[(name, *values)] for name in names]

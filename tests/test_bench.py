@@ -76,7 +76,8 @@ def test_benches_print_their_lines(names, tmp_path):
 
 def test_finding_prints_both_losses_side_by_side(tmp_path):
     precomp(tmp_path / "data")
-    options = "--data=precomp", "--data_dir=data", "--grid=0.75", "--epochs=1", "--jobs=2"
+    train = "--train=--data precomp --data_dir data --epochs 2"
+    options = train, "--grid=0.75", "--jobs=2"
     done = script("finding", *options, "--output=found.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     cells = json.loads((tmp_path / "found.json").read_text())["finding"]
@@ -99,9 +100,9 @@ def test_a_cell_of_the_grid_is_its_best_epoch(tmp_path, parsed, monkeypatch):
         history.write_text("epoch,val_mrr\n1,0.1\n2,0.3\n3,0.2\n")
 
     monkeypatch.setattr(bench, "run_quietly", train)
-    parsed.epochs = 3
+    parsed.train = "--epochs=3 --data scenes"
     assert bench.train_cell(tmp_path, ("modified", "0.25", "0.75")) == (0.3, 2)
-    expected = {"--loss=modified", "--alpha=0.25", "--margin=0.75", "--epochs=3", "--data=scenes"}
+    expected = {"--loss=modified", "--alpha=0.25", "--margin=0.75", "--epochs=3", "scenes"}
     assert expected < set(commands[0])
 
 
@@ -113,7 +114,9 @@ def test_an_unknown_bench_is_refused_with_the_names(tmp_path):
 
 
 def test_a_failing_bench_is_one_clear_line(tmp_path):
-    done = script("finding", "--data=precomp", "--data_dir=nowhere", "--grid=0.5", cwd=tmp_path)
+    done = script(
+        "finding", "--train=--data=precomp --data_dir=nowhere", "--grid=0.5", cwd=tmp_path
+    )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr and "nowhere" in done.stderr
 
