@@ -124,7 +124,8 @@ class Records(keras.callbacks.Callback):
     def publish(self):
         """Writes best weights, table and picture, from what is in memory."""
         if self.best_epoch == len(self.rows):
-            with experiment.atomic_path(self.run.best_weights) as path:
+            size = 8 * self.model.count_params() + 2**20  # twice what is expected
+            with experiment.atomic_path(self.run.best_weights, size) as path:
                 self.model.save_weights(path)
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         table = io.StringIO()
@@ -160,6 +161,11 @@ class Records(keras.callbacks.Callback):
         for variable, array in zip(variables, arrays.values(), strict=True):
             variable.assign(np.array(array))
         self.rows, self.best_epoch = memory["rows"], memory["best_epoch"]
+        if self.best_epoch != len(self.rows) and not self.run.best_weights.is_file():
+            raise ValueError(
+                f"{self.run} has lost {self.run.best_weights.name}, the weights of epoch "
+                f"{self.best_epoch}: train it anew with --overwrite"
+            )
         if self.write:
             self.publish()
         return len(self.rows)

@@ -8,6 +8,7 @@ and `losses.LOSSES`.
 import datetime
 import hashlib
 import json
+import math
 import types
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def load_settings(path):
     value = experiment.read_json(path)
     if not isinstance(value, dict) or "model" not in value:
         raise ValueError(f"{path} is not the snapshot of a run: it names no model")
-    return Settings(**{**default_settings(), **value})
+    return Settings(**{**default_settings(), "described": False, **value})
 
 
 def fingerprint(settings):
@@ -64,7 +65,11 @@ def default_settings():
 
 def settings_from_flags(values):
     """The snapshot of the parsed training flags."""
-    return Settings(**{name: values[name].value for name in default_settings()})
+    chosen = {name: values[name].value for name in default_settings()}
+    for name, value in chosen.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"--{name} is {value}; expected a finite number")
+    return Settings(**chosen)
 
 
 def _own_names(values):

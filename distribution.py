@@ -9,6 +9,8 @@ import json
 import os
 import sys
 
+from absl import logging
+
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker")
 
 
@@ -21,6 +23,7 @@ def import_tensorflow():
         return sys.modules["tensorflow"]
     sys.stderr.flush()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.WARNING)  # no line for every gradient that is added up
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

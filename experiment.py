@@ -8,9 +8,11 @@ Imports neither TensorFlow nor Keras, so that queries and scores of saved projec
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,19 +25,33 @@ ALIGNMENT = 64  # bytes; where the arrays of an .npz start, so that they can be 
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike, size: int = 0) -> Iterator[Path]:
     """Gives a temporary path beside `path`; renames it to `path` if the block succeeds.
 
     The suffix is kept because Keras and NumPy choose the format by it.
+
+    Args:
+      path: the file to write.
+      size: bytes that it will take, where its writer cannot be trusted with a full disk (HDF5 may
+        crash the process).
+
+    Raises:
+      OSError: names `path`, whatever could not be written; what stood there is kept.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if size > shutil.disk_usage(path.parent).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
         with open(temporary, "r+b") as file:  # Windows syncs only what is open for writing
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -273,6 +289,9 @@ def run_script(script: Callable[[], Any]) -> None:
     The environment variable MATCHBOX_TRACEBACK=1 shows the traceback all the same.
     """
     name = Path(sys.argv[0]).name
+    for stream, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, stream) is None:  # closed by the shell
+            setattr(sys, stream, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     try:
         script()
     except BrokenPipeError:  # the reader, such as `head`, has seen enough

@@ -94,7 +94,7 @@ def protocol(found: Sequence[dict], num_images: int, graded: bool, **facts) -> d
         "queries": queries,
         "gallery": sizes,
         "folds": len(found),
-        "ranks": "from 1, over the whole gallery, float64 dot products of unit rows",
+        "ranks": "from 1, over the whole gallery, by float64 dot products",
         "ties": "against the model",
         "recall_unit": "percent",
         "relevance": "cosine of concepts, own image 1" if graded else "own image 1, others 0",

@@ -11,6 +11,7 @@ Reference: [IRSE] M. Sijmkens, IRSE project report, 2021, section 1.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import keras
 import numpy as np
@@ -207,7 +208,7 @@ class DualEncoder(keras.Model):
             for name, (a, b) in sides.items()
         }
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(self, x: Any = None, y=None, y_pred=None, sample_weight=None, training=True):
         """The weighted sum of `loss_terms`, as this replica's share of the whole batch's loss.
 
         Args:

@@ -305,7 +305,7 @@ def _read_precomp_split(source: Path, word: str) -> Records:
     repeats = _count_repeats(vectors, vectors_path) if len(vectors) == len(captions) else 1
     vectors = vectors[::repeats]
     num_images = len(vectors)
-    if len(captions) % num_images:
+    if not captions or len(captions) % num_images:
         near = max(1, round(len(captions) / num_images)) * num_images
         raise ValueError(
             f"{captions_path} has {len(captions)} lines for the {num_images} rows of "

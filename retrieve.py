@@ -132,13 +132,13 @@ def describe_file(run, given):
     import datasets
     import features
 
-    if not run.features.is_file():
+    descriptor = features.load(run.features)
+    if descriptor is None:
         raise ValueError(
             f"{given} is not in the gallery, and {run} cannot describe new pictures: its data came "
             "as ready vectors; ask with an image of the gallery, by name or number"
         )
     picture = datasets.load_picture(given)
-    descriptor = features.load(run.features)
     vector = descriptor.describe(features.to_array(picture)[None]).astype(np.float32)
     tower = search.Tower(run.require(run.image_tower, search.WRITTEN_BY))
     return tower(vector), picture

@@ -2,8 +2,8 @@
 
 A scene is a background with one to three objects: shape, colour, size, texture and a place.
 Captions mention some of that; `fits` says which scenes a caption is true of, so the score of a
-perfect reader is known (`oracle`). `scene_captions.py` holds the language,
-`scene_pictures.py` the geometry and the drawing.
+perfect reader is known (`fit_matrix`, which `intervals.oracle` turns into scores).
+`scene_captions.py` holds the language, `scene_pictures.py` the geometry and the drawing.
 
     make_split("test") -> scenes, captions        draw(scene) -> picture        picture("test", 7)
 
@@ -66,7 +66,6 @@ __all__ = [
     "holds",
     "make_scene",
     "make_split",
-    "oracle",
     "pairs",
     "picture",
     "places",
@@ -380,46 +379,6 @@ def _truth_tables(scenes: Sequence[Scene]) -> dict[Any, np.ndarray]:
             for place in places(item):
                 tables["place", place][slot, at] = True
     return tables
-
-
-def oracle(fit: np.ndarray, caption_image: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-    """Expected scores of the perfect reader, who knows what fits and nothing else.
-
-    Fitting answers stand first, in random order. Where m answers fit and w of them are wanted, the
-    best wanted one has a rank above k with probability prod_{j<k} (m - w - j) / (m - j); for one
-    wanted picture the mean reciprocal rank is H_m / m. Only a reader who also knows the writer's
-    habits (a lone object is mentioned more often than one of three) can do better.
-
-    Args:
-        fit: (M, N) bool from `fit_matrix`.
-        caption_image: (M,) the row in [0, N) of each caption's own picture.
-
-    Returns:
-        For "text_to_image" (M,) and "image_to_text" (N,), each query's expectation, float64: "mrr",
-        "mrr@10", "recall@1", "recall@5", "recall@10" and "mean_rank".
-    """
-    own = np.bincount(caption_image, minlength=fit.shape[1])
-    return {
-        "text_to_image": _expectation(fit.sum(1), np.ones(len(fit), int)),
-        "image_to_text": _expectation(fit.sum(0), own),
-    }
-
-
-def _expectation(fitting: np.ndarray, wanted: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores of the best of `wanted` answers among `fitting` ones in random order, each (Q,)."""
-    step = np.arange(max(10, fitting.max(initial=0)))
-    others = np.maximum(fitting[:, None] - wanted[:, None] - step, 0)
-    missed = np.cumprod(others / np.maximum(fitting[:, None] - step, 1), axis=1)  # (Q, ranks)
-    at_rank = -np.diff(missed, prepend=1, axis=1)  # chance that the best rank is step + 1
-    reciprocal = at_rank / (step + 1)
-    return {
-        "mrr": reciprocal.sum(1),
-        "mrr@10": reciprocal[:, :10].sum(1),
-        "recall@1": 1 - missed[:, 0],
-        "recall@5": 1 - missed[:, 4],
-        "recall@10": 1 - missed[:, 9],
-        "mean_rank": at_rank @ (step + 1.0),
-    }
 
 
 CONCEPTS = (

@@ -106,7 +106,8 @@ class QueryEncoder:
         unknown = self.unknown(query)
         if not unknown:
             raise ValueError(
-                "the query has no word that the model could know: words have two letters or more"
+                "the query has no word that the model could know: words are two or more of a-z, "
+                "0-9 and _"
             )
         raise ValueError(f"the model knows no word of the query ({some_words(unknown)})")
 

@@ -16,6 +16,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 from absl import app, flags
 
 import config
@@ -46,6 +47,14 @@ flags.adopt_module_key_flags(config)
 def score_embeddings(path):
     """Scores embeddings from elsewhere: a table, and --output."""
     arrays = grading.read_embeddings(path, FLAGS.normalize)
+    for side in ("image", "text"):
+        norms = np.linalg.norm(arrays[side].astype(np.float64), axis=1)
+        if len(norms) and abs(norms - 1).max() > 1e-3:
+            print(
+                f"note: {side} rows have norms from {norms.min():.3g} to {norms.max():.3g}, so "
+                "scores are no cosines; --normalize makes them so",
+                file=sys.stderr,
+            )
     concepts = arrays.get("concepts")
     score, found = grading.grade(
         arrays["image"],
@@ -92,7 +101,9 @@ def load_run(run):
     why = f"training has not ended an epoch; anew: python train.py --exp {run.folder.name}"
     run.require(run.best_weights, why)
     settings = config.load_settings(run.config)
-    vocabulary = Vocabulary.load(run.require(run.vocabulary, why))
+    vocabulary = Vocabulary.load(run.require(run.vocabulary, "it was lost; train anew"))
+    if settings.described:
+        run.require(run.features, "the dictionary of its picture descriptor is lost; train anew")
     return settings, vocabulary, features.load(run.features)
 
 
@@ -108,8 +119,11 @@ def load_model(run, settings, vocabulary):
     model = models.build_model(settings, sizes)
     try:
         model.load_weights(run.best_weights)
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{run.best_weights} cannot be read ({error}): train anew") from None
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{run.best_weights} is damaged, or of another model than {run.config.name} describes "
+            f"({str(error).splitlines()[0]}): train anew"
+        ) from None
     return model
 
 
@@ -132,8 +146,6 @@ def save_projections(run, split, image, text):
 
 def export_towers(run, model):
     """query.onnx and image.onnx, the towers for ONNX Runtime."""
-    import numpy as np
-
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"keras\.src\.export")
     examples = {
@@ -150,6 +162,7 @@ def grade_run(run):
     """Encodes the split, scores it, and leaves everything in the run's folder."""
     import datasets
     import features
+    import intervals
     import plots
     from text import Tokens
 
@@ -162,6 +175,7 @@ def grade_run(run):
         seed=settings.data_seed,
         limit=settings.limit or None,
     )[FLAGS.split]
+    intervals.fold_slices(split.num_images, FLAGS.folds)  # refused now, not after the encoding
     vectors = features.image_vectors(split, descriptor, settings.cache_dir)
     if vectors.shape[1] != settings.feature_dim:
         raise ValueError(
@@ -225,7 +239,9 @@ def main(argv):
     """Grades a run, verifies one, or scores embeddings from elsewhere."""
     if len(argv) > 1:
         raise ValueError(f"unexpected argument {argv[1]!r}: settings are given as --name value")
-    if FLAGS.embeddings:
+    if FLAGS.embeddings is not None:
+        if FLAGS.verify or FLAGS.exp:
+            raise ValueError("--embeddings is scored by itself: leave --exp and --verify out")
         score_embeddings(FLAGS.embeddings)
         return
     run = experiment.find(FLAGS.exp_root, FLAGS.exp)

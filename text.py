@@ -75,8 +75,9 @@ class Vocabulary:
     def load(cls, path: str | Path) -> "Vocabulary":
         """Reads what `save` wrote. Raises ValueError where it is not that."""
         value = experiment.read_json(path)
-        if not isinstance(value, dict) or not {"words", "tokeniser"} <= set(value):
-            raise ValueError(f"{path} is no vocabulary: expected the keys tokeniser and words")
+        words = value.get("words") if isinstance(value, dict) else None
+        if not isinstance(words, list) or not words or "tokeniser" not in value:
+            raise ValueError(f"{path} is no vocabulary: expected a tokeniser and a list of words")
         return cls(value["words"], value["tokeniser"])
 
     def save(self, path: str | Path) -> None:

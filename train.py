@@ -7,6 +7,7 @@ r"""Trains a model that brings pictures and sentences into one space.
 Makes exp/<date>_<time>_<model>_<loss>/ (or exp/NAME with --exp NAME). Then: python test.py
 """
 
+import shlex
 import shutil
 import sys
 import time
@@ -36,6 +37,8 @@ def open_run(chief):
       ValueError: the folder is taken; or the run to resume is missing, or was of other settings.
     """
     asked = config.settings_from_flags(FLAGS)
+    if FLAGS.resume and FLAGS.overwrite:
+        raise ValueError("--resume goes on with a run, --overwrite replaces it: choose one")
     if FLAGS.resume:
         run = experiment.find(FLAGS.exp_root, FLAGS.exp)
         settings = config.load_settings(run.config)
@@ -52,6 +55,8 @@ def open_run(chief):
         return settings, run
     name = FLAGS.exp or config.default_name(asked)
     run = experiment.Experiment(Path(FLAGS.exp_root) / name)
+    if Path(FLAGS.exp_root).is_file() or run.folder.is_file():
+        raise ValueError(f"{run} cannot be a run's folder: there is a file in its place")
     if chief and run.folder.exists() and not FLAGS.overwrite:
         raise ValueError(
             f"{run} is there already: choose another --exp, or go on with it (--resume), or "
@@ -65,9 +70,12 @@ def open_run(chief):
 
 def start_run(settings, run, vocabulary, descriptor):
     """Makes the folder of a new run, once everything that can be refused has been."""
-    if run.folder.exists():
+    if FLAGS.overwrite and run.folder.exists():
         shutil.rmtree(run.folder)
-    run.folder.mkdir(parents=True)
+    try:
+        run.folder.mkdir(parents=True)
+    except FileExistsError:
+        raise ValueError(f"{run} was made by another training in the meantime") from None
     vocabulary.save(run.vocabulary)
     if descriptor is not None:
         descriptor.save(run.features)
@@ -96,6 +104,8 @@ def read_data(settings, run):
     used = {name: splits[name] for name in ("train", "validation")}
     if FLAGS.resume:
         vocabulary = Vocabulary.load(run.vocabulary)
+        if settings.described:
+            run.require(run.features, "it was lost; train anew with --overwrite")
         descriptor = features.load(run.features)
     else:
         vocabulary = Vocabulary.from_captions(splits["train"].captions, settings.max_words)
@@ -105,6 +115,7 @@ def read_data(settings, run):
         for name, split in used.items()
     }
     settings.feature_dim = vectors["train"].shape[1]
+    settings.described = descriptor is not None
     return used, vocabulary, descriptor, vectors
 
 
@@ -180,7 +191,9 @@ def main(argv):
             f"{len(train.captions):,} captions, {len(vocabulary):,} words; "
             f"epochs {done + 1} to {settings.epochs}"
         )
-    if done < settings.epochs and not stopped:
+    if done >= settings.epochs:
+        run.log(f"{done} epochs are done already; more are trained with --epochs")
+    elif not stopped:
         model.fit(
             batches.dataset(strategy, done),
             shuffle=False,  # the batches are shuffled
@@ -191,11 +204,12 @@ def main(argv):
             callbacks=[validation, records],
         )
     if chief:
+        name = run.folder.name if run.folder.parent == Path(FLAGS.exp_root) else str(run)
         seconds = time.perf_counter() - began
         run.log(
             f"{seconds:.0f} s; best epoch {records.best_epoch} of {len(records.rows)}: "
             f"{records.key} {records.best:.4g}; curves in {run / 'history.png'}; next: "
-            f"python test.py --exp {run.folder.name}"
+            f"python test.py --exp {shlex.quote(name)}"
         )
 
 

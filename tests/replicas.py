@@ -57,7 +57,7 @@ def train(loss, strategy, **changes):
 
     def keep(step, logs):
         if step == 0 and not found:  # after one step the velocity is the gradient, plus l2 w
-            values = [keras.ops.convert_to_numpy(v) for v in model.optimizer.variables[2:]]
+            values = [keras.ops.convert_to_numpy(v) for v in model.optimizer.momentums]
             found.update({f"gradient/{i}": value for i, value in enumerate(values)})
 
     history = model.fit(

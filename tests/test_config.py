@@ -69,7 +69,7 @@ def test_an_unknown_recipe_lists_the_known_ones():
 
 def test_the_snapshot_survives_its_file_and_newer_settings_get_defaults(tmp_path):
     settings = parse(["--margin=0.3"])
-    settings.feature_dim = 7
+    settings.feature_dim, settings.described = 7, True
     settings.save(tmp_path / "config.json")
     again = config.load_settings(tmp_path / "config.json")
     assert vars(again) == vars(settings)

@@ -28,8 +28,9 @@ def test_arrays_survive_their_file_and_are_mapped(tmp_path):
         with np.load(path, allow_pickle=False) as loaded:
             np.testing.assert_array_equal(loaded[name], array)
     for name in ("image", "half"):
-        assert isinstance(opened[name], np.memmap) and opened[name].offset % 64 == 0
-        assert opened[name].flags.aligned
+        mapped = opened[name]
+        assert isinstance(mapped, np.memmap) and mapped.offset % 64 == 0
+        assert mapped.flags.aligned
 
 
 def test_the_same_arrays_give_the_same_bytes(tmp_path):

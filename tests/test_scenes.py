@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+import intervals
 import scene_captions as language
 import scenes as sc
 from scene_captions import Meaning, Mention, say
@@ -361,30 +362,6 @@ def test_concepts():
 # ---- The perfect reader and lesser ones ---------------------------------------------------------
 
 
-def test_oracle_by_eye():
-    # Caption 0 fits pictures 0 and 1, captions 1 and 2 fit their own alone.
-    scores = sc.oracle(np.array([[1, 1], [0, 1], [0, 1]], bool), np.array([0, 1, 1]))
-    text, image = scores["text_to_image"], scores["image_to_text"]
-    np.testing.assert_allclose(text["mrr"], [3 / 4, 1, 1])
-    np.testing.assert_allclose(text["recall@1"], [1 / 2, 1, 1])
-    np.testing.assert_allclose(text["mean_rank"], [3 / 2, 1, 1])
-    # Picture 1 wants two of its three fitting captions: first with 2/3, else second.
-    np.testing.assert_allclose(image["mrr"], [1, 2 / 3 + 1 / 3 / 2])
-    np.testing.assert_allclose(image["recall@5"], [1, 1])
-
-
-def test_oracle_against_shuffled_answers():
-    rng = np.random.default_rng(0)
-    fitting, wanted = 14, 3
-    ranks = np.array([rng.permutation(fitting)[:wanted].min() + 1 for _ in range(20_000)])
-    fit = np.ones((fitting, 1), bool)
-    own = np.zeros(wanted, int)
-    scores = sc._expectation(fit.sum(0), np.bincount(own))
-    assert scores["mean_rank"][0] == pytest.approx((fitting + 1) / (wanted + 1))
-    assert scores["mrr"][0] == pytest.approx((1 / ranks).mean(), abs=0.01)
-    assert scores["recall@5"][0] == pytest.approx((ranks <= 5).mean(), abs=0.015)
-
-
 def words_reader(captions, scenes, fields):
     """Knows which values of some fields a scene holds, but not which object has which."""
     fit = np.ones((len(captions), len(scenes)), bool)
@@ -407,7 +384,7 @@ def test_words_alone_do_not_solve_the_data(test_split):
     assert fit[np.arange(len(flat)), own].all()
 
     def mrr(matrix):
-        return sc.oracle(matrix, own)["text_to_image"]["mrr"].mean()
+        return intervals.oracle(matrix, own)["text_to_image"].values()["mrr"].mean()
 
     perfect = mrr(fit)
     assert 0.4 < perfect < 0.5
