@@ -1,5 +1,7 @@
 """Towers and the dual encoder: shapes, parameter counts, and what they are equal to."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -252,4 +254,5 @@ def test_names_offered_by_flags_are_those_that_exist():
         "optimizer": tuple(optimization.OPTIMIZERS),
         "bag_scale": models.SCALES,
     }.items():
-        assert getattr(offered[name].parser, "enum_values") == list(values)
+        parser: Any = offered[name].parser
+        assert parser.enum_values == list(values)
