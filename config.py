@@ -34,7 +34,7 @@ class Settings(types.SimpleNamespace):
     """Every setting of a run by its flag's name, as in `config.json`."""
 
     def save(self, path):
-        experiment.write_json(path, vars(self))
+        experiment.write_json(path, dict(sorted(vars(self).items())))
 
 
 def load_settings(path):
