@@ -158,7 +158,8 @@ def test_only_runs_are_overwritten(home, name):
 
 def test_a_run_that_diverges_says_what_helps(home):
     flags = ["--exp=wild", "--optimizer=sgd", "--learning_rate=1e30"]
-    fail("train.py", *TINY, *flags, cwd=home, says="try a lower --learning_rate")
+    line = fail("train.py", *TINY, *flags, cwd=home, says="try a lower --learning_rate")
+    assert "nan" in line or "inf" in line
 
 
 def test_virtual_devices_train_and_resume(home):
@@ -197,7 +198,7 @@ def test_train_refuses_bad_input_and_leaves_nothing(home, arguments, says):
 
 
 def test_grading_refuses_unknown_and_half_written_runs(home):
-    fail("test.py", "--exp=none", cwd=home, says="first")
+    assert "unknown experiment" in fail("test.py", "--exp=none", cwd=home, says="first")
     for half, says in (("empty", "config.json"), ("started", "best.weights.h5")):
         folder = home / "elsewhere" / half
         folder.mkdir(parents=True)
