@@ -63,7 +63,7 @@ def open_run(chief):
             "replace it (--overwrite)"
         )
     own = ("config.json", "vocabulary.json")  # of a run, whole or half-written
-    if run.folder.exists() and not any((run / name).is_file() for name in own):
+    if chief and run.folder.exists() and not any((run / name).is_file() for name in own):
         raise ValueError(f"{run} is no run folder, so it is not replaced: choose another --exp")
     return asked, run
 
@@ -178,7 +178,7 @@ def main(argv):
         run, validation, settings.select, settings.early_stopping, write=chief
     )
     done = records.restore(model) if FLAGS.resume else 0
-    stopped = settings.early_stopping and 0 < settings.early_stopping <= done - records.best_epoch
+    stopped = 0 < settings.early_stopping <= done - records.best_epoch
     if chief and FLAGS.resume:
         settings.save(run.config)
     elif chief:
@@ -189,11 +189,9 @@ def main(argv):
             f"{run}: {settings.model} with {settings.loss} loss, "
             f"{model.count_params():,} parameters; {len(train.image_names):,} images, "
             f"{len(train.captions):,} captions, {len(vocabulary):,} words; "
-            f"epochs {done + 1} to {settings.epochs}"
+            f"{done} of {settings.epochs} epochs done"
         )
-    if done >= settings.epochs:
-        run.log(f"{done} epochs are done already; more are trained with --epochs")
-    elif not stopped:
+    if done < settings.epochs and not stopped:
         model.fit(
             batches.dataset(strategy, done),
             shuffle=False,  # the batches are shuffled
