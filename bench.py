@@ -242,8 +242,9 @@ def make_run(folder, num_images, words):
         arrays[f"{name}_data"], arrays[f"{name}_offsets"] = experiment.pack_strings(values)
     experiment.write_arrays(run.projections, arrays)
     import models
+    import projection
 
-    tower = models.text_projection(len(vocabulary), 1024, 256)
+    tower = projection.text_projection(len(vocabulary), 1024, 256)
     tower(np.ones((2, 3), np.int32))  # Keras exports only what was called once
     tower.export(run.query_tower, format="onnx", verbose=False)
 
@@ -294,6 +295,7 @@ def bench_step():
     distribution.set_devices(threads=FLAGS.threads)
     import losses
     import models
+    import projection
 
     size, feature, hidden, embed = (scaled(n) for n in (1024, 2048, 2048, 32))
     rng, identity = np.random.default_rng(0), np.arange(size)
@@ -309,11 +311,11 @@ def bench_step():
     gflop = 4e-9 * size * (2 * feature * hidden + 3 * hidden * embed)
     work, lines = (gflop, 8e-9 * size * feature * hidden), []
     for optimizer, words in (("sgd", 0), ("adam", 0), ("sgd", 10000), ("sgd", 90000)):
-        text_tower = models.image_projection(feature, hidden, embed)  # reads vectors
+        text_tower = projection.image_projection(feature, hidden, embed)  # reads vectors
         if words:
-            text_tower = models.text_projection(scaled(words), hidden, embed)
+            text_tower = projection.text_projection(scaled(words), hidden, embed)
             other = rng.integers(1, scaled(words), (size, 12)).astype(np.int32)
-        image_tower = models.image_projection(feature, hidden, embed)
+        image_tower = projection.image_projection(feature, hidden, embed)
         model = models.DualEncoder(image_tower, text_tower, losses.build_loss("modified"))
         batch = {"image": image, "tokens": other, "image_id": identity}
         functions = [training_step(model, batch, optimizer), products]
@@ -330,12 +332,13 @@ def bag_lines(size, hidden):
     import tensorflow as tf
 
     import models
+    import projection
 
     few, many = scaled(10000), scaled(90000)
     tokens = tf.constant(np.random.default_rng(0).integers(1, few, (size, 12)), tf.int32)
     counts = tf.math.bincount(tokens, minlength=few, maxlength=few, axis=-1, dtype=tf.float32)
 
-    bags = [models.BagOfWords(words, hidden) for words in (few, many)]
+    bags = [projection.BagOfWords(words, hidden) for words in (few, many)]
     cases = [(bags[0], tokens), (bags[1], tokens), (keras.layers.Dense(hidden), counts)]
 
     @tf.function

@@ -18,18 +18,21 @@ from models import encode
 LOWER_IS_BETTER = ("median_rank", "mean_rank", "loss")
 
 
-def validation_metrics(image, text, caption_image):
+def validation_metrics(image, text, caption_image, similarity="cosine"):
     """Whole-gallery metrics under the names that `--select` and history.csv use.
 
     Args:
       image: (N, D), text: (M, D) unit rows.
       caption_image: (M,) row of each caption's image.
+      similarity: how they are compared, a name of `similarity.SIMILARITIES`.
 
     Returns:
       {"mrr": text-to-image MRR in [0, 1], "recall@1": text-to-image, in percent, ..., "rsum": of
       both directions, "image_to_text_recall@1": ...}.
     """
-    text_to_image, image_to_text = metrics.rank_both(image, text, caption_image)
+    text_to_image, image_to_text = metrics.rank_both(
+        image, text, caption_image, similarity=similarity
+    )
     forward, backward = metrics.summarise(text_to_image), metrics.summarise(image_to_text)
     kept = ("mrr", "recall@1", "recall@5", "recall@10", "median_rank")
     values = {name: forward[name] for name in kept}
@@ -46,10 +49,12 @@ class Validation(keras.callbacks.Callback):
 
     Args:
       vectors: (N, F) image vectors; tokens: the M captions' ids; caption_image: (M,).
+      similarity: see `validation_metrics`.
     """
 
-    def __init__(self, vectors, tokens, caption_image):
+    def __init__(self, vectors, tokens, caption_image, similarity="cosine"):
         super().__init__()
+        self.similarity = similarity
         self.vectors, self.tokens, self.caption_image = vectors, tokens, caption_image
         self.values: dict[str, float] = {}
 
@@ -57,7 +62,7 @@ class Validation(keras.callbacks.Callback):
         if logs is not None and not np.isfinite(logs["loss"]):
             return  # there is nothing to measure; Records says so
         image, text = encode(self.model, self.vectors, self.tokens)
-        values = validation_metrics(image, text, self.caption_image)
+        values = validation_metrics(image, text, self.caption_image, self.similarity)
         self.values = {f"val_{name}": value for name, value in values.items()}
         if logs is not None:
             logs.update({name: self.values[name] for name in ("val_mrr", "val_rsum")})
@@ -82,7 +87,17 @@ class Records(keras.callbacks.Callback):
         self.run, self.validation, self.write = run, validation, write
         self.select, self.patience = select, patience
         self.rows: list[dict[str, float]] = []
-        self.best_epoch = 0  # 1-based; 0 is none yet
+        self.best_row = -1  # none yet
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are done."""
+        return int(self.rows[-1]["epoch"]) if self.rows else 0
+
+    @property
+    def best_epoch(self) -> int:
+        """The best epoch, from 1; 0 for none, or for the weights that a second phase began with."""
+        return int(self.rows[self.best_row]["epoch"]) if self.best_row >= 0 else 0
 
     @property
     def key(self) -> str:
@@ -91,7 +106,18 @@ class Records(keras.callbacks.Callback):
     @property
     def best(self) -> float:
         """The best epoch's value of the metric."""
-        return self.rows[self.best_epoch - 1][self.key]
+        return self.rows[self.best_row][self.key]
+
+    def begin(self, model):
+        """Measures the weights that a second phase starts from: what its epochs must beat."""
+        self.set_model(model)
+        self.validation.set_model(model)
+        self.validation.on_epoch_end(-1)
+        self.rows, self.best_row = [{"epoch": 0, **self.validation.values}], 0
+        if self.key not in self.rows[0]:
+            self.best_row = -1
+        if self.write:
+            self.save()
 
     def on_epoch_end(self, epoch, logs=None):
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
@@ -106,8 +132,8 @@ class Records(keras.callbacks.Callback):
             )
         sign = -1.0 if self.select in LOWER_IS_BETTER else 1.0
         value = sign * self.rows[-1][self.key]
-        if not self.best_epoch or value > sign * self.best:
-            self.best_epoch = epoch + 1
+        if self.best_row < 0 or value > sign * self.best:
+            self.best_row = len(self.rows) - 1
         if self.write:
             self.save()
         if self.patience and epoch + 1 - self.best_epoch >= self.patience:
@@ -115,7 +141,7 @@ class Records(keras.callbacks.Callback):
 
     def save(self):
         """Writes everything; the state first."""
-        memory = {"rows": self.rows, "best_epoch": self.best_epoch}
+        memory = {"rows": self.rows, "best_row": self.best_row}
         arrays = {f"{i:03d}": np.asarray(value) for i, value in enumerate(state_values(self.model))}
         text = np.frombuffer(json.dumps(memory).encode(), np.uint8)
         experiment.write_arrays(self.run.state, {"memory": text, **arrays})
@@ -123,7 +149,7 @@ class Records(keras.callbacks.Callback):
 
     def publish(self):
         """Writes best weights, table and picture, from what is in memory."""
-        if self.best_epoch == len(self.rows):
+        if self.best_row == len(self.rows) - 1 or not self.run.best_weights.is_file():
             size = 8 * self.model.count_params() + 2**20  # twice what is expected
             with experiment.atomic_path(self.run.best_weights, size) as path:
                 self.model.save_weights(path)
@@ -160,15 +186,15 @@ class Records(keras.callbacks.Callback):
             raise ValueError(f"{path} belongs to another model than {self.run.config} describes")
         for variable, array in zip(variables, arrays.values(), strict=True):
             variable.assign(np.array(array))
-        self.rows, self.best_epoch = memory["rows"], memory["best_epoch"]
-        if self.best_epoch != len(self.rows) and not self.run.best_weights.is_file():
+        self.rows, self.best_row = memory["rows"], memory["best_row"]
+        if 0 <= self.best_row < len(self.rows) - 1 and not self.run.best_weights.is_file():
             raise ValueError(
                 f"{self.run} has lost {self.run.best_weights.name}, the weights of epoch "
                 f"{self.best_epoch}: train it anew with --overwrite"
             )
         if self.write:
             self.publish()
-        return len(self.rows)
+        return self.epochs
 
 
 def state_variables(model):

@@ -28,7 +28,7 @@ class TrainingBatches:
       vectors: (N, F) image vectors, may be memory-mapped, any float type.
       tokens: the M captions' word ids.
       caption_image: (M,) int32, row of each caption's image, sorted.
-      settings: the run's configuration (`batch_size`, `captions`, `seed`).
+      settings: the run's configuration (`batch_size`, `captions`, `bucket`, `seed`).
       concepts: (N, K) float32 or None.
       tfidf: (M, V) SciPy sparse rows of L2 norm 1, or None.
     """
@@ -37,7 +37,7 @@ class TrainingBatches:
         self.vectors, self.tokens, self.caption_image = vectors, tokens, caption_image
         self.concepts, self.tfidf = concepts, tfidf
         self.batch_size, self.captions = settings.batch_size, settings.captions
-        self.seed = settings.seed
+        self.seed, self.bucket = settings.seed, settings.bucket
         self.images, self.first = np.unique(caption_image, return_index=True)  # those with captions
         self.counts = np.diff(np.append(self.first, len(caption_image)))
         self._epoch, self._rows = -1, np.zeros(0, np.int64)
@@ -56,8 +56,23 @@ class TrainingBatches:
             else:
                 chosen = self.first + rng.integers(self.counts)
                 rows = chosen[rng.permutation(self.items)]
+            if self.bucket:
+                rows = self.by_length(rows, rng)
             self._epoch, self._rows = epoch, rows  # the next batches want the same
         return self._rows
+
+    def by_length(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Rows in batches of similar length, little of which is padding.
+
+        Within windows of `bucket` batches the rows are sorted by length; then the batches come in
+        random order, but for the last, which may be a short one, and so do the rows of each.
+        """
+        size = self.batch_size
+        window = np.arange(len(rows)) // (self.bucket * size)
+        rows = rows[np.lexsort((self.tokens.lengths[rows], window))]
+        whole = len(rows) // size * size
+        batches = rng.permutation(rows[:whole].reshape(-1, size))  # (whole batches, B)
+        return np.append(rng.permuted(batches, axis=1), rows[whole:])
 
     def share(self, step: int, replica: int, total: int) -> dict[str, np.ndarray]:
         """What replica `replica` of `total` gets of global batch number `step`, counted from 0.

@@ -22,7 +22,7 @@ def import_tensorflow():
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
     sys.stderr.flush()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.set_verbosity(logging.WARNING)  # no line for every gradient that is added up
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -139,6 +139,22 @@ def num_replicas():
     import tensorflow as tf
 
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def compiled(tower):
+    """A tower as one graph that takes any number of rows of any length, for use after training.
+
+    Args:
+      tower: a model with one input.
+
+    Returns:
+      A function of a batch, on one device whatever the strategy; several threads may call it.
+    """
+    import tensorflow as tf
+
+    example = tower.inputs[0]
+    signature = [tf.TensorSpec((None, *example.shape[1:]), example.dtype)]
+    return tf.function(lambda batch: tower(batch, training=False), input_signature=signature)
 
 
 def gather(tensors):

@@ -1,13 +1,15 @@
 """Pictures to vectors that the towers read, for whole splits, cached on disk.
 
-`regions.py` says what a vector holds. It imports no TensorFlow, so that `retrieve.py --image FILE`
-reads a picture as training did.
+`regions.py` (learned from the pictures alone) and `full_network.py` (a CNN's layers) say what a
+vector holds. It imports no TensorFlow, so that `retrieve.py --image FILE` reads a picture as
+training did; a network runs in a process of its own, where its activations are not cached.
 
-Shape letters: N images, n images of a chunk, F feature.
+Shape letters: N images, n images of a chunk, F feature, K crops, S side of the network's input.
 """
 
 import hashlib
 import os
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,9 +17,16 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+import activations
+import cnn
 import datasets
 import experiment
+import search
+from activations import refuse
+from full_network import KINDS, NetworkDescriptor, cut_crops, moments
 from regions import SIDE, RegionDescriptor, chunks
+
+Descriptor = RegionDescriptor | NetworkDescriptor
 
 
 def to_array(picture: Image.Image) -> np.ndarray:
@@ -27,36 +36,59 @@ def to_array(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture)
 
 
-def learn(split: datasets.Split, seed: int = 0) -> RegionDescriptor | None:
-    """The descriptor for a data set, from its TRAINING split; None where it brings vectors.
+def learn(split: datasets.Split, settings) -> Descriptor | None:
+    """The descriptor for a data set, from its TRAINING split; None where its own vectors are used.
+
+    Args:
+      split: the training split.
+      settings: with features ("auto", "regions", "last" or "fne"), data_seed, cache_dir, and what
+        `cnn.describe_network` reads.
 
     Raises:
-      ValueError: the split has neither vectors nor pictures, or pictures that cannot be read.
+      ValueError: the split has not what was asked for, or pictures that cannot be read, or the
+        network's weights cannot be.
     """
-    if split.vectors is not None:
+    if split.vectors is not None and settings.features == "auto":
         return None
     if split.pictures is None:
         raise ValueError(
             "the data set has captions but neither pictures nor vectors, so there is nothing to "
             "train on: add the folder with its pictures"
+            if split.vectors is None
+            else f"--features {settings.features} describes pictures, and the data set has ready "
+            "vectors only: leave the flag out, or add the folder with its pictures"
         )
-    rows = np.random.default_rng(seed).permutation(split.num_images)[:1000]
-    return RegionDescriptor.learn(read_all(split, np.sort(rows)), seed)
+    if settings.features in KINDS:
+        network = cnn.describe_network(settings)
+        store = activations.Store(split, network, settings.cache_dir)
+        store.ensure()
+        layers, mean, std = store.layers(), None, None
+        if settings.features == "fne":
+            mean, std = moments(rows[:, : layers.feature_dim] for rows in store.blocks())
+        return NetworkDescriptor(network, layers, settings.features, mean, std)
+    rows = np.random.default_rng(settings.data_seed).permutation(split.num_images)[:1000]
+    return RegionDescriptor.learn(read_all(split, np.sort(rows)), settings.data_seed)
 
 
-def load(path: str | Path) -> RegionDescriptor | None:
+def load(path: str | Path) -> Descriptor | None:
     """The descriptor that a run was trained with; None where its data brought vectors."""
-    return RegionDescriptor.load(path) if Path(path).is_file() else None
+    if not Path(path).is_file():
+        return None
+    kind = NetworkDescriptor if "facts" in experiment.open_arrays(path) else RegionDescriptor
+    return kind.load(path)
 
 
 def image_vectors(
-    split: datasets.Split, descriptor: RegionDescriptor | None, cache_dir: str | Path
+    split: datasets.Split, descriptor: Descriptor | None, cache_dir: str | Path
 ) -> np.ndarray:
     """The split's own vectors, or those of its pictures: (N, F), memory-mapped from the cache.
 
+    float32, or int8 for full-network embeddings.
+
     Raises:
       ValueError: the split has no vectors, or no pictures to describe; or pictures that are missing
-        or cannot be read, all of the split counted, the first ones named.
+        or cannot be read, all of the split counted, the first ones named; or the network's weights
+        cannot be read.
     """
     if descriptor is None:
         if split.vectors is None:
@@ -67,66 +99,92 @@ def image_vectors(
             f"the {split.name} split has no pictures to describe, unlike the training split: add "
             "the folder with its pictures"
         )
+    path = vectors_path(split, descriptor, cache_dir)
+    if not path.is_file():
+        if isinstance(descriptor, NetworkDescriptor):
+            store = activations.Store(split, descriptor.network, cache_dir)
+            store.ensure()
+            write_vectors(path, map(descriptor.describe, store.blocks()), split, descriptor)
+        else:
+            write_vectors(path, describe_regions(split, descriptor), split, descriptor)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def vectors_path(split: datasets.Split, descriptor: Descriptor, cache_dir: str | Path) -> Path:
+    """Where a split's vectors lie, or will."""
     key = hashlib.sha256((datasets.fingerprint(split) + descriptor.fingerprint()).encode())
     if isinstance(split.pictures, list):  # of files that fingerprint holds names and sizes only
         times = [
             os.stat(path).st_mtime_ns if os.path.exists(path) else 0 for path in split.pictures
         ]
         key.update(np.asarray(times, "<i8").tobytes())
-    path = Path(cache_dir) / f"vectors-{key.hexdigest()[:16]}.npy"
-    if not path.is_file():
-        with experiment.atomic_path(path) as temporary:
-            shape = (split.num_images, descriptor.feature_dim)
-            out = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-            broken: dict[int, str] = {}
+    return Path(cache_dir) / f"vectors-{key.hexdigest()[:16]}.npy"
 
-            def fill(rows: np.ndarray) -> None:
-                pictures, failed = read(split, rows)
-                broken.update(failed)
-                if not broken:
-                    out[rows] = descriptor.describe(pictures)
 
-            with ThreadPoolExecutor() as pool:
-                parts = list(chunks(np.arange(split.num_images)))
-                bar = tqdm(
-                    pool.map(fill, parts),
-                    f"describing {split.name}",
-                    len(parts),
-                    False,
-                    disable=None,
-                )
-                for _ in bar:
-                    pass
-            refuse(split, broken)
-            out.flush()
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+def write_vectors(
+    path: Path, blocks: Iterable[np.ndarray], split: datasets.Split, descriptor: Descriptor
+) -> None:
+    """Writes consecutive blocks of vectors as one `.npy`, without holding them all."""
+    dtype = descriptor.dtype if isinstance(descriptor, NetworkDescriptor) else np.float32
+    shape = (split.num_images, descriptor.feature_dim)
+    with experiment.atomic_path(path) as temporary, open(temporary, "wb") as file:
+        activations.write_header(file, dtype, shape)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype).data)
+
+
+def describe_regions(split: datasets.Split, descriptor: RegionDescriptor) -> Iterator[np.ndarray]:
+    """Vectors of a split's pictures, block by block.
+
+    Raises:
+      ValueError: some cannot be read; all are tried first.
+    """
+    broken: dict[int, str] = {}
+
+    def describe(rows: np.ndarray) -> np.ndarray:
+        pictures, failed = read(split, rows)
+        broken.update(failed)
+        return descriptor.describe(pictures if not broken else pictures[:0])
+
+    parts = list(chunks(np.arange(split.num_images)))
+    with ThreadPoolExecutor() as pool:
+        yield from tqdm(
+            pool.map(describe, parts), f"describing {split.name}", len(parts), False, disable=None
+        )
+    refuse(split, broken)
+
+
+def describe_picture(
+    descriptor: Descriptor, picture: Image.Image, network_path: str | Path
+) -> np.ndarray:
+    """Vector (1, F) float32 of one RGB picture, without TensorFlow.
+
+    Args:
+      descriptor: of the run.
+      picture: RGB.
+      network_path: what `cnn.export` wrote, for a network's descriptor.
+
+    Raises:
+      ValueError: the exported network is missing or damaged.
+    """
+    if isinstance(descriptor, RegionDescriptor):
+        return descriptor.describe(to_array(picture)[None]).astype(np.float32)
+    if not Path(network_path).is_file():
+        raise ValueError(f"{network_path} is missing: {search.WRITTEN_BY}")
+    crops = cut_crops(picture, descriptor.network).astype(np.float32)  # (K, S, S, 3)
+    means = search.Tower(Path(network_path))(crops).mean(axis=0, keepdims=True)
+    return descriptor.describe(means).astype(np.float32)
 
 
 def read(split: datasets.Split, rows: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
     """Some pictures of a split as (n, SIDE, SIDE, 3) uint8, and by row why others failed."""
     pictures, broken = np.zeros((len(rows), SIDE, SIDE, 3), np.uint8), {}
     for index, row in enumerate(rows.tolist()):
-        source = split.pictures[row]  # pyright: ignore[reportOptionalSubscript]
         try:
-            is_file = isinstance(source, str)
-            picture = datasets.load_picture(source) if is_file else Image.fromarray(source)
-            pictures[index] = to_array(picture)
+            pictures[index] = to_array(activations.open_picture(split, row))
         except ValueError as error:
             broken[row] = str(error)
     return pictures, broken
-
-
-def refuse(split: datasets.Split, broken: dict[int, str]) -> None:
-    """Raises a ValueError that counts the broken pictures and names the first, if there are any."""
-    if not broken:
-        return
-    first = "; ".join(broken[row] for row in sorted(broken)[:3])
-    more = f"; and {len(broken) - 3} more" if len(broken) > 3 else ""
-    what = "picture" if len(broken) == 1 else "pictures"
-    raise ValueError(
-        f"{len(broken)} {what} of the {split.name} split cannot be read: {first}{more}. Mend them "
-        "or take them out of the split"
-    )
 
 
 def read_all(split: datasets.Split, rows: np.ndarray) -> np.ndarray:

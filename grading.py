@@ -19,6 +19,7 @@ import numpy as np
 import experiment
 import intervals
 import metrics
+import similarity as similarities
 
 ORDER = (
     "mrr", "mrr@10", "recall@1", "recall@5", "recall@10",
@@ -28,7 +29,7 @@ NAMES = {"text_to_image": "text to image", "image_to_text": "image to text"}
 RESAMPLES = 1000
 
 
-def grade(image, text, caption_image, concepts=None, fits=None, folds=1, block_bytes=None):
+def grade(image, text, caption_image, concepts=None, fits=None, folds=1, **scoring):
     """Scores both directions over the whole gallery, with intervals, chance and oracle.
 
     Args:
@@ -36,7 +37,7 @@ def grade(image, text, caption_image, concepts=None, fits=None, folds=1, block_b
       concepts: (N, K) or None: graded relevance for map@10 and ndcg@10.
       fits: (M, N) bool or None: which captions are true of which images, for the oracle.
       folds: average over so many disjoint galleries of consecutive images.
-      block_bytes: size of a block of scores; changes speed and memory, never a figure.
+      scoring: `block_bytes` and `similarity`, as of `metrics.evaluate`.
 
     Returns:
       (score, found): the dict of `score.json` without `protocol` and `hashes`; and what
@@ -46,7 +47,6 @@ def grade(image, text, caption_image, concepts=None, fits=None, folds=1, block_b
       ValueError: embeddings that cannot be scored.
     """
     caption_image = np.asarray(caption_image)
-    blocks = {} if block_bytes is None else {"block_bytes": block_bytes}
     found, chance, oracle = [], [], []
     for part in intervals.fold_slices(len(image), folds):
         rows = np.flatnonzero((caption_image >= part.start) & (caption_image < part.stop))
@@ -54,7 +54,7 @@ def grade(image, text, caption_image, concepts=None, fits=None, folds=1, block_b
         owner = caption_image if whole else caption_image[rows] - part.start
         texts = text if whole else text[rows]
         own_concepts = None if concepts is None else concepts[part]
-        found.append(metrics.evaluate(image[part], texts, owner, own_concepts, **blocks))
+        found.append(metrics.evaluate(image[part], texts, owner, own_concepts, **scoring))
         chance.append(intervals.chance(part.stop - part.start, owner, own_concepts))
         if fits is not None:
             own_fits = fits if whole else fits[np.ix_(rows, np.arange(part.start, part.stop))]
@@ -81,8 +81,11 @@ def _ordered(values: dict[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in ORDER}
 
 
-def protocol(found: Sequence[dict], num_images: int, graded: bool, **facts) -> dict[str, Any]:
+def protocol(
+    found: Sequence[dict], num_images: int, graded: bool, similarity: str = "cosine", **facts
+) -> dict[str, Any]:
     """What a reader must know to compare the figures: `facts` first, then how they were counted."""
+    told = similarities.choose(similarity).told
     sizes = {direction: found[0][direction].gallery_size for direction in metrics.DIRECTIONS}
     queries = {
         direction: sum(len(fold[direction].ranks) for fold in found)
@@ -94,7 +97,8 @@ def protocol(found: Sequence[dict], num_images: int, graded: bool, **facts) -> d
         "queries": queries,
         "gallery": sizes,
         "folds": len(found),
-        "ranks": "from 1, over the whole gallery, by float64 dot products",
+        "similarity": similarity,
+        "ranks": f"from 1, over the whole gallery, by {told}",
         "ties": "against the model",
         "recall_unit": "percent",
         "relevance": "cosine of concepts, own image 1" if graded else "own image 1, others 0",
@@ -106,9 +110,11 @@ def protocol(found: Sequence[dict], num_images: int, graded: bool, **facts) -> d
 def read_embeddings(path: str | Path, normalize: bool = False) -> dict[str, np.ndarray]:
     """Foreign embeddings from an `.npz` with `image`, `text`, `caption_image`, maybe `concepts`.
 
+    It may also say which `similarity` they are made for: see `similarity.of_arrays`.
+
     Args:
       path: the file.
-      normalize: divide the rows by their L2 norms, so that scores are cosines.
+      normalize: divide the rows by their L2 norms, so that dot products are cosines.
 
     Raises:
       ValueError: keys are missing, or a row to normalise is all zeros.
@@ -139,8 +145,10 @@ def table(score: dict[str, Any]) -> str:
         suffix = "" if direction == "text_to_image" else "_image_to_text"
         chance, oracle = score[f"chance{suffix}"], score.get(f"oracle{suffix}")
         queries, gallery = facts["queries"][direction], facts["gallery"][direction]
-        folds = f", mean of {facts['folds']} galleries" if facts["folds"] > 1 else ""
-        lines.append(f"{title}: {queries:,} queries, gallery of {gallery:,}{folds}")
+        notes = f", mean of {facts['folds']} galleries" if facts["folds"] > 1 else ""
+        if (similarity := facts.get("similarity", "cosine")) != "cosine":
+            notes += f", {similarity} similarity"
+        lines.append(f"{title}: {queries:,} queries, gallery of {gallery:,}{notes}")
         head = f"  {'':12}{'value':>10}{'95 % interval':>20}{'chance':>11}"
         lines.append(head + (f"{'oracle':>11}" if oracle else ""))
         for name, value in score[direction].items():
@@ -204,14 +212,18 @@ def verify(run: experiment.Experiment) -> list[str]:
     arrays = read_embeddings(run.require(run.projections, again))
     if not isinstance(written, dict) or "protocol" not in written:
         raise ValueError(f"{run.score} is no score: it has no protocol")
+    similarity = similarities.of_arrays(arrays, run.projections)
     score, _ = grade(
         arrays["image"],
         arrays["text"],
         arrays["caption_image"],
         arrays.get("concepts"),
         folds=written["protocol"]["folds"],
+        similarity=similarity,
     )
     differences = []
+    if (was := written["protocol"].get("similarity", "cosine")) != similarity:
+        differences.append(f"similarity: score.json has {was}, {run.projections.name} {similarity}")
     for group in ("text_to_image", "image_to_text", "chance", "chance_image_to_text"):
         for name, value in score[group].items():
             if written.get(group, {}).get(name) != value:

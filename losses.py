@@ -18,7 +18,8 @@ References:
 import keras
 from keras import ops
 
-SAME = 1.0 - 1e-6  # a cosine of equal vectors often comes out as 0.9999999
+from ranking import SAME, CrossEntropy, Hinge
+
 EPSILON = 1e-12  # inside the square root: its gradient at distance 0 would be infinite
 
 
@@ -272,17 +273,21 @@ def build_loss(name, **settings):
     """
     if name not in LOSSES:
         raise ValueError(f"unknown loss {name!r}: choose from {', '.join(LOSSES)}")
-    cls, fixed = LOSSES[name]
-    known = ("alpha", "margin") if issubclass(cls, PairwiseLoss) else ("margin", "squared")
+    cls, fixed, known = LOSSES[name]
     chosen = {key: settings[key] for key in (*known, "reduction") if key in settings}
     return cls(**fixed, **chosen)
 
 
+PAIRWISE, TRIPLET = ("alpha", "margin"), ("margin", "squared")
+HINGE, ENTROPY = ("margin", "similarity", "literal"), ("temperature", "similarity")
 LOSSES = {
-    "modified": (Modified, {}),
-    "assignment": (Assignment, {}),
-    "random_triplet": (Triplet, {"negatives": "random"}),
-    "hardest_triplet": (Triplet, {"negatives": "hardest"}),
-    "soft_weight_triplet": (Triplet, {"negatives": "random", "soft": "weight"}),
-    "soft_margin_triplet": (Triplet, {"negatives": "random", "soft": "margin"}),
+    "modified": (Modified, {}, PAIRWISE),
+    "assignment": (Assignment, {}, PAIRWISE),
+    "random_triplet": (Triplet, {"negatives": "random"}, TRIPLET),
+    "hardest_triplet": (Triplet, {"negatives": "hardest"}, TRIPLET),
+    "soft_weight_triplet": (Triplet, {"negatives": "random", "soft": "weight"}, TRIPLET),
+    "soft_margin_triplet": (Triplet, {"negatives": "random", "soft": "margin"}, TRIPLET),
+    "sum_hinge": (Hinge, {"negatives": "sum"}, HINGE),
+    "max_hinge": (Hinge, {"negatives": "max"}, HINGE),
+    "cross_entropy": (CrossEntropy, {}, ENTROPY),
 }

@@ -4,11 +4,12 @@
     summarise(found["text_to_image"].ranks)          # the figures that papers print
     intervals.with_intervals(found)                  # all of them, with bounds
 
-A score is the dot product of an image row and a text row: the cosine, because towers return rows of
-norm 1. Nothing is normalised here. Two scores closer than ``TIE`` times the largest possible score
-tie: a matrix product adds up in another order for every block shape and number of threads, so that
-equal scores come out some 1e-16 apart, and what lies below 1e-12 is rounding. So results do not
-depend on block size or threads. The N x M matrix of scores is never held, only blocks of it.
+A score is the dot product of a text row and an image row: the cosine, because towers return rows of
+norm 1; or another of ``similarity.SIMILARITIES``. Nothing is normalised here. Two scores closer
+than ``TIE`` times the largest possible score tie: a matrix product adds up in another order for
+every block shape and number of threads, so that equal scores come out some 1e-16 apart, and what
+lies below 1e-12 is rounding. So results do not depend on block size or threads. The N x M matrix of
+scores is never held, only blocks of it.
 
 Shape letters: B rows of a block, C candidates, D embedding, G images with captions, K concepts,
 M captions, N images, P pairs, Q queries, R resamples. Ranks count from 1.
@@ -20,6 +21,8 @@ from math import isqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from similarity import choose
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -124,6 +127,7 @@ def evaluate(
     caption_image: ArrayLike,
     concepts: ArrayLike | None = None,
     block_bytes: int = BLOCK_BYTES,
+    similarity: str = "cosine",
 ) -> dict[str, Retrieval]:
     """Rank the whole gallery in both directions.
 
@@ -143,6 +147,7 @@ def evaluate(
             captions per image, in any order.
         concepts: (N, K) non-negative numbers, or None.
         block_bytes: Size of a block of scores. It changes speed and memory, never a result.
+        similarity: A name of ``similarity.SIMILARITIES``: "cosine" or "order".
 
     Returns:
         ``{"text_to_image": Retrieval, "image_to_text": Retrieval}``.
@@ -150,7 +155,7 @@ def evaluate(
     Raises:
         ValueError: Shapes, indices or values that cannot be scored; the line names side and row.
     """
-    pairs = _Pairs(image, text, caption_image)
+    pairs = _Pairs(image, text, caption_image, similarity)
     relevance = Relevance(pairs.num_images, pairs.owner, concepts)
     everyone = np.arange(pairs.num_images)
     sides = (pairs.owner, everyone), (everyone, pairs.owner)
@@ -176,7 +181,11 @@ def evaluate(
 
 
 def rank_both(
-    image: ArrayLike, text: ArrayLike, caption_image: ArrayLike, block_bytes: int = BLOCK_BYTES
+    image: ArrayLike,
+    text: ArrayLike,
+    caption_image: ArrayLike,
+    block_bytes: int = BLOCK_BYTES,
+    similarity: str = "cosine",
 ) -> tuple[Integers, Integers]:
     """Give the ranks of ``evaluate`` alone, for the validation after each epoch.
 
@@ -184,7 +193,7 @@ def rank_both(
         (M,) int64 rank of each caption's image, and (G,) int64 best rank of the own captions of
         each image that has any, in the order of images.
     """
-    return _scan(_Pairs(image, text, caption_image), block_bytes, [])
+    return _scan(_Pairs(image, text, caption_image, similarity), block_bytes, [])
 
 
 class Relevance:
@@ -303,9 +312,13 @@ def _chunks(total: int, size: int = CHUNK) -> Iterator[slice]:
 class _Pairs:
     """Checked inputs with the scores of the own pairs, the bars that a rank is counted against."""
 
-    def __init__(self, image: ArrayLike, text: ArrayLike, caption_image: ArrayLike):
+    def __init__(
+        self, image: ArrayLike, text: ArrayLike, caption_image: ArrayLike, similarity: str
+    ):
+        self.similarity = choose(similarity)
         self.image, self.text = np.asarray(image), np.asarray(text)
-        largest = _largest_norm(self.image, "image") * _largest_norm(self.text, "text")
+        norms = _largest_norm(self.image, "image"), _largest_norm(self.text, "text")
+        largest = self.similarity.bound(*norms[::-1])
         self.tie = TIE * (largest or 1.0)
         if self.image.shape[1] != self.text.shape[1]:
             raise ValueError(
@@ -320,8 +333,7 @@ class _Pairs:
             )
         self.own = np.empty(len(self.owner))  # (M,) score of a caption with its image
         for part in _chunks(len(self.owner)):
-            rows = self.image[self.owner[part]].astype(np.float64)
-            self.own[part] = (rows * self.text[part]).sum(axis=1)
+            self.own[part] = self.similarity.pairs(self.text[part], self.image[self.owner[part]])
         self.best = np.full(self.num_images, -np.inf)  # (N,) best score of an image's captions
         np.maximum.at(self.best, self.owner, self.own)
 
@@ -366,9 +378,10 @@ def _scan(pairs: _Pairs, block_bytes: int, tops: list) -> tuple[Integers, Intege
     text_bar, image_bar = pairs.own - pairs.tie, pairs.best - pairs.tie
     above_text, above_image = (np.zeros(len(bar), np.int64) for bar in (text_bar, image_bar))
     for images in _chunks(pairs.num_images, edge):
-        gallery = pairs.image[images].astype(np.float64).T
+        gallery = pairs.image[images].astype(np.float64)
         for captions in _chunks(len(pairs.owner), edge):
-            scores = pairs.text[captions].astype(np.float64) @ gallery  # (captions, images)
+            texts = pairs.text[captions].astype(np.float64)
+            scores = pairs.similarity.scores(texts, gallery)  # (captions, images)
             above_text[captions] += _count(scores > text_bar[captions, None], axis=1)
             above_image[images] += _count(scores > image_bar[images], axis=0)
             for axis, top in zip((1, 0), tops, strict=False):

@@ -1,6 +1,9 @@
 """Optimisers and learning-rate schedules by name.
 
-Reference: [IRSE] M. Sijmkens, IRSE project report, 2021, section 3 (SGD, x 0.9 every 10 epochs).
+References:
+  [IRSE] M. Sijmkens, IRSE project report, 2021, section 3 (SGD, x 0.9 every 10 epochs).
+  [FNE]  Vilalta et al., Studying the impact of the full-network embedding on multimodal pipelines,
+         2019, section 4.3.1 (Adam, clipping).
 """
 
 import keras
@@ -22,13 +25,15 @@ class SGDL2(keras.optimizers.SGD):
       l2: the penalty is l2 / 2 |w|^2.
     """
 
+    clip_norm = 0.0
+
     def __init__(self, learning_rate=0.01, momentum=0.9, l2=0.0, **kwargs):
         super().__init__(learning_rate, momentum=momentum, **kwargs)
         self.l2 = l2
 
     def update_step(self, gradient, variable, learning_rate):
         """One weight's step."""
-        dense = ops.convert_to_tensor(gradient)  # an embedding's gradient comes as sparse rows
+        dense = clipped(gradient, self.clip_norm)
         # Like the base class, this may be handed the backend's own variable.
         velocity = self.momentums[self._get_variable_index(variable)]
         lr = ops.cast(learning_rate, variable.dtype)
@@ -38,6 +43,71 @@ class SGDL2(keras.optimizers.SGD):
 
     def get_config(self):
         return {**super().get_config(), "l2": self.l2}
+
+
+def clipped(gradient, clip_norm):
+    """A gradient as a dense tensor, scaled down to the norm `clip_norm` where it is longer.
+
+    Args:
+      gradient: of one weight; an embedding's comes as sparse rows, some of them twice.
+      clip_norm: largest L2 norm; 0: any.
+    """
+    if keras.backend.backend() == "tensorflow":  # ops.convert_to_tensor leaves rows sparse
+        import tensorflow as tf
+
+        dense = tf.convert_to_tensor(gradient)
+    else:
+        dense = ops.convert_to_tensor(gradient)
+    if not clip_norm:
+        return dense
+    norm = ops.sqrt(ops.sum(ops.square(dense)))
+    return dense * (clip_norm / ops.maximum(norm, clip_norm))
+
+
+class FastAdam:
+    """Adam's step in TensorFlow's one kernel, after clipping the gradient of the whole batch.
+
+    The step is that of keras.optimizers.Adam, four times as fast on a CPU. `update_step` is handed
+    the sum over the replicas, so the norm is that of the whole batch's gradient; `clipnorm` of
+    Keras clips each replica's share before they are added.
+
+    Reference: Kingma, Ba, Adam, ICLR 2015; [FNE] section 4.3.1 (norm 2, each weight by itself).
+    """
+
+    clip_norm = 0.0
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One weight's step."""
+        dense = clipped(gradient, self.clip_norm)
+        if keras.backend.backend() != "tensorflow":
+            return super().update_step(dense, variable, learning_rate)
+        import tensorflow as tf
+
+        index = self._get_variable_index(variable)
+        step = ops.cast(self.iterations + 1, variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=ops.power(ops.cast(self.beta_1, variable.dtype), step),
+            beta2_power=ops.power(ops.cast(self.beta_2, variable.dtype), step),
+            lr=ops.cast(learning_rate, variable.dtype),
+            beta1=ops.cast(self.beta_1, variable.dtype),
+            beta2=ops.cast(self.beta_2, variable.dtype),
+            epsilon=self.epsilon,
+            grad=dense,
+        )
+        return None
+
+
+@keras.saving.register_keras_serializable("matchbox")
+class Adam(FastAdam, keras.optimizers.Adam):
+    """keras.optimizers.Adam, fast and clipped by `clip_norm`."""
+
+
+@keras.saving.register_keras_serializable("matchbox")
+class AdamW(FastAdam, keras.optimizers.AdamW):
+    """keras.optimizers.AdamW, fast and clipped by `clip_norm`."""
 
 
 def build_schedule(settings, steps_per_epoch):
@@ -82,11 +152,13 @@ def build_optimizer(settings, steps_per_epoch):
     if settings.optimizer == "adam" and settings.weight_decay:
         raise ValueError("adam takes no weight_decay here: use adamw, or --weight_decay 0")
     make = OPTIMIZERS[settings.optimizer]
-    return make(build_schedule(settings, steps_per_epoch), settings)
+    optimizer = make(build_schedule(settings, steps_per_epoch), settings)
+    optimizer.clip_norm = settings.clip_norm
+    return optimizer
 
 
 OPTIMIZERS = {
     "sgd": lambda rate, s: SGDL2(rate, momentum=s.momentum, l2=s.weight_decay),
-    "adam": lambda rate, s: keras.optimizers.Adam(rate),
-    "adamw": lambda rate, s: keras.optimizers.AdamW(rate, weight_decay=s.weight_decay),
+    "adam": lambda rate, s: Adam(rate),
+    "adamw": lambda rate, s: AdamW(rate, weight_decay=s.weight_decay),
 }

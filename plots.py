@@ -57,29 +57,31 @@ def learning_curves(
     """Training loss by term above, validation below; the best epoch is marked.
 
     Args:
-      rows: one per epoch: "epoch", "loss", its terms, "val_mrr", "val_rsum", ...
-      best_epoch: 1-based.
+      rows: one per epoch, ascending: "epoch", "loss", its terms, "val_mrr", "val_rsum", ...
+      best_epoch: its "epoch".
       key: the column that chose it.
       path: where the PNG goes.
     """
     epochs = [row["epoch"] for row in rows]
     figure = new_figure(7, 6)
     above, below = figure.subplots(2, 1, sharex=True)
-    terms = [n for n in rows[0] if not n.startswith("val_") and n not in ("epoch", "learning_rate")]
+    last = rows[-1]  # the first may be a second phase's start: epoch 0, without a loss
+    terms = [n for n in last if not n.startswith("val_") and n not in ("epoch", "learning_rate")]
     for colour, name in zip(COLOURS, terms, strict=False):
-        values = [row[name] for row in rows]
+        values = [row.get(name, np.nan) for row in rows]
         above.plot(epochs, values, color=colour, label=name, marker="." if len(rows) < 3 else "")
     if len(terms) > 1:
         above.legend(frameon=False, fontsize=9)
     style(above, "training loss")
     above.set_ylim(bottom=0)
-    shown = key if key in rows[0] and key.startswith("val_") else "val_mrr"
+    shown = key if key in last and key.startswith("val_") else "val_mrr"
     values = [row[shown] for row in rows]
+    best = values[epochs.index(best_epoch)]
     below.plot(epochs, values, color=COLOURS[2], marker="." if len(rows) < 3 else "")
-    below.scatter([best_epoch], [values[best_epoch - 1]], color=COLOURS[1], zorder=3, s=36)
+    below.scatter([best_epoch], [best], color=COLOURS[1], zorder=3, s=36)
     below.annotate(
-        f"best: {values[best_epoch - 1]:.4g} (epoch {best_epoch})",
-        (best_epoch, values[best_epoch - 1]),
+        f"best: {best:.4g} (epoch {best_epoch})",
+        (best_epoch, best),
         xytext=(0, -16),
         textcoords="offset points",
         ha="right" if best_epoch > len(rows) / 2 else "left",

@@ -23,10 +23,11 @@ from absl import app, flags
 
 import config
 import experiment
+import options
 import search
 
 FLAGS = flags.FLAGS
-config.define_experiment_flags()
+options.define_experiment_flags()
 flags.DEFINE_integer("k", 10, "How many answers.", lower_bound=1)
 flags.DEFINE_string(
     "image",
@@ -39,7 +40,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_bool("show", False, "Open the picture with the system's viewer.")
 flags.DEFINE_bool("json", False, "Print JSON, one line a query; draw only with --output or --show.")
-flags.adopt_module_key_flags(config)
+flags.adopt_module_key_flags(options)
 
 
 def answer_query(run, gallery, encoder, query):
@@ -49,7 +50,7 @@ def answer_query(run, gallery, encoder, query):
     if unknown:
         tell(f"not known to the model: {search.some_words(unknown)}")
     answers = search.nearest_images(gallery, vector, FLAGS.k)
-    note = f"{len(answers):,} nearest of {gallery.num_images:,} pictures · {run}"
+    note = f"{len(answers):,} nearest of {gallery.num_images:,} pictures · {origin(run, gallery)}"
     print_answers(run, gallery, answers, note, {"query": query, "unknown_words": unknown})
     if not (path := picture_path(run)):
         return
@@ -77,7 +78,7 @@ def answer_image(run, gallery, given):
         vector, picture = gallery.image[row : row + 1], None
         name = gallery.image_names[row]
     answers = search.nearest_captions(gallery, vector, FLAGS.k, row)
-    note = f"{len(answers):,} nearest of {gallery.num_captions:,} captions · {run}"
+    note = f"{len(answers):,} nearest of {gallery.num_captions:,} captions · {origin(run, gallery)}"
     print_answers(run, gallery, answers, note, {"image": name})
     if not (path := picture_path(run)):
         return
@@ -177,12 +178,19 @@ def tell(line):
     print(line, file=sys.stderr, flush=True)
 
 
+def origin(run, gallery):
+    """The run, and how it compares where that is not the cosine."""
+    kind = gallery.similarity
+    return f"{run}" if kind == "cosine" else f"{run} · {kind} similarity"
+
+
 def print_answers(run, gallery, answers, note, query):
     """The answers on standard output, as a table or as one line of JSON."""
     if FLAGS.json:
         sizes = {"images": gallery.num_images, "captions": gallery.num_captions}
         answers = [answer._asdict() for answer in answers]
-        print(json.dumps({**query, "run": str(run), "gallery": sizes, "answers": answers}))
+        facts = {"run": str(run), "similarity": gallery.similarity, "gallery": sizes}
+        print(json.dumps({**query, **facts, "answers": answers}))
     else:
         asked = search.printable(next(iter(query.values())))
         columns = get_terminal_size((120, 24)).columns  # 120 where there is no terminal

@@ -9,7 +9,8 @@ Shape letters: Q queries, N images, M captions, R rows of either, D embedding, F
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import experiment
+import similarity as similarities
 from experiment import Experiment
-from text import Vocabulary
+from similarity import Similarity
+from text import WORDS_ARE, Vocabulary, is_word
 
 THREADS = 2  # of ONNX Runtime: one query is small, more threads only cost their start
 TOKENS_AT_ONCE = 1 << 16  # bounds the (B, T, hidden) words of a batch
@@ -90,24 +93,26 @@ class QueryEncoder:
 
     def unknown(self, query: str) -> list[str]:
         """The query's words that the model does not know, in order, each once."""
-        return self.vocabulary.unknown(query)
+        return [word for word in self.vocabulary.unknown(query) if is_word(word)]
 
     def ids(self, query: str) -> list[int]:
-        """Ids of the query's known words.
+        """Ids of the query, which has at least one known word.
+
+        Known punctuation is not enough: it says nothing about a picture.
 
         Raises:
-          ValueError: there is none; says which words there were.
+          ValueError: there is no known word; says which words there were.
         """
-        ids = self.vocabulary.encode(query)
-        if ids:
-            return ids
+        tokens = self.vocabulary.tokenise(query)
+        if any(is_word(token) and token in self.vocabulary.ids for token in tokens):
+            return self.vocabulary.encode(query)
         if not query.strip():
             raise ValueError("the query is empty: write what the picture should show")
         unknown = self.unknown(query)
         if not unknown:
             raise ValueError(
-                "the query has no word that the model could know: words are two or more of a-z, "
-                "0-9 and _"
+                "the query has no word that the model could know: words are "
+                f"{WORDS_ARE[self.vocabulary.tokeniser]}"
             )
         raise ValueError(f"the model knows no word of the query ({some_words(unknown)})")
 
@@ -152,6 +157,7 @@ class Gallery:
       image: (N, D) float32 unit rows; text: (M, D) float32 unit rows.
       caption_image: (M,) row of each caption's image.
       image_names: N; captions: M; pictures: N references for `datasets.load_picture`, "" for none.
+      similarity: which of `similarity.SIMILARITIES` the rows are made for.
 
     Raises:
       ValueError: the run has no projections, or they are damaged or do not fit together.
@@ -160,6 +166,7 @@ class Gallery:
     def __init__(self, run: Experiment):
         self.path = run.require(run.projections, WRITTEN_BY)
         self.arrays = experiment.open_arrays(self.path)
+        self.similarity = similarities.of_arrays(self.arrays, self.path)
         self.image, self.text = self._array("image"), self._array("text")
         self.caption_image = np.asarray(self._array("caption_image"))
         self.image_names, self.captions = self._strings("image_names"), self._strings("captions")
@@ -210,11 +217,15 @@ class Gallery:
         return np.flatnonzero(self.caption_image == image)
 
     def best_caption(self, image: int, query: np.ndarray) -> str:
-        """The image's own caption that is nearest to a (D,) query; "" where it has none."""
+        """The image's own caption that is nearest to a (D,) sentence; "" where it has none.
+
+        By order similarity it is the one that says the most of what the sentence says.
+        """
         own = self.captions_of(image)
         if not len(own):
             return ""
-        return self.captions[own[np.argmax(self.text[own] @ query)]]
+        nearness = similarities.choose(self.similarity).pairs(query[None], self.text[own])
+        return self.captions[own[np.argmax(nearness)]]
 
 
 # The nearest rows.
@@ -223,9 +234,14 @@ Candidates = tuple[np.ndarray, np.ndarray]  # scores and row numbers
 
 
 def top_k(
-    query: np.ndarray, rows: np.ndarray, k: int, block_rows: int = BLOCK_ROWS
+    query: np.ndarray,
+    rows: np.ndarray,
+    k: int,
+    block_rows: int = BLOCK_ROWS,
+    similarity: str = "cosine",
+    among: str = "images",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k rows of the highest inner product with each query, exactly, without sorting them all.
+    """The k rows of the highest similarity with each query, exactly, without sorting them all.
 
     The rows are compared in float32, block by block. A row that could still belong to the best k,
     by what float32 may err, is kept; the kept ones are compared again in float64, row by row, so
@@ -235,6 +251,10 @@ def top_k(
       query: (Q, D) unit rows, finite.
       rows: (R, D) float32 unit rows; may be memory-mapped.
       k: how many; more than R gives all R.
+      block_rows: rows compared at once: speed and memory only.
+      similarity: a name of `similarity.SIMILARITIES`.
+      among: "images" where the queries are sentences, "captions" where they are images. The order
+        similarity is not symmetric, so it must know.
 
     Returns:
       scores (Q, min(k, R)) float64, falling, and row numbers (Q, min(k, R)) int64.
@@ -250,11 +270,15 @@ def top_k(
         )
     if k < 1 or block_rows < 1:
         raise ValueError(f"k is {k} and block_rows {block_rows}; both must be 1 or more")
+    if among not in ("images", "captions"):
+        raise ValueError(f"among is {among!r}, expected images or captions")
     if not np.isfinite(query).all():
         raise ValueError("a query holds NaN or infinity: did the training diverge?")
+    measure = similarities.choose(similarity)
+    measure = measure.swapped() if among == "captions" else measure
     shape = (len(query), min(k, len(rows)))
     parts = [
-        _top_k(query[i : i + QUERIES_AT_ONCE], rows, k, block_rows)
+        _top_k(query[i : i + QUERIES_AT_ONCE], rows, k, block_rows, measure)
         for i in range(0, len(query), QUERIES_AT_ONCE)
     ]
     best = [pair for part in parts for pair in part]
@@ -262,16 +286,19 @@ def top_k(
     return scores, np.array([numbers for _, numbers in best], np.int64).reshape(shape)
 
 
-def _top_k(query: np.ndarray, rows: np.ndarray, k: int, block_rows: int) -> list[Candidates]:
+def _top_k(
+    query: np.ndarray, rows: np.ndarray, k: int, block_rows: int, measure: Similarity
+) -> list[Candidates]:
     """`top_k` of some queries, one pair for each."""
-    # For unit vectors |float32 product - exact| <= D 2^-24, in whatever order it is summed. Both
-    # the k-th best and a row that rivals it may err by that; twice as much leaves room for
-    # rounding the query itself.
-    margin = np.float32(4 * query.shape[1] * 2.0**-24)
+    # For unit rows a dot product in float32 is wrong by at most D 2^-24, in whatever order it is
+    # summed; an order similarity, which rounds what it squares and may be as large as 4, by
+    # 4 (D + 4) 2^-24. Both the k-th best and a row that rivals it may err by that; twice as much
+    # leaves room for rounding the query itself.
+    margin = np.float32(4 * measure.bound(1, 1) * (query.shape[1] + 4) * 2.0**-24)
     kept: list[Candidates] = [(np.empty(0, np.float32), np.empty(0, np.int64))] * len(query)
     for start in range(0, len(rows), block_rows):
         block = np.asarray(rows[start : start + block_rows])
-        scores = query.astype(np.float32) @ block.T  # (Q, block)
+        scores = measure.scores(query.astype(np.float32), block)  # (Q, block)
         if not np.isfinite(scores).all():
             bad = start + int(np.flatnonzero(~np.isfinite(scores).all(axis=0))[0])
             raise ValueError(f"gallery row {bad} holds NaN or infinity: did the training diverge?")
@@ -279,7 +306,7 @@ def _top_k(query: np.ndarray, rows: np.ndarray, k: int, block_rows: int) -> list
         for q, own in enumerate(scores):
             kept[q] = _keep(kept[q], (own, numbers), k, margin)
     return [
-        _best(one.astype(np.float64), rows, numbers, k)
+        _best(partial(measure.pairs, one[None]), rows, numbers, k)
         for one, (_, numbers) in zip(query, kept, strict=True)
     ]
 
@@ -297,12 +324,13 @@ def _keep(kept: Candidates, new: Candidates, k: int, margin: np.float32) -> Cand
     return scores[stay], numbers[stay]
 
 
-def _best(query: np.ndarray, rows: np.ndarray, numbers: np.ndarray, k: int) -> Candidates:
+def _best(
+    score: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, numbers: np.ndarray, k: int
+) -> Candidates:
     """The best k of some rows by float64 scores, each summed by itself; ties in gallery order."""
     scores = np.empty(len(numbers))
     for i in range(0, len(numbers), 1024):
-        part = np.asarray(rows[numbers[i : i + 1024]], np.float64)
-        scores[i : i + 1024] = (part * query).sum(axis=1)
+        scores[i : i + 1024] = score(rows[numbers[i : i + 1024]])
     order = np.lexsort((numbers, -scores))[:k]
     return scores[order], numbers[order]
 
@@ -314,7 +342,7 @@ class Answer(NamedTuple):
     """One row of the answer to a query."""
 
     rank: int  # from 1
-    score: float  # inner product, in [-1, 1]; higher is nearer
+    score: float  # higher is nearer: a cosine in [-1, 1], or an order similarity in [-4, 0]
     image: int  # row of the image: the answer, or whose caption the answer is
     name: str  # of that image
     caption: str
@@ -324,7 +352,7 @@ class Answer(NamedTuple):
 
 def nearest_images(gallery: Gallery, query: np.ndarray, k: int) -> list[Answer]:
     """The k images nearest to a (1, D) query, each with that of its captions nearest to it."""
-    scores, rows = top_k(query, gallery.image, k)
+    scores, rows = top_k(query, gallery.image, k, similarity=gallery.similarity)
     return [
         Answer(
             rank,
@@ -342,7 +370,7 @@ def nearest_captions(
     gallery: Gallery, query: np.ndarray, k: int, asked: int | None = None
 ) -> list[Answer]:
     """The k captions nearest to a (1, D) image; `asked` is its row, if it is of the gallery."""
-    scores, rows = top_k(query, gallery.text, k)
+    scores, rows = top_k(query, gallery.text, k, similarity=gallery.similarity, among="captions")
     answers = []
     for rank, (score, row) in enumerate(zip(scores[0], rows[0], strict=True), 1):
         image = int(gallery.caption_image[row])

@@ -4,6 +4,7 @@ r"""Grades a run: encodes a split and scores the whole gallery, both ways.
     python test.py --exp NAME --split validation
     python test.py --verify                          # recompute from the saved projections alone
     python test.py --embeddings file.npz --output score.json    # embeddings from elsewhere
+    python test.py --embeddings file.npz --similarity order     # by order similarity
 
 Writes score.json, ranks_*.csv, score.png, projections.npz, query.onnx and image.onnx into the run's
 folder. The same run gives the same bytes of score.json at any batch size, block size or number of
@@ -22,9 +23,11 @@ from absl import app, flags
 import config
 import experiment
 import grading
+import options
+import similarity
 
 FLAGS = flags.FLAGS
-config.define_experiment_flags()
+options.define_experiment_flags()
 flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "Split to encode and score.")
 flags.DEFINE_string("data_dir", None, "Folder of the data, where it has moved since training.")
 flags.DEFINE_integer("folds", 1, "Average over so many disjoint galleries.", lower_bound=1)
@@ -40,19 +43,27 @@ flags.DEFINE_integer(
 flags.DEFINE_bool("verify", False, "Recompute the metrics from projections.npz and compare.")
 flags.DEFINE_string("embeddings", None, "Score this .npz: image, text, caption_image.")
 flags.DEFINE_bool("normalize", False, "Divide the rows of --embeddings by their norms first.")
+flags.DEFINE_enum(
+    "similarity",
+    None,
+    tuple(similarity.SIMILARITIES),
+    "How --embeddings are compared; default: as the file says, else cosine. A run knows its own.",
+)
 flags.DEFINE_string("output", None, "Also write the score to this file.")
-flags.adopt_module_key_flags(config)
+flags.adopt_module_key_flags(options)
 
 
 def score_embeddings(path):
     """Scores embeddings from elsewhere: a table, and --output."""
     arrays = grading.read_embeddings(path, FLAGS.normalize)
+    chosen = FLAGS.similarity or similarity.of_arrays(arrays, path)
+    scores = "cosines" if chosen == "cosine" else f"{chosen} similarities of unit rows"
     for side in ("image", "text"):
         norms = np.linalg.norm(arrays[side].astype(np.float64), axis=1)
         if len(norms) and abs(norms - 1).max() > 1e-3:
             print(
                 f"note: {side} rows have norms from {norms.min():.3g} to {norms.max():.3g}, so "
-                "scores are no cosines; --normalize makes them so",
+                f"scores are no {scores}; --normalize makes them so",
                 file=sys.stderr,
             )
     concepts = arrays.get("concepts")
@@ -63,9 +74,10 @@ def score_embeddings(path):
         concepts,
         folds=FLAGS.folds,
         block_bytes=FLAGS.block_size << 20,
+        similarity=chosen,
     )
     facts = grading.protocol(
-        found, len(arrays["image"]), concepts is not None, normalized=FLAGS.normalize
+        found, len(arrays["image"]), concepts is not None, chosen, normalized=FLAGS.normalize
     )
     finish({"protocol": facts, "hashes": {"embeddings": experiment.file_hash(path)}, **score})
 
@@ -115,7 +127,7 @@ def load_model(run, settings, vocabulary):
     """
     import models
 
-    sizes = {"feature_dim": settings.feature_dim, "vocabulary_size": len(vocabulary)}
+    sizes = {"feature_dim": settings.feature_dim, "vocabulary_size": vocabulary.num_ids}
     model = models.build_model(settings, sizes)
     try:
         model.load_weights(run.best_weights)
@@ -127,7 +139,7 @@ def load_model(run, settings, vocabulary):
     return model
 
 
-def save_projections(run, split, image, text):
+def save_projections(run, split, image, text, chosen):
     """projections.npz: what `retrieve.py` searches and `--verify` recomputes from."""
     import datasets
 
@@ -141,6 +153,7 @@ def save_projections(run, split, image, text):
     }
     for name, values in strings.items():
         arrays[f"{name}_data"], arrays[f"{name}_offsets"] = experiment.pack_strings(values)
+    arrays["similarity"] = similarity.to_array(chosen)
     experiment.write_arrays(run.projections, arrays)
 
 
@@ -190,20 +203,22 @@ def grade_run(run):
     model = load_model(run, settings, vocabulary)
     cores = FLAGS.threads or -(-FLAGS.batch_size // models.CHUNK) or os.cpu_count() or 1
     image, text = models.encode(model, vectors, Tokens(split.captions, vocabulary), cores)
-    fits = split.fits() if split.fits else None
+    chosen = getattr(settings, "similarity", "cosine")  # older runs have no other
     score, found = grading.grade(
         image,
         text,
         split.caption_image,
         split.concepts,
-        fits,
+        split.fits() if split.fits else None,
         folds=FLAGS.folds,
         block_bytes=FLAGS.block_size << 20,
+        similarity=chosen,
     )
     facts = grading.protocol(
         found,
         len(image),
         split.concepts is not None,
+        chosen,
         data=settings.data,
         split=FLAGS.split,
         model=settings.model,
@@ -215,7 +230,7 @@ def grade_run(run):
         "weights": experiment.file_hash(run.best_weights),
         "config": config.fingerprint(settings),
     }
-    save_projections(run, split, image, text)
+    save_projections(run, split, image, text, chosen)
     export_towers(run, model)
     grading.write_ranks(run.folder, found, split.captions, split.image_names)
     score = {"protocol": facts, "hashes": hashes, **score}
@@ -244,6 +259,8 @@ def main(argv):
             raise ValueError("--embeddings is scored by itself: leave --exp and --verify out")
         score_embeddings(FLAGS.embeddings)
         return
+    if FLAGS.similarity is not None:
+        raise ValueError("--similarity is for --embeddings: a run is compared as it was trained")
     run = experiment.find(FLAGS.exp_root, FLAGS.exp)
     if FLAGS.verify:
         verify(run)

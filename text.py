@@ -1,15 +1,16 @@
 """Captions to word ids: tokenise, Vocabulary, encode and pad.
 
 Imports neither TensorFlow nor scikit-learn, so that a query is read the same way, at once, by
-`retrieve.py`.
+`retrieve.py`. `tokenise.py` does the same in tf.data, from the same spelling table.
 
-Shape letters: M captions, T tokens, V vocabulary.
+Shape letters: M captions, B captions of a batch, T tokens, V vocabulary, L ids of all captions.
 """
 
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -32,15 +33,87 @@ def bag_words(caption: str) -> list[str]:
     return _WORD.findall(folded.decode("ascii"))
 
 
-TOKENISERS = {"bag": bag_words}
+def spell(character: str) -> str:
+    """What a character becomes before its caption is split at spaces, whatever stands beside it.
+
+    By its Unicode category: letters (L) and digits (N) in lower case; marks (M) as they are, so
+    that they stay with their letter; other visible characters (P, S) between two spaces, so that
+    each is a token; an apostrophe only after a space, so that man's is man 's, as the captions of
+    Flickr have it. Variation selectors and formatting characters (Cf: joiners, soft hyphens,
+    directions) become nothing; all else (Z, C, the zero-width space, lone surrogates) a space.
+
+    Lower case is the case folding of Python where that is one character. So a sigma is the same
+    wherever it stands in a word, as is an I with a dot: both depend on place or language elsewhere.
+    """
+    if character in "'\u2019":  # ASCII and typographic
+        return " '"
+    if "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef":
+        return ""
+    category = unicodedata.category(character)
+    if category[0] in "LN":
+        folded = character.casefold()
+        return folded if len(folded) == 1 else character.lower()[0]
+    if category[0] == "M":
+        return character
+    if category[0] in "PS":
+        return f" {character} "
+    return "" if category == "Cf" and character != "\u200b" else " "
+
+
+class _Spelling(dict):
+    """`spell` for `str.translate`: each character is looked up once in a process."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = spell(chr(code))
+        return self[code]
+
+
+_SPELLING = _Spelling()
+
+
+def word_tokens(caption: str) -> list[str]:
+    """Words and punctuation of a caption, in lower case, in order.
+
+    Words are runs of letters, marks and digits; every other visible character is a token by itself
+    (`spell`). There is no dictionary, no locale and no look at the neighbours, so that `tokenise`
+    can do the very same in tf.data. Accents written as marks of their own are not joined to their
+    letters: captions should be in Unicode's composed form, as keyboards write.
+
+    Reference: [FNE] section 4, SYSTEMS.md, System 2 (d), (g) 9.
+    Differs from the paper: NLTK also takes "don't" apart as do n't (here: don 't), and keeps "..."
+    and numbers such as 3.5 together.
+    """
+    return caption.translate(_SPELLING).split()
+
+
+def is_word(token: str) -> bool:
+    """Whether a token is a word, not a punctuation mark.
+
+    Whatever is longer than one character is a word: `word_tokens` never joins punctuation.
+    """
+    return len(token) > 1 or token.isalnum()
+
+
+TOKENISERS = {"bag": bag_words, "words": word_tokens}
+WORDS_ARE = {"bag": "two or more of a-z, 0-9 and _", "words": "letters and digits of any script"}
 
 
 class Vocabulary:
     """Words and their ids: 1..V in order of falling frequency; 0 pads.
 
+    With the tokeniser "words", V + 1 stands for every word that is not in the vocabulary, and
+    V + 2 ends every caption. With "bag" there is neither: unknown words are dropped.
+
     Args:
       words: the V distinct words, most frequent first.
       tokeniser: name of the rule in `TOKENISERS` that splits captions.
+
+    Attributes:
+      ids: {word: id}; unknown_id, end_id: the two ids of "words", None with "bag".
+
+    Reference: [FNE] section 4, SYSTEMS.md, System 2 (c), (d).
+    Differs from the paper: its ids are 0 for the end and 1 for unknown words; here 0 pads, as in
+    all systems.
     """
 
     def __init__(self, words: Sequence[str], tokeniser: str = "bag"):
@@ -49,27 +122,50 @@ class Vocabulary:
         self.words = list(words)
         self.tokeniser = tokeniser
         self.ids = {word: i for i, word in enumerate(self.words, start=1)}
+        size = len(self.words)
+        in_order = tokeniser == "words"
+        self.unknown_id, self.end_id = (size + 1, size + 2) if in_order else (None, None)
 
     def __len__(self) -> int:
-        """Number of words, the padding id not counted."""
+        """Number of words; padding, unknown words and the end are not counted."""
         return len(self.words)
+
+    @property
+    def num_ids(self) -> int:
+        """The largest id: a tower's word table holds so many rows, and one for the padding."""
+        return self.end_id or len(self.words)
 
     @classmethod
     def from_captions(
-        cls, captions: Iterable[str], max_words: int, tokeniser: str = "bag"
+        cls, captions: Iterable[str], max_words: int, tokeniser: str = "bag", min_count: int = 1
     ) -> "Vocabulary":
         """Counts the words of the TRAINING captions and keeps the `max_words` most frequent.
 
         Equal counts stand in alphabetical order, so the ids depend on nothing else.
 
+        Args:
+          captions: the training captions.
+          max_words: how many words are kept at most.
+          tokeniser: name of the rule in `TOKENISERS`.
+          min_count: words that occur less often are left out. With "words" and 1 the unknown word
+            is never trained; 2 or more trains it on the words left out.
+
         Raises:
-          ValueError: no caption has a word.
+          ValueError: no caption has a word, or none occurs `min_count` times.
         """
+        if tokeniser not in TOKENISERS:
+            raise ValueError(f"unknown tokeniser {tokeniser!r}: choose from {sorted(TOKENISERS)}")
         counts = Counter(word for c in captions for word in TOKENISERS[tokeniser](c))
-        if not counts:
-            raise ValueError("no caption has a word of two or more letters: is the file right?")
-        ordered = sorted(counts, key=lambda word: (-counts[word], word))
-        return cls(ordered[:max_words], tokeniser)
+        if not any(is_word(word) for word in counts):
+            raise ValueError(
+                f"no caption has a word (words are {WORDS_ARE[tokeniser]}): is the file right?"
+            )
+        kept = [word for word, count in counts.items() if count >= min_count]
+        if not kept:
+            raise ValueError(
+                f"no word occurs {min_count:,} times in the training captions: lower min_count"
+            )
+        return cls(sorted(kept, key=lambda word: (-counts[word], word))[:max_words], tokeniser)
 
     @classmethod
     def load(cls, path: str | Path) -> "Vocabulary":
@@ -83,31 +179,75 @@ class Vocabulary:
     def save(self, path: str | Path) -> None:
         experiment.write_json(path, {"tokeniser": self.tokeniser, "words": self.words})
 
+    def tokenise(self, caption: str) -> list[str]:
+        """The caption's tokens, known or not, in order."""
+        return TOKENISERS[self.tokeniser](caption)
+
     def encode(self, caption: str) -> list[int]:
-        """Ids of the caption's known words, in order; unknown words are dropped."""
-        found = (self.ids.get(word) for word in TOKENISERS[self.tokeniser](caption))
-        return [i for i in found if i is not None]
+        """Ids of the caption's tokens, in order.
+
+        With "bag", unknown words are dropped; with "words" they are `unknown_id`, and `end_id`
+        ends the list, so that it is never empty.
+        """
+        if self.unknown_id is None or self.end_id is None:
+            found = (self.ids.get(word) for word in self.tokenise(caption))
+            return [i for i in found if i is not None]
+        unknown = self.unknown_id
+        return [self.ids.get(word, unknown) for word in self.tokenise(caption)] + [self.end_id]
 
     def unknown(self, caption: str) -> list[str]:
-        """The caption's words that the vocabulary does not hold, in order, each once."""
-        words = TOKENISERS[self.tokeniser](caption)
+        """The caption's tokens that the vocabulary does not hold, in order, each once."""
+        words = self.tokenise(caption)
         return list(dict.fromkeys(word for word in words if word not in self.ids))
 
 
 class Tokens:
-    """Ids of M captions of unequal length, in one flat array; `pad` makes batches of them."""
+    """Ids of M captions of unequal length, in one flat array; `pad` makes batches of them.
+
+    Attributes:
+      flat: (L,) int32, the ids of all captions, one caption after the other.
+      lengths, starts: (M,) int64, how many ids each caption has and where they begin.
+    """
 
     def __init__(self, captions: Iterable[str], vocabulary: Vocabulary):
         lists = [vocabulary.encode(caption) for caption in captions]
-        self.lengths = np.array([len(ids) for ids in lists], np.int64)
-        self.starts = np.concatenate([[0], np.cumsum(self.lengths)])[:-1]
-        self.flat = np.fromiter((i for ids in lists for i in ids), np.int32)
+        self._hold(
+            np.fromiter(chain.from_iterable(lists), np.int32),
+            np.array([len(ids) for ids in lists], np.int64),
+        )
+
+    @classmethod
+    def from_flat(cls, flat: np.ndarray, lengths: np.ndarray) -> "Tokens":
+        """Tokens of ids that are known already.
+
+        Args:
+          flat: (L,) the ids of all captions; lengths: (M,) how many each has.
+
+        Raises:
+          ValueError: the lengths do not add up to L.
+        """
+        tokens = cls.__new__(cls)
+        tokens._hold(np.asarray(flat, np.int32), np.asarray(lengths, np.int64))
+        if len(tokens.flat) != tokens.lengths.sum() or (tokens.lengths < 0).any():
+            raise ValueError(
+                f"{len(tokens.flat):,} ids do not fit {len(tokens.lengths):,} lengths that add up "
+                f"to {tokens.lengths.sum():,}: expected one length for each caption"
+            )
+        return tokens
+
+    def _hold(self, flat: np.ndarray, lengths: np.ndarray) -> None:
+        self.flat, self.lengths = flat, lengths
+        self.starts = np.cumsum(lengths) - lengths
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __getitem__(self, row: int) -> np.ndarray:
         return self.flat[self.starts[row] : self.starts[row] + self.lengths[row]]
+
+    def order(self) -> np.ndarray:
+        """(M,) caption rows from the shortest to the longest; equal lengths keep their order."""
+        return np.argsort(self.lengths, kind="stable")
 
     def pad(self, rows: np.ndarray) -> np.ndarray:
         """Ids of some captions, padded with 0 on the right to the longest of them.

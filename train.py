@@ -1,7 +1,8 @@
 r"""Trains a model that brings pictures and sentences into one space.
 
     python train.py --loss modified                     # built-in scenes, about a minute
-    python train.py --recipe irse_modified --data nuswide --data_dir NUS-WIDE-Lite
+    python train.py --recipe gru_best --data_dir f8k_precomp
+    python train.py --recipe ph --data flickr8k --data_dir Flickr8k --features fne
     python train.py --exp NAME --resume                 # goes on after an interruption
 
 Makes exp/<date>_<time>_<model>_<loss>/ (or exp/NAME with --exp NAME). Then: python test.py
@@ -19,19 +20,26 @@ import config
 import datasets
 import distribution
 import experiment
+import options
+import phases
 
 FLAGS = flags.FLAGS
-config.define_experiment_flags()
-config.define_training_flags()
-config.define_machine_flags()
-flags.DEFINE_bool("overwrite", False, "Replace the run of this name, if there is one.")
-flags.DEFINE_bool("resume", False, "Go on with a run that was interrupted.")
-flags.adopt_module_key_flags(config)
+options.define_experiment_flags()
+options.define_training_flags()
+options.define_machine_flags()
+options.define_run_flags()
+flags.adopt_module_key_flags(options)
+AUTO = (("relevance", "auto"), ("features", "auto"))
 MAY_CHANGE = ("epochs", "early_stopping", "cache_dir", "data_dir")  # when a run is resumed
 
 
-def open_run(chief):
+def open_run(chief, argv):
     """The run's settings and folder, new or resumed; only the chief makes one.
+
+    A first phase that is asked for is trained here, before anything of the second.
+
+    Returns:
+      (settings, run, whether the run is resumed).
 
     Raises:
       ValueError: the folder is taken; or the run to resume is missing, or was of other settings.
@@ -39,12 +47,18 @@ def open_run(chief):
     asked = config.settings_from_flags(FLAGS)
     if FLAGS.resume and FLAGS.overwrite:
         raise ValueError("--resume goes on with a run, --overwrite replaces it: choose one")
-    if FLAGS.resume:
+    if asked.first_phase and asked.init_from:
+        raise ValueError("--first_phase trains the run to start from, --init_from names one")
+    name = FLAGS.exp or config.default_name(asked)
+    run = experiment.Experiment(Path(FLAGS.exp_root) / name)
+    # Killed in its first phase, a run has no folder yet.
+    begun = not (asked.first_phase and FLAGS.exp) or run.config.is_file()
+    if FLAGS.resume and begun:
         run = experiment.find(FLAGS.exp_root, FLAGS.exp)
         settings = config.load_settings(run.config)
         for name, value in vars(asked).items():
             as_before = value == getattr(settings, name)
-            if not FLAGS[name].present or as_before or (name, value) == ("relevance", "auto"):
+            if not FLAGS[name].present or as_before or (name, value) in AUTO:
                 continue  # the snapshot says what "auto" came out as
             if name not in MAY_CHANGE:
                 raise ValueError(
@@ -52,9 +66,7 @@ def open_run(chief):
                     "leave the flag out to resume, or start a new run"
                 )
             setattr(settings, name, value)
-        return settings, run
-    name = FLAGS.exp or config.default_name(asked)
-    run = experiment.Experiment(Path(FLAGS.exp_root) / name)
+        return settings, run, True
     if Path(FLAGS.exp_root).is_file() or run.folder.is_file():
         raise ValueError(f"{run} cannot be a run's folder: there is a file in its place")
     if chief and run.folder.exists() and not FLAGS.overwrite:
@@ -65,7 +77,10 @@ def open_run(chief):
     own = ("config.json", "vocabulary.json")  # of a run, whole or half-written
     if chief and run.folder.exists() and not any((run / name).is_file() for name in own):
         raise ValueError(f"{run} is no run folder, so it is not replaced: choose another --exp")
-    return asked, run
+    if asked.first_phase:
+        first = phases.train_first(asked.first_phase, run, argv, FLAGS.overwrite)
+        asked.init_from = str(first)
+    return asked, run, False
 
 
 def start_run(settings, run, vocabulary, descriptor):
@@ -82,7 +97,7 @@ def start_run(settings, run, vocabulary, descriptor):
     settings.save(run.config)
 
 
-def read_data(settings, run):
+def read_data(settings, run, resumed):
     """Everything that training reads, before TensorFlow is imported.
 
     Returns:
@@ -101,32 +116,48 @@ def read_data(settings, run):
         limit=settings.limit or None,
     )
     settings.relevance = data.choose_relevance(settings, splits["train"].concepts)
+    if settings.features == "auto" and splits["train"].vectors is None:
+        settings.features = options.DESCRIBED[settings.model]
     used = {name: splits[name] for name in ("train", "validation")}
-    if FLAGS.resume:
-        vocabulary = Vocabulary.load(run.vocabulary)
-        if settings.described:
-            run.require(run.features, "it was lost; train anew with --overwrite")
-        descriptor = features.load(run.features)
+    source = run if resumed else None  # the run whose words and descriptor are read
+    if settings.init_from and not resumed:
+        source = experiment.find(FLAGS.exp_root, settings.init_from)
+    if source:
+        vocabulary = Vocabulary.load(source.vocabulary)
+        if config.load_settings(source.config).described:
+            source.require(source.features, "it was lost; train anew with --overwrite")
+        descriptor = features.load(source.features)
     else:
-        vocabulary = Vocabulary.from_captions(splits["train"].captions, settings.max_words)
-        descriptor = features.learn(splits["train"], settings.data_seed)
+        captions = used["train"].captions
+        if settings.vocabulary == "train+validation":
+            captions = captions + used["validation"].captions
+        vocabulary = Vocabulary.from_captions(
+            captions,
+            settings.max_words,
+            options.TOKENISER[settings.model],
+            settings.min_count,
+        )
+        descriptor = features.learn(used["train"], settings)
     vectors = {
         name: features.image_vectors(split, descriptor, settings.cache_dir)
         for name, split in used.items()
     }
     settings.feature_dim = vectors["train"].shape[1]
     settings.described = descriptor is not None
+    if source and not resumed:
+        phases.check_start(source, settings)
+        settings.started_from = experiment.file_hash(source.best_weights)
     return used, vocabulary, descriptor, vectors
 
 
 def make_batches(settings, split, vectors, vocabulary):
     """The training batches, with the relevance that the settings ask for."""
     import data
-    from text import Tokens
+    import tokenise
 
     return data.TrainingBatches(
         vectors,
-        Tokens(split.captions, vocabulary),
+        tokenise.tokenise(split.captions, vocabulary),
         split.caption_image,
         settings,
         concepts=split.concepts if settings.relevance == "concepts" else None,
@@ -144,7 +175,7 @@ def build(settings, batches, vocabulary, strategy):
     import optimization
 
     keras.utils.set_random_seed(settings.seed)
-    sizes = {"feature_dim": settings.feature_dim, "vocabulary_size": len(vocabulary)}
+    sizes = {"feature_dim": settings.feature_dim, "vocabulary_size": vocabulary.num_ids}
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = models.build_model(settings, sizes)
         if settings.standardize:
@@ -155,42 +186,94 @@ def build(settings, batches, vocabulary, strategy):
     return model
 
 
+def make_callbacks(settings, run, split, vectors, vocabulary, chief):
+    """Validation, records, and the collapse watch: in this order."""
+    import callbacks
+    import collapse
+    import tokenise
+
+    tokens = tokenise.tokenise(split.captions, vocabulary)
+    held_out = (vectors["validation"], tokens, split.caption_image)
+    validation = callbacks.Validation(*held_out, settings.similarity)
+    records = callbacks.Records(
+        run, validation, settings.select, settings.early_stopping, write=chief
+    )
+    tell = run.log if chief else str
+    return [validation, records, collapse.CollapseWatch(*held_out, settings.stop_on_collapse, tell)]
+
+
+def fill_words(model, settings, vocabulary, tokens):
+    """Sets the words that --word_vectors has; returns the line that says how many these are.
+
+    Raises:
+      ValueError: the model has no word table, or the vectors are of another size.
+    """
+    import word_vectors
+
+    if settings.model != "gru":
+        raise ValueError(f"--word_vectors is for --model gru, not {settings.model}")
+    rows, found = word_vectors.read_word_vectors(settings.word_vectors, vocabulary.words)
+    if rows.shape[1] != settings.word_dim:
+        raise ValueError(
+            f"{settings.word_vectors} has vectors of {rows.shape[1]} numbers, --word_dim is "
+            f"{settings.word_dim}: give --word_dim {rows.shape[1]}"
+        )
+    table = model.text_tower.get_layer("words").embeddings
+    values = table.numpy()
+    values[1 : len(rows) + 1][found] = rows[found]  # row 0 is the padding
+    table.assign(values)
+    return word_vectors.coverage_line(found, tokens.flat)
+
+
+def report(run, records, seconds):
+    """The last line of a training: how it went and what comes next."""
+    name = run.folder.name if run.folder.parent == Path(FLAGS.exp_root) else str(run)
+    run.log(
+        f"{seconds:.0f} s; best epoch {records.best_epoch} of {records.epochs}: "
+        f"{records.key} {records.best:.4g}; curves in {run / 'history.png'}; next: "
+        f"python test.py --exp {shlex.quote(name)}"
+    )
+
+
 def main(argv):
     """Flags -> records -> features -> batches -> model -> fit -> exp/<name>/."""
     if len(argv) > 1:
         raise ValueError(f"unexpected argument {argv[1]!r}: settings are given as --name value")
     began = time.perf_counter()
     chief = distribution.is_chief(FLAGS.strategy)
-    settings, run = open_run(chief)
-    splits, vocabulary, descriptor, vectors = read_data(settings, run)
-    batches = make_batches(settings, splits["train"], vectors["train"], vocabulary)
-
+    settings, run, resumed = open_run(chief, sys.argv)
+    splits, vocabulary, descriptor, vectors = read_data(settings, run, resumed)
     distribution.set_devices(FLAGS.virtual_devices, FLAGS.threads, FLAGS.deterministic)
-    import callbacks  # from here on Keras and TensorFlow are in memory
-    from text import Tokens
-
+    batches = make_batches(settings, splits["train"], vectors["train"], vocabulary)
     strategy = distribution.make_strategy(FLAGS.strategy, FLAGS.virtual_devices)
     model = build(settings, batches, vocabulary, strategy)
-    held_out = splits["validation"]
-    tokens = Tokens(held_out.captions, vocabulary)
-    validation = callbacks.Validation(vectors["validation"], tokens, held_out.caption_image)
-    records = callbacks.Records(
-        run, validation, settings.select, settings.early_stopping, write=chief
-    )
-    done = records.restore(model) if FLAGS.resume else 0
-    stopped = 0 < settings.early_stopping <= done - records.best_epoch
-    if chief and FLAGS.resume:
+    watchers = make_callbacks(settings, run, splits["validation"], vectors, vocabulary, chief)
+    records, notes = watchers[1], []
+    if resumed:
+        records.restore(model)
+    elif settings.init_from:
+        phases.take_over(experiment.find(FLAGS.exp_root, settings.init_from), model)
+    elif settings.word_vectors:
+        notes.append(fill_words(model, settings, vocabulary, batches.tokens))
+    if chief and resumed:
         settings.save(run.config)
     elif chief:
         start_run(settings, run, vocabulary, descriptor)
+    if settings.init_from and not resumed:
+        records.begin(model)
+        notes.append(f"starts from {settings.init_from}: {records.key} {records.best:.4g}")
+    done = records.epochs
     if chief:
         train = splits["train"]
-        run.log(
+        for line in (
             f"{run}: {settings.model} with {settings.loss} loss, "
             f"{model.count_params():,} parameters; {len(train.image_names):,} images, "
             f"{len(train.captions):,} captions, {len(vocabulary):,} words; "
-            f"{done} of {settings.epochs} epochs done"
-        )
+            f"{done} of {settings.epochs} epochs done",
+            *notes,
+        ):
+            run.log(line)
+    stopped = 0 < settings.early_stopping <= done - records.best_epoch
     if done < settings.epochs and not stopped:
         model.fit(
             batches.dataset(strategy, done),
@@ -199,16 +282,10 @@ def main(argv):
             initial_epoch=done,
             epochs=settings.epochs,
             verbose=0 if not chief else 1 if sys.stdout.isatty() else 2,
-            callbacks=[validation, records],
+            callbacks=watchers,
         )
     if chief:
-        name = run.folder.name if run.folder.parent == Path(FLAGS.exp_root) else str(run)
-        seconds = time.perf_counter() - began
-        run.log(
-            f"{seconds:.0f} s; best epoch {records.best_epoch} of {len(records.rows)}: "
-            f"{records.key} {records.best:.4g}; curves in {run / 'history.png'}; next: "
-            f"python test.py --exp {shlex.quote(name)}"
-        )
+        report(run, records, time.perf_counter() - began)
 
 
 if __name__ == "__main__":

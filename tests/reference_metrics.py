@@ -1,7 +1,7 @@
 """Retrieval metrics written straight from their definitions: slow loops over Python floats.
 
-Nothing here is sorted by a library or shares a line with metrics.py; scores are lists of lists with
-a row per query. Shape letters: C candidates, M captions, N images, Q queries.
+Nothing here is sorted by a library or shares a line with metrics.py or similarity.py; scores are
+lists of lists with a row per caption. Shape letters: C candidates, M captions, N images, Q queries.
 """
 
 import math
@@ -11,25 +11,36 @@ from itertools import permutations
 TIE = 1e-12
 
 
-def scores(first, second):
-    """Dot products of all rows of two lists of rows."""
-    return [[math.fsum(a * b for a, b in zip(x, y, strict=True)) for y in second] for x in first]
+def scores(text, image, similarity="cosine"):
+    """The similarity of every caption with every image: a row per caption."""
+    compare = {"cosine": dot_product, "order": order_similarity}[similarity]
+    return [[compare(c, i) for i in image] for c in text]
 
 
-def text_to_image_ranks(image, text, owner):
+def dot_product(caption, image):
+    """sum_k c_k i_k."""
+    return math.fsum(c * i for c, i in zip(caption, image, strict=True))
+
+
+def order_similarity(caption, image):
+    """-sum_k max(0, c_k - i_k)^2: what the caption says beyond the image."""
+    return -math.fsum((c - i) ** 2 for c, i in zip(caption, image, strict=True) if c > i)
+
+
+def text_to_image_ranks(image, text, owner, similarity="cosine"):
     """1 + the number of other images that score as high as the caption's own, or higher."""
     ranks = []
-    for caption, row in enumerate(scores(text, image)):
+    for caption, row in enumerate(scores(text, image, similarity)):
         own = row[owner[caption]]
         others = [s for i, s in enumerate(row) if i != owner[caption]]
         ranks.append(1 + sum(1 for s in others if s > own - TIE))
     return ranks
 
 
-def image_to_text_ranks(image, text, owner):
+def image_to_text_ranks(image, text, owner, similarity="cosine"):
     """1 + the number of captions of other images that score as high as the best own one."""
     ranks = []
-    for i, row in enumerate(scores(image, text)):
+    for i, row in enumerate(zip(*scores(text, image, similarity), strict=True)):
         own = [s for c, s in enumerate(row) if owner[c] == i]
         if own:
             others = [s for c, s in enumerate(row) if owner[c] != i]
@@ -80,15 +91,16 @@ def normalised_gain(ordered):
     return discounted_gain(ordered) / discounted_gain(sorted(ordered, reverse=True))
 
 
-def graded(image, text, owner, concepts):
+def graded(image, text, owner, concepts, similarity="cosine"):
     """AP@10 and nDCG@10 of each query: {direction: (list, list)}."""
+    table = scores(text, image, similarity)
     forward = [
         against_the_model(row, [relevance(owner[c], i, concepts) for i in range(len(image))])
-        for c, row in enumerate(scores(text, image))
+        for c, row in enumerate(table)
     ]
     backward = [
         against_the_model(row, [relevance(i, other, concepts) for other in owner])
-        for i, row in enumerate(scores(image, text))
+        for i, row in enumerate(zip(*table, strict=True))
         if i in owner
     ]
     return {

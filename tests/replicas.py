@@ -1,6 +1,6 @@
 """Trains every loss for a few steps under one strategy and saves losses and weights.
 
-Run by test_distribution.py:  python tests/replicas.py STRATEGY DEVICES OUTPUT.npz
+Run by test_distribution.py:  python tests/replicas.py STRATEGY DEVICES OUTPUT.npz [RUN ...]
 """
 
 import contextlib
@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import config
 import distribution
+import options
 from data import TrainingBatches, tfidf_rows
 from text import Tokens, Vocabulary
 
@@ -28,7 +29,7 @@ def make_batches(settings):
     captions = [" ".join(rng.choice(WORDS, rng.integers(1, 8))) for _ in caption_image]
     vectors = rng.standard_normal((IMAGES, 12)).astype(np.float32)
     concepts = rng.integers(0, 2, (IMAGES, 5)).astype(np.float32)
-    tokens = Tokens(captions, Vocabulary(WORDS))
+    tokens = Tokens(captions, Vocabulary(WORDS, options.TOKENISER[settings.model]))
     if settings.relevance == "tfidf":
         tfidf = tfidf_rows(captions)
         return TrainingBatches(vectors, tokens, caption_image, settings, tfidf=tfidf)
@@ -49,7 +50,8 @@ def train(loss, strategy, **changes):
     keras.utils.set_random_seed(1)
     batches = make_batches(settings)
     with strategy.scope() if strategy else contextlib.nullcontext():
-        model = models.build_model(settings, {"feature_dim": 12, "vocabulary_size": len(WORDS)})
+        sizes = {"feature_dim": 12, "vocabulary_size": int(batches.tokens.flat.max())}
+        model = models.build_model(settings, sizes)
         optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch)
         model.compile(optimizer=optimizer, jit_compile=False)
         model.optimizer.build(model.trainable_variables)
@@ -73,17 +75,21 @@ def train(loss, strategy, **changes):
     return found | {f"last/{i}": value for i, value in enumerate(values)}
 
 
-def main(strategy_name, devices, output):
+def main(strategy_name, devices, output, *only):
     distribution.set_devices(int(devices))
     strategy = distribution.make_strategy(strategy_name, int(devices))
     found = {}
-    runs = {name: (name, {}) for name in config.LOSSES}
+    runs = {name: (name, {}) for name in options.LOSSES}
     runs["mix"] = ("modified", {"beta": 0.5})
     # A mean gives the batch of 3 rows full weight, and batch norm over 3 rows magnifies rounding:
     # a larger rate would show that instead of the replicas.
     runs["mean"] = ("modified", {"reduction": "mean", "learning_rate": 0.02})
     runs["tfidf"] = ("modified", {"relevance": "tfidf"})
-    for name, (loss, changes) in runs.items():
+    # Of all replicas' gradient the first weights' norm is above 0.1, of one replica's share below.
+    gru = {"model": "gru", "word_dim": 6, "bag": True, "bidirectional": True, "bucket": 2}
+    runs["gru"] = ("max_hinge", {**gru, "clip_norm": 0.1, "similarity": "order", "absolute": True})
+    for name in only or runs:
+        loss, changes = runs[name]
         values = train(loss, strategy, **changes)
         found |= {f"{name}/{key}": value for key, value in values.items()}
     if distribution.is_chief(strategy_name):

@@ -114,7 +114,7 @@ def test_nothing_to_restore_and_a_foreign_state_are_refused(tmp_path):
     records = callbacks.Records(experiment.Experiment(tmp_path), Scripted([]))
     with pytest.raises(ValueError, match="before its first epoch ended"):
         records.restore(make_model())
-    memory = np.frombuffer(b'{"rows": [], "best_epoch": 0}', np.uint8)
+    memory = np.frombuffer(b'{"rows": [], "best_row": -1}', np.uint8)
     experiment.write_arrays(tmp_path / "last/state.npz", {"memory": memory, "000": np.zeros(3)})
     with pytest.raises(ValueError, match="belongs to another model"):
         records.restore(make_model())

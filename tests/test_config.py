@@ -5,20 +5,23 @@ from absl import flags
 from conftest import ROOT
 
 import config
+import options
 
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.flags"))
 
 
 def parse(argv):
     values = flags.FlagValues()
-    config.define_training_flags(values)
+    options.define_training_flags(values)
     values(config.with_recipe(["train.py", *argv]))
     return config.settings_from_flags(values)
 
 
 def test_the_published_settings_are_recipes():
     assert {"irse_modified", "irse_assignment", "irse_beta", "f8k_modified"} <= set(RECIPES)
-    assert {f"irse_{name}" for name in config.LOSSES if name.endswith("triplet")} <= set(RECIPES)
+    assert {f"irse_{name}" for name in options.LOSSES if name.endswith("triplet")} <= set(RECIPES)
+    assert {"sh", "mh", "soe", "moe", "ph", "poe", "gru_best"} <= set(RECIPES)
+    assert {"sh_bl", "mh_bl", "soe_bl", "moe_bl"} <= set(RECIPES)
     published = parse(["--recipe=irse_modified"])
     expected = {
         "alpha": 0.5, "margin": 0.5, "hidden_dim": 2048, "embed_dim": 32, "batch_size": 256,
@@ -31,6 +34,44 @@ def test_the_published_settings_are_recipes():
     assert parse(["--recipe", "irse_assignment"]).loss == "assignment"
 
 
+@pytest.mark.parametrize(
+    ("name", "loss", "similarity", "embed_dim", "word_dim", "rate", "margin", "absolute", "first"),
+    [  # SYSTEMS.md, System 2, launcher values, Flickr8k
+        ("sh", "sum_hinge", "cosine", 1536, 1024, 2e-4, 0.2, False, None),
+        ("mh", "max_hinge", "cosine", 1024, 1024, 2e-4, 0.2, False, None),
+        ("mh_bl", "max_hinge", "cosine", 1024, 300, 2e-4, 0.2, False, None),
+        ("soe", "sum_hinge", "order", 1024, 1024, 1e-3, 0.05, True, None),
+        ("soe_bl", "sum_hinge", "order", 1024, 300, 1e-3, 0.05, True, None),
+        ("moe", "max_hinge", "order", 1536, 1536, 1e-4, 0.05, True, None),
+        ("moe_bl", "max_hinge", "order", 1024, 300, 2e-4, 0.2, False, None),
+        ("ph", "max_hinge", "cosine", 1536, 1024, 2e-4, 0.2, False, "sh"),
+        ("poe", "max_hinge", "order", 1024, 1024, 1e-4, 0.05, True, "soe"),
+    ],
+)
+def test_the_full_network_papers_settings(
+    name, loss, similarity, embed_dim, word_dim, rate, margin, absolute, first
+):
+    made = parse([f"--recipe={name}"])
+    assert (made.loss, made.similarity, made.embed_dim) == (loss, similarity, embed_dim)
+    assert (made.word_dim, made.learning_rate, made.margin) == (word_dim, rate, margin)
+    assert (made.absolute, made.first_phase) == (absolute, first)
+    assert (made.batch_size, made.clip_norm, made.captions) == (128, 2.0, "one")
+    assert (made.optimizer, made.schedule, made.select) == ("adam", "constant", "rsum")
+    if first:  # the towers of both phases are alike
+        before = parse([f"--recipe={first}"])
+        assert all(getattr(before, shape) == getattr(made, shape) for shape in config.SHAPES)
+
+
+def test_flags_given_besides_a_recipe_are_known():
+    argv = ["train.py", "--recipe", "ph", "--epochs=3", "--data_dir", "d", "--nobag", "--exp=e"]
+    assert config.given_flags(argv, ("exp",)) == ["--data_dir=d", "--nobag", "--epochs=3"]
+
+
+def test_order_embeddings_need_a_ranking_loss():
+    with pytest.raises(ValueError, match="the loss modified compares distances"):
+        parse(["--similarity=order"])
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_builds_a_model(name):
     import models
@@ -38,14 +79,17 @@ def test_every_recipe_builds_a_model(name):
 
     settings = parse([f"--recipe={name}"])
     assert settings.recipe == name
-    small = config.Settings(**{**vars(settings), "hidden_dim": 4, "embed_dim": 3})
+    sizes = {"hidden_dim": 4, "embed_dim": 4, "word_dim": 3}
+    small = config.Settings(**{**vars(settings), **sizes})
     model = models.build_model(small, {"feature_dim": 5, "vocabulary_size": 6})
     assert model.count_params() > 0
     assert optimization.build_optimizer(small, 3) is not None
     values = flags.FlagValues()
-    config.define_training_flags(values)
+    options.define_training_flags(values)
     values(config.with_recipe(["train.py", f"--recipe={name}"]))
-    places = ("data_dir", "limit", "data_seed", "cache_dir", "model", "seed")
+    places = {"data_dir", "limit", "data_seed", "cache_dir", "model", "seed", "word_vectors"}
+    places |= {"init_from", "first_phase", "stop_on_collapse"}  # how it goes on, and where it is
+    places |= {"features", "cnn", "image_weights", "crops", "resize", "pre_activation"}  # the data
     open_ones = [n for n in config.default_settings() if not values[n].present and n not in places]
     assert not open_ones  # a later default may not change what a recipe means
     text = (ROOT / "recipes" / f"{name}.flags").read_text()

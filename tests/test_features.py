@@ -2,16 +2,22 @@
 
 import dataclasses
 import os
+import types
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from tiny_network import LAYERS, NETWORK, Counter, make_split
 
+import activations
+import cnn
 import datasets
 import features
+import full_network
 import regions
 import scenes
 
+REGIONS = types.SimpleNamespace(features="auto", data_seed=0)
 COLOURS = {"red": (222, 40, 40), "blue": (35, 95, 235)}
 
 
@@ -296,7 +302,7 @@ def test_all_broken_pictures_of_a_split_are_counted_in_one_error(descriptor, pic
     with pytest.raises(ValueError, match=said):
         features.read_all(split, np.array([1, 3]))  # also of rows that were not asked for
     with pytest.raises(ValueError, match=said):
-        features.learn(split)
+        features.learn(split, REGIONS)
 
 
 def test_pictures_of_any_size_and_mode_are_described(descriptor, tmp_path):
@@ -325,18 +331,98 @@ def test_pictures_are_squeezed_by_the_mean_of_what_a_pixel_covers():
     assert small.sum() == 150
 
 
-def test_a_split_that_brings_vectors_needs_no_descriptor(pictures, tmp_path):
+def test_a_split_that_brings_vectors_needs_no_descriptor(pictures, tmp_path, monkeypatch):
     vectors = np.eye(4, dtype=np.float32)
     split = split_of(pictures[:4], vectors=vectors)
-    assert features.learn(split) is None
+    assert features.learn(split, REGIONS) is None
     assert features.image_vectors(split, None, tmp_path) is vectors
+    monkeypatch.setattr(regions.RegionDescriptor, "learn", lambda *_: "learned")  # unless asked
+    asked = types.SimpleNamespace(features="regions", data_seed=0)
+    assert features.learn(split, asked) == "learned"
 
 
 def test_neither_pictures_nor_vectors_is_one_clear_error(descriptor, pictures, tmp_path):
     bare = dataclasses.replace(split_of(pictures[:4]), pictures=None)
     with pytest.raises(ValueError, match="neither pictures nor vectors"):
-        features.learn(bare)
+        features.learn(bare, REGIONS)
     with pytest.raises(ValueError, match="train split has no pictures to describe"):
         features.image_vectors(bare, descriptor, tmp_path)
     with pytest.raises(ValueError, match="train split has no vectors"):
         features.image_vectors(bare, None, tmp_path)
+    given = dataclasses.replace(bare, vectors=np.eye(4, dtype=np.float32))
+    with pytest.raises(ValueError, match=r"--features fne describes pictures, .* ready vectors"):
+        features.learn(given, types.SimpleNamespace(features="fne"))
+
+
+# ---- Networks -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def networks(monkeypatch):
+    """Runners that were made, of a network of NumPy in place of a CNN, in this process."""
+    made = []
+    monkeypatch.setattr(cnn, "Runner", lambda _: made.append(Counter()) or made[-1])
+    monkeypatch.setattr(cnn, "describe_network", lambda _: NETWORK)
+    monkeypatch.setattr(activations, "in_own_process", lambda function, *given: function(*given))
+    return made
+
+
+def network_settings(folder, kind="fne"):
+    return types.SimpleNamespace(features=kind, data_seed=0, cache_dir=folder / "cache")
+
+
+def answers(split):
+    """(N, C) of the network of NumPy, picture by picture."""
+    pictures = [activations.open_picture(split, row) for row in range(split.num_images)]
+    return np.concatenate([Counter()(full_network.cut_crops(p, NETWORK)[None]) for p in pictures])
+
+
+def test_embeddings_of_all_splits_use_the_training_pictures_statistics(networks, tmp_path):
+    (tmp_path / "other").mkdir()
+    train, test = make_split(tmp_path, 20), make_split(tmp_path / "other", 7, name="test", seed=1)
+    descriptor = features.learn(train, network_settings(tmp_path))
+    rows = answers(train).astype(np.float64)
+    mean, std = rows.mean(axis=0), rows.std(axis=0)
+    for split in (train, test):
+        vectors = features.image_vectors(split, descriptor, tmp_path / "cache")
+        z = (answers(split) - mean) / np.where(std == 0, np.inf, std)
+        assert vectors.dtype == np.int8 and isinstance(vectors, np.memmap)
+        np.testing.assert_array_equal(vectors, np.where(z > 0.15, 1, np.where(z < -0.25, -1, 0)))
+    assert [runner.seen for runner in networks] == [20, 7]
+
+
+def test_both_kinds_share_one_pass_and_the_cache_needs_no_network(networks, tmp_path):
+    train = make_split(tmp_path, 20)
+    for kind in ("fne", "last", "fne"):
+        descriptor = features.learn(train, network_settings(tmp_path, kind))
+        assert descriptor is not None
+        vectors = features.image_vectors(train, descriptor, tmp_path / "cache")
+        assert vectors.shape == (20, descriptor.feature_dim)
+    assert len(networks) == 1
+    last = features.learn(train, network_settings(tmp_path, "last"))
+    vectors = features.image_vectors(train, last, tmp_path / "cache")
+    own = answers(train)[:, slice(*LAYERS.last)]
+    np.testing.assert_allclose(vectors, own / np.linalg.norm(own, axis=1)[:, None], rtol=1e-6)
+
+
+def test_a_saved_network_descriptor_gives_the_same_vectors(networks, tmp_path):
+    train = make_split(tmp_path, 20)
+    descriptor = features.learn(train, network_settings(tmp_path))
+    assert isinstance(descriptor, full_network.NetworkDescriptor)
+    descriptor.save(tmp_path / "features.npz")
+    loaded = features.load(tmp_path / "features.npz")
+    first, again = (
+        features.image_vectors(train, d, tmp_path / "cache") for d in (descriptor, loaded)
+    )
+    assert first.filename == again.filename  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_broken_pictures_leave_no_vectors_but_all_other_activations(networks, tmp_path):
+    train = make_split(tmp_path, 20)
+    good = (tmp_path / "3.bmp").read_bytes()
+    (tmp_path / "3.bmp").write_bytes(good[:50])
+    with pytest.raises(ValueError, match=r"^1 picture of the train split cannot be read: .*3\.bmp"):
+        features.learn(train, network_settings(tmp_path))
+    (tmp_path / "3.bmp").write_bytes(good)
+    features.learn(train, network_settings(tmp_path))
+    assert [runner.seen for runner in networks] == [19, 1]

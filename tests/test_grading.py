@@ -1,12 +1,17 @@
 """score.json: its groups, folds, tables and verification."""
 
 import csv
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import reference_metrics as reference
+from conftest import ROOT
 
 import experiment
 import grading
+import similarity
 
 
 def random_rows(seed=0, images=12):
@@ -75,6 +80,58 @@ def test_verification_names_what_differs(tmp_path):
     experiment.write_json(run.score, [])
     with pytest.raises(ValueError, match="no protocol"):
         grading.verify(run)
+
+
+def test_order_similarity_is_graded_told_and_verified(tmp_path):
+    image, text, owner = random_rows()
+    run = experiment.Experiment(tmp_path)
+    score, found = grading.grade(image, text, owner, similarity="order")
+    ranks = reference.text_to_image_ranks(image.tolist(), text.tolist(), owner.tolist(), "order")
+    assert found[0]["text_to_image"].ranks.tolist() == ranks
+    score["protocol"] = grading.protocol(found, len(image), False, "order")
+    assert score["protocol"]["similarity"] == "order"
+    assert "order similarities" in score["protocol"]["ranks"]
+    assert f"gallery of {len(image)}, order similarity" in grading.table(score)
+    arrays = {"image": image, "text": text, "caption_image": owner}
+    made_for = {"similarity": similarity.to_array("order")}
+    experiment.write_arrays(run.projections, arrays | made_for)
+    experiment.write_json(run.score, score)
+    assert grading.verify(run) == []
+    experiment.write_arrays(run.projections, arrays)  # silent: the cosine
+    line, *others = grading.verify(run)
+    assert line == "similarity: score.json has order, projections.npz cosine" and others
+
+
+def test_cosine_is_graded_and_told_as_ever():
+    image, text, owner = random_rows()
+    score, found = grading.grade(image, text, owner)
+    assert grading.grade(image, text, owner, similarity="cosine")[0] == score
+    facts = grading.protocol(found, len(image), False, data="x")
+    assert facts["similarity"] == "cosine" and "float64 dot products" in facts["ranks"]
+    assert "similarity" not in grading.table({"protocol": facts, **score})
+
+
+def test_foreign_embeddings_by_order_similarity(tmp_path):
+    image, text, owner = random_rows()
+    arrays = {"image": image, "text": text, "caption_image": owner}
+    np.savez(tmp_path / "silent.npz", **arrays)
+    np.savez(tmp_path / "order.npz", **arrays, similarity="order")
+    runs = (["silent.npz"], ["silent.npz", "--similarity", "order"], ["order.npz"])
+    scores = []
+    for arguments in runs:
+        command = [sys.executable, str(ROOT / "test.py"), "--output", "score.json"]
+        done = subprocess.run(
+            [*command, "--embeddings", *arguments], cwd=tmp_path, capture_output=True, check=True
+        )
+        assert (b"order similarity" in done.stdout) == (len(scores) > 0)
+        scores.append(experiment.read_json(tmp_path / "score.json"))
+    cosine, chosen, told = [{**score, "hashes": None} for score in scores]
+    assert chosen == told and chosen["rsum"] != cosine["rsum"]
+    expected, _ = grading.grade(image, text, owner, similarity="order")
+    assert {name: chosen[name] for name in expected} == expected
+    command = [sys.executable, str(ROOT / "test.py"), "--similarity", "order"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 1 and b"--similarity is for --embeddings" in done.stderr
 
 
 def test_foreign_embeddings_are_checked(tmp_path):

@@ -9,24 +9,31 @@ from conftest import ROOT
 
 # A module imports only from lower floors. Nobody imports a script (the top floor).
 FLOORS = [
-    {"experiment", "losses", "metrics", "optimization", "distribution", "scene_captions"},
-    {"config", "text", "intervals", "plots", "scene_pictures", "records", "regions"},
-    {"models", "search"},
-    {"scenes", "table", "nuswide"},
-    {"readers"},
+    {"experiment", "ranking", "similarity", "optimization", "distribution", "scene_captions"},
+    {"options", "losses", "metrics", "layers", "text", "plots", "scene_pictures", "records"},
+    {"regions", "word_vectors", "full_network"},
+    {"config", "intervals", "projection", "tokenise", "search", "cnn"},
+    {"recurrent", "scenes", "table", "nuswide"},
+    {"models", "readers"},
     {"datasets"},
+    {"activations"},
     {"features", "grading"},
-    {"data", "callbacks"},
-    {"train", "test", "retrieve", "bench"},
+    {"data", "callbacks", "collapse", "phases"},
+    {"train", "test", "retrieve", "extract", "bench"},
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(path.stem for path in ROOT.glob("*.py"))
 TREES = {name: ast.parse((ROOT / f"{name}.py").read_text(encoding="utf-8")) for name in MODULES}
 HEAVY = {"tensorflow", "keras", "tensorflow_text"}
-MAY_USE_TENSORFLOW = {"data", "distribution", "test", "train", "bench"}
-MAY_USE_KERAS = MAY_USE_TENSORFLOW | {"models", "losses", "optimization", "callbacks"}
+MAY_USE_TENSORFLOW = {
+    "data", "distribution", "optimization", "tokenise", "cnn", "test", "train", "bench",
+}  # fmt: skip
+MAY_USE_KERAS = MAY_USE_TENSORFLOW | {
+    "models", "layers", "projection", "recurrent", "losses", "ranking", "callbacks", "collapse",
+}  # fmt: skip
 LIGHT = [
-    "text", "metrics", "intervals", "experiment", "search", "plots", "config", "scenes",
+    "text", "tokenise", "word_vectors", "similarity", "options", "phases", "full_network", "cnn",
+    "activations", "extract", "metrics", "intervals", "experiment", "search", "plots", "config", "scenes",
     "datasets", "features", "grading", "distribution", "train", "test", "retrieve", "bench",
 ]  # fmt: skip
 

@@ -148,6 +148,18 @@ def test_relevance_is_the_same_to_the_last_bit_however_it_is_summed():
     np.testing.assert_allclose(pairs, unit @ unit.T, rtol=1e-6)
 
 
+def test_order_similarity_as_fractions():
+    # An image of both things stands above captions of one; a caption of both, above no such image.
+    image, text = np.array([[1.0, 1.0], [1.0, 0.0]]), np.array([[1.0, 1.0], [1.0, 0.0], [0.5, 0.5]])
+    #  scores: [0, -1], [0, 0], [0, -1/4]
+    text_to_image, image_to_text = metrics.rank_both(image, text, [0, 1, 1], similarity="order")
+    assert text_to_image.tolist() == [1, 2, 2]  # (1, 0) lies below both images: a tie
+    assert image_to_text.tolist() == [3, 1]  # all captions lie below the first image
+    # Sides swapped: a caption of both things loses 1 where the picture shows one of them.
+    text_to_image, image_to_text = metrics.rank_both(text[:2], image, [0, 1], similarity="order")
+    assert text_to_image.tolist() == [1, 2] and image_to_text.tolist() == [2, 1]
+
+
 # Limits
 
 
@@ -246,6 +258,36 @@ def test_totals_equal_the_loops(concepts, owner):
         np.testing.assert_allclose(ideal[side], best, rtol=1e-6)
 
 
+@pytest.mark.parametrize("block_bytes", BLOCKS[1:3])
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("concepts", ["none", "counts"])
+def test_order_similarity_equals_the_loops(concepts, ties, block_bytes):
+    image, text, owner = gallery(3, ties=ties)
+    vectors = concept_vectors(concepts, len(image))
+    found = metrics.evaluate(image, text, owner, vectors, block_bytes, "order")
+    rows = image.tolist(), text.tolist(), owner.tolist()
+    forward = reference.text_to_image_ranks(*rows, "order")
+    assert found["text_to_image"].ranks.tolist() == forward
+    assert found["image_to_text"].ranks.tolist() == reference.image_to_text_ranks(*rows, "order")
+    lists = vectors if vectors is None else np.asarray(vectors, float).tolist()
+    for direction, (ap, ndcg) in reference.graded(*rows, lists, "order").items():
+        np.testing.assert_allclose(found[direction].values()["map@10"], ap, rtol=1e-12)
+        np.testing.assert_allclose(found[direction].values()["ndcg@10"], ndcg, rtol=1e-12)
+    assert forward != metrics.rank_both(image, text, owner)[0].tolist()  # not those of the cosine
+    assert forward != metrics.rank_both(-image, -text, owner, similarity="order")[0].tolist()
+
+
+@pytest.mark.parametrize("lengths", [(0, 0), (1, 1 / 2), (1e-9, 1e6)])
+def test_collapse_is_the_worst_by_order_similarity_too(lengths):
+    owner = np.repeat(np.arange(6), 2)
+    row = np.random.default_rng(0).standard_normal(300)
+    rounding = 1 + 1e-15 * np.random.default_rng(1).standard_normal((12, 300))
+    image = np.tile(lengths[0] * row / np.linalg.norm(row), (6, 1))
+    text = lengths[1] * row / np.linalg.norm(row) * rounding
+    forward, backward = metrics.rank_both(image, text, owner, similarity="order")
+    assert set(forward) == {6} and set(backward) == {11}
+
+
 # One result, however it is computed
 
 
@@ -259,11 +301,38 @@ def test_block_sizes_give_identical_bytes(concepts, ties):
     assert len(results) == 1
 
 
-def test_rank_both_gives_the_ranks_of_evaluate():
+@pytest.mark.parametrize("ties", [False, True])
+def test_block_sizes_give_identical_bytes_by_order_similarity(ties):
+    image, text, owner = gallery(5, 60, 300, dim=64, ties=ties)
+    image[7], text[3], text[250] = image[50], text[70], text[3]
+    vectors = concept_vectors("counts", len(image))
+    results = {
+        as_bytes(metrics.evaluate(image, text, owner, vectors, size, "order"))
+        for size in BLOCKS[1:]
+    }
+    assert len(results) == 1
+
+
+def test_turned_sides_swap_directions_by_order_similarity():
+    # max(0, c - i) = max(0, (-i) - (-c)): what was the image is now the caption.
+    rng = np.random.default_rng(12)
+    image, text = rng.integers(-2, 3, (2, 40, 4)).astype(float)
+    vectors = concept_vectors("counts", 40)
+    one = metrics.evaluate(image, text, np.arange(40), vectors, similarity="order")
+    other = metrics.evaluate(-text, -image, np.arange(40), vectors, similarity="order")
+    plain = metrics.evaluate(text, image, np.arange(40), vectors, similarity="order")
+    for name, value in one["text_to_image"].values().items():
+        np.testing.assert_array_equal(other["image_to_text"].values()[name], value)
+    assert (plain["image_to_text"].ranks != one["text_to_image"].ranks).any()
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "order"])
+def test_rank_both_gives_the_ranks_of_evaluate(similarity):
     arrays = gallery(6)
-    found = metrics.evaluate(*arrays)
-    for of, ranks in zip(found.values(), metrics.rank_both(*arrays), strict=True):
-        np.testing.assert_array_equal(of.ranks, ranks)
+    found = metrics.evaluate(*arrays, similarity=similarity)
+    ranks = metrics.rank_both(*arrays, similarity=similarity)
+    for of, own in zip(found.values(), ranks, strict=True):
+        np.testing.assert_array_equal(of.ranks, own)
 
 
 def test_threads_give_identical_bytes(tmp_path):
@@ -396,6 +465,7 @@ def with_value(array, place, value):
         ({"caption_image": [0, 1, 3]}, r"caption_image\[2\] is 3, expected 0 to 2"),
         ({"caption_image": [0, -1, 2]}, r"caption_image\[1\] is -1"),
         ({"caption_image": [0.0, 1.0, 2.0]}, "type float64, expected .* integers"),
+        ({"similarity": "angle"}, "similarity is 'angle', expected one of cosine, order"),
         ({"concepts": [[1], [2]]}, r"shape \(2, 1\), expected \(3, K\)"),
         ({"concepts": [[1], [2], [-1]]}, "negative or non-finite"),
         ({"concepts": [[1], [2], [np.nan]]}, "negative or non-finite"),

@@ -6,13 +6,17 @@ import keras
 import numpy as np
 import pytest
 import reference
+import reference_ranking
 from absl import flags
 from keras import ops
 
 import config
+import options
 import datasets
 import distribution
+import layers
 import models
+import projection
 import optimization
 from text import Tokens, Vocabulary
 
@@ -20,6 +24,8 @@ from text import Tokens, Vocabulary
 PARAMETERS = {
     # image: 7*5+5, BN 4*5, 5*3+3 = 78; text: 11*5+5, BN 4*5, 5*3+3 = 98
     "projection": 78 + 98,
+    # image: 7*3; words of 300: 12 rows; GRU: 9 columns of 300 + 3 + 1
+    "gru": 7 * 3 + 12 * 300 + 9 * 304,
 }
 
 
@@ -44,7 +50,7 @@ def random_batch(rows=4, seed=0):
 
 
 def test_every_model_has_its_parameter_count():
-    assert set(PARAMETERS) == set(models.MODELS) == set(config.MODELS)
+    assert set(PARAMETERS) == set(models.MODELS) == set(options.MODELS)
     for name, count in PARAMETERS.items():
         assert build(model=name).count_params() == count
 
@@ -57,9 +63,9 @@ def test_the_published_size_has_the_published_parameters():
     assert model.count_params() == expected
 
 
-@pytest.mark.parametrize("scale", models.SCALES)
+@pytest.mark.parametrize("scale", projection.SCALES)
 def test_bag_of_words_is_a_dense_layer_on_counts(scale):
-    layer = models.BagOfWords(11, 5, scale=scale)
+    layer = projection.BagOfWords(11, 5, scale=scale)
     tokens = np.array([[1, 4, 4, 11, 0], [2, 0, 0, 0, 0], [0, 0, 0, 0, 0]], "int32")
     got = ops.convert_to_numpy(layer(tokens))
     layer.bias.assign(np.arange(5.0))
@@ -78,7 +84,7 @@ def test_bag_of_words_is_a_dense_layer_on_counts(scale):
 def test_bag_of_words_gradient_is_that_of_the_dense_layer():
     import tensorflow as tf
 
-    layer = models.BagOfWords(6, 3)
+    layer = projection.BagOfWords(6, 3)
     tokens = tf.constant([[1, 4, 4, 0], [6, 0, 0, 0]])
     weights = tf.constant([[1.0, 2, 3], [4, 5, 6]])
     with tf.GradientTape() as tape:
@@ -101,7 +107,7 @@ def test_padding_has_no_influence():
 def test_standardize_takes_mean_and_deviation_block_by_block():
     rng = np.random.default_rng(0)
     vectors = (rng.standard_normal((3000, 4)) * [1, 5, 0, 2] + [0, 3, 7, -1]).astype(np.float16)
-    layer = models.Standardize()
+    layer = layers.Standardize()
     layer.build((None, 4))
     layer.adapt(vectors)
     got = ops.convert_to_numpy(layer(vectors.astype("float32")))
@@ -110,7 +116,7 @@ def test_standardize_takes_mean_and_deviation_block_by_block():
 
 
 def test_word_dropout_leaves_words_out_in_training_only():
-    layer = models.BagOfWords(11, 5, word_dropout=0.5)
+    layer = projection.BagOfWords(11, 5, word_dropout=0.5)
     tokens = np.arange(1, 12, dtype="int32")[None]
     still = [ops.convert_to_numpy(layer(tokens)) for _ in range(2)]
     moving = [ops.convert_to_numpy(layer(tokens, training=True)) for _ in range(2)]
@@ -136,9 +142,9 @@ def test_unit_norm_of_a_zero_row_has_a_bounded_gradient():
 
     x = tf.Variable(tf.zeros((1, 4)))
     with tf.GradientTape() as tape:
-        total = tf.reduce_sum(models.UnitNorm()(x))
+        total = tf.reduce_sum(layers.UnitNorm()(x))
     assert np.abs(np.array(tape.gradient(total, x))).max() <= 1e4 * (1 + 1e-6)
-    assert models.UnitNorm(dtype="float16").compute_dtype == "float32"
+    assert layers.UnitNorm(dtype="float16").compute_dtype == "float32"
 
 
 def test_the_intramodal_mix_weighs_three_losses():
@@ -213,6 +219,47 @@ def test_sgd_with_l2_is_pytorchs():
     np.testing.assert_allclose(ops.convert_to_numpy(variable), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_the_fast_step_is_that_of_keras(name):
+    rng = np.random.default_rng(0)
+    start = rng.standard_normal((4, 3)).astype("float32")
+    ours, theirs = keras.Variable(start), keras.Variable(start)
+    fast = getattr(optimization, name)(0.01)
+    plain = getattr(keras.optimizers, name)(0.01)
+    for _ in range(5):
+        gradient = ops.convert_to_tensor(rng.standard_normal((4, 3)).astype("float32"))
+        fast.apply([gradient], [ours])
+        plain.apply([gradient], [theirs])
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert np.abs(np.array(ours) - start).max() > 0.03
+    np.testing.assert_allclose(fast.variables[-1], plain.variables[-1], rtol=1e-4)  # 1 - 0.999f
+
+
+def test_gradients_are_clipped_weight_by_weight():
+    gradients = [np.array([[3.0, 4.0]]), np.array([0.3, 0.4])]
+    for gradient, expected in zip(
+        gradients, reference_ranking.clip_by_norm(gradients, 2.0), strict=True
+    ):
+        got = optimization.clipped(ops.convert_to_tensor(gradient, "float32"), 2.0)
+        np.testing.assert_allclose(got, expected, rtol=1e-6)
+        free = optimization.clipped(ops.convert_to_tensor(gradient, "float32"), 0.0)
+        np.testing.assert_allclose(free, gradient, rtol=1e-6)
+    variable = keras.Variable(np.zeros((1, 2), "float32"))
+    optimizer = optimization.build_optimizer(
+        settings(optimizer="sgd", schedule="constant", learning_rate=1.0, clip_norm=2.0), 1
+    )
+    optimizer.apply([ops.convert_to_tensor(gradients[0].astype("float32"))], [variable])
+    np.testing.assert_allclose(variable, [[-1.2, -1.6]], rtol=1e-6)
+
+
+def test_sparse_rows_are_added_before_they_are_clipped():
+    import tensorflow as tf
+
+    twice = tf.IndexedSlices(tf.constant([[3.0], [3.0]]), tf.constant([1, 1]), tf.constant([3, 1]))
+    got = np.array(optimization.clipped(twice, 2.0))
+    np.testing.assert_allclose(got, [[0.0], [2.0], [0.0]])
+
+
 def test_schedules_have_their_published_values():
     kinds = {
         "step": {0: 1.0, 9: 1.0, 10: 0.9, 25: 0.81},
@@ -236,23 +283,23 @@ def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match="use adamw"):
         optimization.build_optimizer(settings(optimizer="adam", weight_decay=0.1), 1)
     with pytest.raises(ValueError, match="scale is 'x'"):
-        models.BagOfWords(3, 2, scale="x")
+        projection.BagOfWords(3, 2, scale="x")
 
 
 def test_names_offered_by_flags_are_those_that_exist():
     import losses
 
-    assert tuple(losses.LOSSES) == config.LOSSES
-    assert tuple(models.MODELS) == config.MODELS
-    assert tuple(datasets.DATASETS) == config.DATA
+    assert tuple(losses.LOSSES) == options.LOSSES
+    assert tuple(models.MODELS) == options.MODELS
+    assert tuple(datasets.DATASETS) == options.DATA
     offered = flags.FlagValues()
-    config.define_training_flags(offered)
-    config.define_machine_flags(offered)
+    options.define_training_flags(offered)
+    options.define_machine_flags(offered)
     for name, values in {
         "strategy": distribution.STRATEGIES,
         "schedule": optimization.SCHEDULES,
         "optimizer": tuple(optimization.OPTIMIZERS),
-        "bag_scale": models.SCALES,
+        "bag_scale": projection.SCALES,
     }.items():
         parser: Any = offered[name].parser
         assert parser.enum_values == list(values)

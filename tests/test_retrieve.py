@@ -10,9 +10,10 @@ import warnings
 
 import numpy as np
 import pytest
+import reference_metrics as reference
 from conftest import ROOT
 from PIL import Image
-from test_search import CAPTIONS, NAMES, make_run, write_image_tower
+from test_search import CAPTIONS, NAMES, gallery_arrays, make_run, write_image_tower
 
 import experiment
 import features
@@ -20,6 +21,7 @@ import plots
 import regions
 import scenes
 import search
+import similarity
 
 HEAVY = ("tensorflow", "keras", "sklearn", "scipy", "pandas", "matplotlib.pyplot")
 SPY = f"""
@@ -35,9 +37,14 @@ finally:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """exp/plain: no pictures. exp/pictures: files, of which one is missing and one is damaged."""
+    """exp/plain: no pictures. exp/pictures: files, of which one is missing and one is damaged.
+
+    exp/order: as plain, compared by order similarity.
+    """
     root = tmp_path_factory.mktemp("root")
     make_run(root / "exp" / "plain")
+    arrays = gallery_arrays() | {"similarity": similarity.to_array("order")}
+    experiment.write_arrays(make_run(root / "exp" / "order").projections, arrays)
     data = root / "data"
     (data / "folder").mkdir(parents=True)
     for i, name in enumerate(NAMES[1:4]):
@@ -98,6 +105,27 @@ def test_a_query_gives_a_table_and_a_picture(root):
     with Image.open(root / picture) as drawn:
         drawn.load()
         assert drawn.format == "PNG" and drawn.width > 600
+
+
+def test_a_run_of_order_similarity_is_asked_by_it(root):
+    run = os.path.join("exp", "order")
+    done = retrieve(root, "--exp", "order", "--k", "3", "red", "square")
+    # Each of the two words weighs 1/sqrt(2) = 0.71; "red" weighs 0.41 where six words stand.
+    assert done.stdout.splitlines()[1:6] == [
+        f"3 nearest of 5 pictures · {run} · order similarity",
+        "rank    score  image             caption",
+        "   1   0.0000  folder/three.png  red square",
+        "   2  -0.5000  one.png           red circle",
+        "   3  -0.5893  four.png          red above blue",
+    ]
+    # The other way the caption stays first: it may say less than the picture, not more.
+    done = retrieve(root, "--exp", "order", "--json", "--k", "20", "--image", "four.png")
+    answer = json.loads(done.stdout)
+    gallery = search.Gallery(experiment.Experiment(root / run))
+    table = reference.scores(gallery.text.tolist(), gallery.image[3:4].tolist(), "order")
+    scores = sorted((row[0] for row in table), reverse=True)
+    assert answer["similarity"] == "order" and answer["answers"][0]["own"]
+    np.testing.assert_allclose([each["score"] for each in answer["answers"]], scores, atol=1e-7)
 
 
 def test_pictures_missing_and_damaged_do_not_break_the_answer(root):

@@ -5,17 +5,20 @@ each word is one axis of the joint space, a text is the direction of its word co
 that of its first caption.
 """
 
+import itertools
 import warnings
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import reference_metrics as reference
 from onnx import TensorProto, helper, numpy_helper
 
 import experiment
 import search
 from experiment import Experiment
+from similarity import SIMILARITIES
 from text import Vocabulary
 
 WORDS = ["red", "blue", "circle", "star", "square", "small", "above"]
@@ -164,6 +167,40 @@ def test_odd_characters_around_known_words(encoder):
     assert encoder.unknown("red zebra \ud800 Zebra") == ["zebra"]
 
 
+@pytest.fixture(scope="module")
+def word_encoder(tmp_path_factory) -> search.QueryEncoder:
+    """Of a model that reads words in order, with "?" known, unknown words and an end."""
+    run = make_run(tmp_path_factory.mktemp("exp") / "words")
+    vocabulary = Vocabulary([*WORDS, "?"], "words")
+    vocabulary.save(run.vocabulary)
+    write_text_tower(run.query_tower, np.eye(vocabulary.num_ids + 1)[:, 1:])
+    return search.QueryEncoder(run)
+
+
+def test_queries_read_in_order_have_unknown_words_and_an_end(word_encoder):
+    assert word_encoder.ids("Red ZEBRA circle?!") == [1, 9, 3, 8, 9, 10]
+    assert word_encoder.unknown("Red ZEBRA circle?! zebra") == ["zebra"]
+    expected = np.zeros((1, 10))
+    expected[0, [0, 9]] = 0.5**0.5
+    np.testing.assert_allclose(word_encoder.encode(["red"]), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (" \n", "query is empty"),
+        ("?", "no word that the model could know: words are letters and digits of any script"),
+        ("!\u200b \ud800", "words are letters and digits of any script"),
+        ("zebra?", r"knows no word of the query \(zebra\)$"),
+    ],
+)
+def test_queries_without_a_known_word_are_refused_though_they_have_ids(
+    word_encoder, query, message
+):
+    with pytest.raises(ValueError, match=message):
+        word_encoder.ids(query)
+
+
 def test_encode_wants_a_list(encoder):
     with pytest.raises(ValueError, match="list of texts"):
         encoder.encode("red")
@@ -203,6 +240,7 @@ def test_a_tower_refuses_what_does_not_fit(tmp_path, capfd):
 
 def test_gallery_is_mapped_and_reads_as_written(run):
     gallery = search.Gallery(run)
+    assert gallery.similarity == "cosine"
     small = {"image": (5, 7), "text": (10, 7)}
     assert {name: getattr(gallery, name).shape for name in small} == small
     assert list(gallery.image_names) == NAMES
@@ -259,6 +297,46 @@ def sorted_whole(query: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
     scores = [[float((q * row).sum()) for row in rows.astype(np.float64)] for q in query]
     order = [sorted(range(len(rows)), key=lambda i: (-own[i], i))[:k] for own in scores]
     return np.array(order).reshape(len(query), min(k, len(rows)))
+
+
+def sides(query: np.ndarray, rows: np.ndarray, among: str) -> tuple[np.ndarray, np.ndarray]:
+    """Captions and images."""
+    return (query, rows) if among == "images" else (rows, query)
+
+
+def sorted_by_order(query: np.ndarray, rows: np.ndarray, k: int, among: str) -> list[list[int]]:
+    """Row numbers for one query by order similarity, from the loops, ties in order."""
+    captions, images = sides(query, rows, among)
+    scores = np.ravel(reference.scores(captions.tolist(), images.tolist(), "order"))
+    return [sorted(range(len(rows)), key=lambda i: (-scores[i], i))[:k]]
+
+
+@pytest.mark.parametrize("among", ["images", "captions"])
+@pytest.mark.parametrize("block_rows", [1, 7, 8192])
+@pytest.mark.parametrize("k", [1, 5, 1000])
+def test_top_k_by_order_similarity_is_what_sorting_gives(block_rows, k, among):
+    rng = np.random.default_rng(k)
+    rows, query = unit(rng.normal(size=(150, 16))), unit(rng.normal(size=(1, 16)))
+    rows[60:] = rows[rng.integers(0, 60, size=90)]  # ties
+    scores, found = search.top_k(query, rows, k, block_rows, "order", among)
+    assert found.tolist() == sorted_by_order(query, rows, k, among)
+    pairs = SIMILARITIES["order"].pairs(*sides(query, rows[found[0]], among))
+    np.testing.assert_array_equal(scores[0], pairs)
+
+
+@pytest.mark.parametrize("among", ["images", "captions"])
+@pytest.mark.parametrize("block_rows", [1, 10, 8192])
+def test_near_ties_of_order_similarity_are_settled_in_float64(block_rows, among):
+    # A row's numbers in another order lose as much beside an even query, but for rounding.
+    rng, every = np.random.default_rng(1), np.arange(300)
+    query, one = np.full((1, 512), 512**-0.5, np.float32), unit(rng.normal(size=(1, 512)))[0]
+    rows = np.stack([rng.permutation(one) for _ in every])
+    place = rows.argmin(axis=1) if among == "images" else rows.argmax(axis=1)
+    rows[every, place] *= (1 + 1e-7 * rng.permutation(300)).astype(np.float32)
+    expected = sorted_by_order(query, rows, 10, among)
+    single = SIMILARITIES["order"].scores(*sides(query, rows, among)).ravel()
+    assert np.argsort(-single, kind="stable")[:10].tolist() != expected[0]
+    assert search.top_k(query, rows, 10, block_rows, "order", among)[1].tolist() == expected
 
 
 @pytest.mark.parametrize("block_rows", [1, 7, 64, 8192])
@@ -329,10 +407,18 @@ def test_top_k_refuses_what_makes_no_sense():
         search.top_k(query, rows, 0)
     with pytest.raises(ValueError, match="query holds NaN"):
         search.top_k(query * np.nan, rows, 1)
+    with pytest.raises(ValueError, match="similarity is 'angle', expected one of cosine, order"):
+        search.top_k(query, rows, 1, similarity="angle")
+    with pytest.raises(ValueError, match="among is 'text', expected images or captions"):
+        search.top_k(query, rows, 1, among="text")
     rows[2, 1] = np.nan
     with pytest.raises(ValueError, match="gallery row 2 holds NaN"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         search.top_k(query, rows, 1, 2)
+    for value, among in itertools.product((np.nan, np.inf, -np.inf), ("images", "captions")):
+        rows[2, 1] = value
+        with pytest.raises(ValueError, match="gallery row 2 holds NaN or infinity"):
+            search.top_k(query, rows, 1, 2, "order", among)
 
 
 # Answers.

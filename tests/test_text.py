@@ -1,4 +1,6 @@
-"""Words, vocabulary and padding, against scikit-learn's CountVectorizer."""
+"""Words, vocabulary and padding; the bag of words against scikit-learn's CountVectorizer."""
+
+import unicodedata
 
 import numpy as np
 import pytest
@@ -39,16 +41,83 @@ def test_vocabulary_is_the_one_of_countvectorizer():
     assert set(vocabulary.words) == set(reference.vocabulary_)
 
 
-def test_vocabulary_survives_its_file(tmp_path):
-    vocabulary = text.Vocabulary.from_captions(["red star", "blue"], 10)
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("A man 's red T-shirt, sign: 5%!", "a man 's red t - shirt , sign : 5 % !"),
+        ("man's dogs' don\u2019t 'tis ''", "man 's dogs ' don 't 'tis ' '"),
+        ("under_score 3.5 ½ Ⅷ ²", "under _ score 3 . 5 ½ ⅷ ²"),
+        ("ΣΑΣ σας İI ß ẞ ﬁ ſ", "σασ σασ ii ß ß ﬁ s"),
+        ("Cafe\u0301 CAFÉ हिन्दी", "cafe\u0301 café हिन्दी"),
+        ("❤️ 👩‍👧 1️⃣ a\u00adb", "❤ 👩 👧 1\u20e3 ab"),
+        ("שלום עולם \u202eمرحبا\u200f!", "שלום עולם مرحبا !"),
+        ("a\u200bb\u00a0c\u2028d\x00e\ud800f\t", "a b c d e f"),
+        ("漢字。かな", "漢字 。 かな"),
+        (" \u200d\ufe0f\ud83d\ude00 ", ""),
+    ],
+)
+def test_word_tokens(caption, expected):
+    assert text.word_tokens(caption) == expected.split(" " if expected else None)
+
+
+def test_spelling_keeps_the_kind_of_every_character():
+    kinds = {"L": "LN", "N": "LN", "M": "M", "P": "PS", "S": "PS"}
+    for code in [*range(0x40000), *range(0xE0000, 0xE0200), 0x10FFFF]:
+        character = chr(code)
+        spelt = text.spell(character)
+        kept = spelt.strip(" ")
+        kind = unicodedata.category(character)[0]
+        assert len(spelt) <= 3 and len(kept) <= 1
+        if kept:
+            assert unicodedata.category(kept)[0] in kinds[kind], hex(code)
+            assert text.spell(kept) == spelt, hex(code)
+        else:
+            assert kind in "CZ" or unicodedata.name(character).startswith("VARIATION"), hex(code)
+
+
+def test_what_a_word_is():
+    tokens = text.word_tokens("a Dog's nose, 5 % ½ ? \u20e3")
+    assert [t for t in tokens if text.is_word(t)] == ["a", "dog", "'s", "nose", "5", "½"]
+
+
+def test_words_have_an_id_for_the_unknown_and_one_for_the_end():
+    captions = ["A red dog.", "a red, red star."]
+    vocabulary = text.Vocabulary.from_captions(captions, 4, "words")
+    assert vocabulary.words == ["red", ".", "a", ","]
+    assert (len(vocabulary), vocabulary.num_ids) == (4, 6)
+    assert vocabulary.encode("Red zebra, a DOG.") == [1, 5, 4, 3, 5, 2, 6]
+    assert vocabulary.encode("") == vocabulary.encode(" \n") == [6]
+    assert vocabulary.unknown("Red zebra? a Zebra ?") == ["zebra", "?"]
+    bag = text.Vocabulary.from_captions(captions, 4)
+    assert (bag.num_ids, bag.unknown_id, bag.end_id) == (3, None, None)
+    assert bag.encode("zebra") == []
+
+
+def test_rare_words_can_be_left_out():
+    captions = ["red dog", "red star", "a dog"]
+    vocabulary = text.Vocabulary.from_captions(captions, 9, "words", min_count=2)
+    assert vocabulary.words == ["dog", "red"]
+    assert text.Vocabulary.from_captions(captions, 1, min_count=2).words == ["dog"]
+    with pytest.raises(ValueError, match="no word occurs 3 times"):
+        text.Vocabulary.from_captions(captions, 9, min_count=3)
+
+
+@pytest.mark.parametrize("tokeniser", ["bag", "words"])
+def test_vocabulary_survives_its_file(tmp_path, tokeniser):
+    vocabulary = text.Vocabulary.from_captions(["red star ⭐", "blue é"], 10, tokeniser)
     vocabulary.save(tmp_path / "v.json")
     again = text.Vocabulary.load(tmp_path / "v.json")
-    assert (again.words, again.tokeniser) == (vocabulary.words, "bag")
+    assert (again.words, again.tokeniser) == (vocabulary.words, tokeniser)
+    assert again.encode("zebra star") == vocabulary.encode("zebra star")
 
 
 def test_vocabulary_refuses_captions_without_words_and_foreign_files(tmp_path):
-    with pytest.raises(ValueError, match="no caption has a word"):
-        text.Vocabulary.from_captions(["", "!"], 10)
+    with pytest.raises(ValueError, match=r"no caption has a word .*two or more of a-z"):
+        text.Vocabulary.from_captions(["", "! a"], 10)
+    with pytest.raises(ValueError, match=r"no caption has a word .*of any script"):
+        text.Vocabulary.from_captions(["", "!"], 10, "words")
+    with pytest.raises(ValueError, match="unknown tokeniser 'syllables': choose from"):
+        text.Vocabulary.from_captions(["red"], 10, "syllables")
     (tmp_path / "v.json").write_text("[1]")
     with pytest.raises(ValueError, match="no vocabulary"):
         text.Vocabulary.load(tmp_path / "v.json")
@@ -71,3 +140,22 @@ def test_padding_gives_each_caption_its_own_ids():
 def test_tokens_of_nothing_but_unknown_words_pad_to_zeros():
     tokens = text.Tokens(["x1", "y2"], text.Vocabulary(["aa"]))
     np.testing.assert_array_equal(tokens.pad(np.arange(2)), [[0], [0]])
+
+
+def test_tokens_of_flat_ids_are_those_of_the_captions():
+    vocabulary = text.Vocabulary(["aa", "bb", "cc"], "words")
+    tokens = text.Tokens(["aa bb cc", "", "zz", "cc"], vocabulary)
+    assert tokens.lengths.tolist() == [4, 1, 2, 2]
+    assert tokens.order().tolist() == [1, 2, 3, 0]
+    again = text.Tokens.from_flat(tokens.flat.astype(np.int64), tokens.lengths)
+    assert (again.flat.dtype, again.lengths.dtype) == (np.int32, np.int64)
+    np.testing.assert_array_equal(again.pad(np.arange(4)), tokens.pad(np.arange(4)))
+    np.testing.assert_array_equal(again.pad(np.array([2, 1])), [[4, 5], [5, 0]])
+    empty = text.Tokens.from_flat(np.zeros(0), np.zeros(0))
+    assert len(text.Tokens([], vocabulary)) == len(empty) == 0
+
+
+@pytest.mark.parametrize("lengths", [[1, 1], [4, -1]])
+def test_flat_ids_that_do_not_fit_their_lengths_are_refused(lengths):
+    with pytest.raises(ValueError, match="3 ids do not fit 2 lengths"):
+        text.Tokens.from_flat(np.arange(3), np.array(lengths))

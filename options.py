@@ -1,0 +1,354 @@
+"""The flags of a training, by what they are about, each defined once for the scripts that share it.
+
+The names of models and losses stand here as text, so that `--help` answers at once; a test holds
+that they are those of `models.MODELS` and `losses.LOSSES`.
+"""
+
+from absl import flags
+
+TOKENISER = {"projection": "bag", "gru": "words"}  # how a model's captions are split
+DESCRIBED = {"projection": "regions", "gru": "fne"}  # what --features auto makes of pictures
+MODELS = tuple(TOKENISER)
+RANKING = ("sum_hinge", "max_hinge", "cross_entropy")  # losses that heed --similarity
+LOSSES = (
+    "modified",
+    "assignment",
+    "random_triplet",
+    "hardest_triplet",
+    "soft_weight_triplet",
+    "soft_margin_triplet",
+    *RANKING,
+)
+DATA = ("scenes", "nuswide", "flickr8k", "flickr30k", "coco", "karpathy", "precomp", "csv")
+FEATURES = ("auto", "regions", "last", "fne")
+SELECT = ("mrr", "rsum", "recall@1", "recall@5", "recall@10", "median_rank", "loss")
+
+
+def define_experiment_flags(values=flags.FLAGS):
+    """--exp and --exp_root, for every script."""
+    flags.DEFINE_string(
+        "exp",
+        None,
+        "Run: the name of a folder below --exp_root, or a path. Default: the latest run; for a new "
+        "training <date>_<time>_<model>_<loss>.",
+        flag_values=values,
+    )
+    flags.DEFINE_string("exp_root", "exp", "Folder that holds the runs.", flag_values=values)
+
+
+def define_run_flags(values=flags.FLAGS):
+    """What train.py does with a run folder that is there."""
+    flags.DEFINE_bool(
+        "overwrite", False, "Replace the run of this name, if there is one.", flag_values=values
+    )
+    flags.DEFINE_bool("resume", False, "Go on with a run that was interrupted.", flag_values=values)
+
+
+def define_training_flags(values=flags.FLAGS):
+    """What a run is: all of it goes into config.json."""
+    _define_data_flags(values)
+    define_picture_flags(values)
+    _define_model_flags(values)
+    _define_sentence_flags(values)
+    _define_loss_flags(values)
+    _define_optimization_flags(values)
+    flags.DEFINE_string(
+        "recipe",
+        None,
+        "Read recipes/NAME.flags first (a published or a measured setting); flags given here win.",
+        flag_values=values,
+    )
+
+
+def _define_data_flags(values):
+    flags.DEFINE_enum(
+        "data",
+        "scenes",
+        DATA,
+        "Data set: scenes is built in; the others are read from --data_dir.",
+        flag_values=values,
+    )
+    flags.DEFINE_string("data_dir", None, "Folder of the data set.", flag_values=values)
+    flags.DEFINE_integer(
+        "limit",
+        0,
+        "Use at most so many images of every split; 0 uses all.",
+        lower_bound=0,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "validation_images",
+        256,
+        "Images drawn from the training split where the data has no validation split.",
+        lower_bound=1,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "data_seed", 0, "Seed of drawn scenes and drawn splits.", 0, flag_values=values
+    )
+    flags.DEFINE_enum(
+        "captions",
+        "all",
+        ("one", "all"),
+        "Captions of an image in one epoch: one at random, or all of them.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "bucket",
+        0,
+        "Batches of captions of similar length: sorted within windows of so many batches; 0: no.",
+        0,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "max_words", 90000, "Vocabulary: at most so many words.", 1, flag_values=values
+    )
+    flags.DEFINE_integer(
+        "min_count", 1, "Vocabulary: only words that occur so often.", 1, flag_values=values
+    )
+    flags.DEFINE_enum(
+        "vocabulary",
+        "train",
+        ("train", "train+validation"),
+        "Vocabulary: from which captions. The validation captions' words are never trained.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "cache_dir", ".cache", "Folder for what is slow to read.", flag_values=values
+    )
+
+
+def define_picture_flags(values=flags.FLAGS):
+    """How pictures become vectors."""
+    flags.DEFINE_enum(
+        "features",
+        "auto",
+        FEATURES,
+        "Image vectors: a bag of regions; a CNN's last layer; or its full-network embedding. auto: "
+        "the data's own where it brings some, else regions for projection and fne for gru.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "cnn",
+        "MobileNetV2",
+        "A network of keras.applications, for last and fne.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "image_weights",
+        "imagenet",
+        "The network's weights: imagenet (downloaded by Keras), random, or a file.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "crops",
+        10,
+        "Mean over 10 crops (corners and centre, mirrored), or 1: the centre alone.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "resize",
+        "squash",
+        ("squash", "short_side"),
+        "Before cropping: to a square (the paper), or the short side, the shape kept.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "pre_activation", False, "fne: activations before the ReLU.", flag_values=values
+    )
+
+
+def _define_model_flags(values):
+    flags.DEFINE_enum("model", "projection", MODELS, "Which towers.", flag_values=values)
+    flags.DEFINE_integer("embed_dim", 256, "Size of the joint space.", 1, flag_values=values)
+    flags.DEFINE_integer("hidden_dim", 1024, "Size of the hidden layers.", 1, flag_values=values)
+    flags.DEFINE_float("dropout", 0.5, "Dropout of the hidden layers.", 0, 0.99, flag_values=values)
+    flags.DEFINE_bool(
+        "standardize",
+        False,
+        "Image vectors: subtract the training mean and divide by the standard deviation.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "image_dropout", 0.0, "Dropout of the image vectors.", 0, 0.99, flag_values=values
+    )
+    flags.DEFINE_float(
+        "word_dropout", 0.0, "Share of words left out in training.", 0, 0.99, flag_values=values
+    )
+    flags.DEFINE_enum(
+        "bag_scale",
+        "count",
+        ("count", "mean", "sqrt"),
+        "Bag of words: the sum of its words (the paper), their mean, or the sum over the root of "
+        "their number.",
+        flag_values=values,
+    )
+
+
+def _define_sentence_flags(values):
+    flags.DEFINE_integer("word_dim", 300, "gru: size of a word.", 1, flag_values=values)
+    flags.DEFINE_bool("bidirectional", False, "gru: read both ways.", flag_values=values)
+    flags.DEFINE_enum(
+        "pooling",
+        "last",
+        ("last", "max", "mean"),
+        "gru: the state after the end, or the maximum or mean over the words.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "embedding_dropout", 0.0, "gru: dropout of the word vectors.", 0, 0.99, flag_values=values
+    )
+    flags.DEFINE_bool("bag", False, "gru: add a bag of words to the GRU's row.", flag_values=values)
+    flags.DEFINE_bool(
+        "image_bias", False, "gru: a bias in the image's linear map.", flag_values=values
+    )
+    flags.DEFINE_bool(
+        "absolute", False, "gru: absolute values after the L2 norm.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "word_vectors",
+        None,
+        "gru: start the words from this file: GloVe or word2vec, text or binary, maybe gzipped. "
+        "Its vectors must have --word_dim numbers.",
+        flag_values=values,
+    )
+
+
+def _define_loss_flags(values):
+    flags.DEFINE_enum("loss", "modified", LOSSES, "Training loss.", flag_values=values)
+    flags.DEFINE_float("margin", 1.25, "Margin c of the loss.", 1e-9, flag_values=values)
+    flags.DEFINE_float(
+        "alpha",
+        0.7,
+        "Weight a2 = alpha of repulsion; attraction has 1 - alpha.",
+        0.0,
+        1.0,
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "beta",
+        0.0,
+        "Share of the intra-modal losses: weights 1 - beta, beta / 2, beta / 2.",
+        0.0,
+        1.0,
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "similarity",
+        "cosine",
+        ("cosine", "order"),
+        "How image and text are compared: cosine, or order embedding, -|max(0, text - image)|^2. "
+        "order is for the hinges and cross_entropy.",
+        flag_values=values,
+    )
+    flags.DEFINE_float("temperature", 0.05, "Of cross_entropy.", 1e-6, flag_values=values)
+    flags.DEFINE_bool(
+        "paper_negatives",
+        False,
+        "Hinges: another caption of the same image is a negative too, as printed.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "squared", True, "Triplets compare squared distances (or plain ones).", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "reduction",
+        "sum",
+        ("sum", "mean"),
+        "Sum of a batch's terms (the papers), or their mean: for the B x B pairs of a batch of B "
+        "the same SGD step then needs a learning rate B^2 times as large.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "relevance",
+        "identity",
+        ("auto", "concepts", "identity", "tfidf"),
+        "How alike two images are: cosine of their concepts, not at all, or cosine of their "
+        "captions' TF-IDF. auto: concepts where the data has them, else identity.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "literal_relevance",
+        False,
+        "Leave an image's own pair at its cosine, 0 where it has no concept, as the formula says.",
+        flag_values=values,
+    )
+
+
+def _define_optimization_flags(values):
+    flags.DEFINE_integer("epochs", 8, "Passes over the training images.", 1, flag_values=values)
+    flags.DEFINE_integer("batch_size", 256, "Pairs in a (global) batch.", 2, flag_values=values)
+    flags.DEFINE_enum(
+        "optimizer", "adam", ("sgd", "adam", "adamw"), "Optimiser.", flag_values=values
+    )
+    flags.DEFINE_float(
+        "clip_norm", 0.0, "Largest norm of each weight's gradient; 0: any.", 0, flag_values=values
+    )
+    flags.DEFINE_float("learning_rate", 2e-3, "Learning rate.", 1e-12, flag_values=values)
+    flags.DEFINE_float("momentum", 0.9, "Momentum of sgd.", 0, 1, flag_values=values)
+    flags.DEFINE_float(
+        "weight_decay", 0.0, "Weight decay: L2 for sgd, decoupled for adamw.", 0, flag_values=values
+    )
+    flags.DEFINE_enum(
+        "schedule",
+        "cosine",
+        ("constant", "step", "cosine"),
+        "Learning rate over time: constant; times --decay_rate every --decay_epochs; or a cosine "
+        "to 0 after --warmup_epochs.",
+        flag_values=values,
+    )
+    flags.DEFINE_float("decay_rate", 0.9, "Factor of the step schedule.", 0, flag_values=values)
+    flags.DEFINE_float("decay_epochs", 10, "Period of the step schedule.", 1e-9, flag_values=values)
+    flags.DEFINE_float("warmup_epochs", 1, "Linear rise before the cosine.", 0, flag_values=values)
+    flags.DEFINE_enum(
+        "select",
+        "mrr",
+        SELECT,
+        "What the best epoch is best in, on validation: text-to-image mrr, recall@1, recall@10, "
+        "median_rank; rsum of both directions; loss (of training).",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "early_stopping",
+        0,
+        "Stop after so many epochs without a best; 0: never.",
+        0,
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "init_from",
+        None,
+        "Second phase: start from the best weights of this run, and keep them unless they are "
+        "beaten on validation.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "first_phase",
+        None,
+        "Train this recipe first, in a run of its own (NAME-first), and --init_from it. The other "
+        "flags of the command line hold for both phases.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "stop_on_collapse", False, "Stop when the embeddings have collapsed.", flag_values=values
+    )
+    flags.DEFINE_integer("seed", 0, "Seed of weights, batches and dropout.", 0, flag_values=values)
+
+
+def define_machine_flags(values=flags.FLAGS):
+    """How a run is carried out: what may change between a start and its resumption."""
+    flags.DEFINE_enum(
+        "strategy",
+        "auto",
+        ("auto", "none", "mirrored", "multi_worker"),
+        "tf.distribute strategy. auto: mirrored where there are several GPUs. multi_worker reads "
+        "TF_CONFIG.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "virtual_devices", 0, "Split the CPU into so many devices, for tests.", flag_values=values
+    )
+    flags.DEFINE_bool(
+        "deterministic", False, "The same bits on every run (somewhat slower).", flag_values=values
+    )
+    flags.DEFINE_integer("threads", 0, "Threads of one operation; 0: all.", 0, flag_values=values)

@@ -1,0 +1,186 @@
+"""Losses that rank the own pair above the batch's other pairs: hinges, and cross entropy.
+
+Scores are similarities, higher is better; row i belongs to image i and column j to text j. What is
+a negative is read from the relevance matrix alone: another caption of the same image is none.
+
+Shape letters: B batch, D embedding.
+
+References:
+  [FNE]   Vilalta et al., Studying the impact of the full-network embedding on multimodal pipelines,
+          2019, Eq. 1 to 4.
+  [UVS]   Kiros et al., Unifying visual-semantic embeddings, 2014 (sum of hinges).
+  [VSE++] Faghri et al., VSE++, BMVC 2018 (maximum of hinges).
+  [Order] Vendrov et al., Order-embeddings of images and language, ICLR 2016.
+  [CPC]   van den Oord et al., Representation learning with contrastive predictive coding, 2018.
+"""
+
+import keras
+from keras import ops
+
+SAME = 1.0 - 1e-6  # relevance of items that belong together: equal cosines come out as 0.9999999
+FAR = -1e9  # score of what is no candidate
+
+
+def cosine_scores(image, text):
+    """S(c, i) = c . i of unit rows.
+
+    Args:
+      image, text: (B, D) float32 rows of L2 norm 1.
+
+    Returns:
+      (B, B) float32 in [-1, 1]; image i in row i, text j in column j.
+
+    Reference: [FNE] Eq. 2.
+    """
+    return ops.matmul(image, ops.transpose(text))
+
+
+def order_scores(image, text):
+    """S(c, i) = -sum_k max(0, c_k - i_k)^2: how far caption c is from lying below image i.
+
+    Args:
+      image, text: (B, D) float32 rows of L2 norm 1.
+
+    Returns:
+      (B, B) float32 in [-4, 0]; image i in row i, text j in column j. The roles are not symmetric.
+
+    Reference: [FNE] Eq. 3, [Order] Eq. 2.
+    """
+    excess = ops.maximum(text[None, :, :] - image[:, None, :], 0.0)  # (B images, B texts, D)
+    return -ops.sum(ops.square(excess), axis=-1)
+
+
+SIMILARITIES = {"cosine": cosine_scores, "order": order_scores}
+
+
+def hinges(scores, relevance, margin, literal=False):
+    """[m + S(negative) - S(own pair)]_+ for image anchors and for text anchors; 0 at positives.
+
+    Args:
+      scores: (B, B), images in rows.
+      relevance: (B, B) in [0, 1]; 1 for items that belong together.
+      margin: m > 0.
+      literal: every pair but the own one is a negative, as printed: another caption of the same
+        image too.
+
+    Returns:
+      Two (B, B) arrays of terms >= 0: candidates of an image anchor along a row, of a text anchor
+      along a column.
+    """
+    if literal:
+        negative = 1.0 - ops.eye(ops.shape(scores)[0], dtype=scores.dtype)
+    else:
+        negative = ops.cast(relevance < SAME, scores.dtype)
+    own = ops.diagonal(scores)
+    of_images = negative * ops.maximum(margin + scores - own[:, None], 0.0)
+    of_texts = negative * ops.maximum(margin + scores - own[None, :], 0.0)
+    return of_images, of_texts
+
+
+@keras.saving.register_keras_serializable("matchbox")
+class Hinge(keras.losses.Loss):
+    """Sum or maximum of hinges over each anchor's negatives, images and texts as anchors.
+
+    sum:  sum_i sum_{j != i} [m + S(i, j) - S(i, i)]_+ + [m + S(j, i) - S(i, i)]_+
+    max:  sum_i max_{j != i} [m + S(i, j) - S(i, i)]_+ + max_{j != i} [m + S(j, i) - S(i, i)]_+
+
+    With all embeddings equal every hinge is m: 2 B m for the maximum, 2 B (B - 1) m for the sum.
+    There the gradient is small and undecided, and the maximum may stay: see `plateau`.
+
+    Args:
+      margin: m > 0.
+      negatives: "sum" or "max".
+      similarity: a name of `SIMILARITIES`.
+      literal: see `hinges`.
+      reduction: "sum" over the batch (the papers), or "mean" over the terms: 2 B^2 cells of the
+        sum, 2 B anchors of the maximum.
+
+    Reference: [FNE] Eq. 1 (sum) and Eq. 4 (maximum), [UVS], [VSE++].
+    Differs from the paper: its code takes the maximum along the other axis, for each negative the
+      worst anchor; here for each anchor its worst negative, as Eq. 4 and [VSE++]. Another caption
+      of the same image is no negative unless `literal`.
+    """
+
+    def __init__(
+        self,
+        margin=0.2,
+        negatives="sum",
+        similarity="cosine",
+        literal=False,
+        reduction="sum",
+        name=None,
+        **kwargs,
+    ):
+        super().__init__(name=name or f"{negatives}_hinge", reduction=reduction, **kwargs)
+        if not margin > 0.0:
+            raise ValueError(f"margin is {margin}; it must be above 0")
+        if negatives not in ("sum", "max"):
+            raise ValueError(f"negatives is {negatives!r}; choose sum or max")
+        if similarity not in SIMILARITIES:
+            raise ValueError(f"similarity is {similarity!r}; choose {' or '.join(SIMILARITIES)}")
+        self.margin, self.negatives = margin, negatives
+        self.similarity, self.literal = similarity, literal
+
+    def call(self, relevance, embeddings):
+        """Terms, (2, B, B) or (2, B), of relevance (B, B) and {"image", "text"} (B, D)."""
+        scores = self.scores(embeddings)
+        of_images, of_texts = hinges(scores, relevance, self.margin, self.literal)
+        if self.negatives == "sum":
+            return ops.stack([of_images, of_texts])
+        return ops.stack([ops.max(of_images, axis=1), ops.max(of_texts, axis=0)])
+
+    def scores(self, embeddings):
+        """(B, B) similarities of {"image", "text"} (B, D)."""
+        return SIMILARITIES[self.similarity](embeddings["image"], embeddings["text"])
+
+    def plateau(self, batch_size):
+        """The loss of a batch whose embeddings are all equal."""
+        if self.reduction == "mean":
+            return self.margin * (1.0 if self.negatives == "max" else 1.0 - 1.0 / batch_size)
+        candidates = 1 if self.negatives == "max" else batch_size - 1
+        return 2.0 * batch_size * candidates * self.margin
+
+    def get_config(self):
+        own = {"margin": self.margin, "negatives": self.negatives, "similarity": self.similarity}
+        return {**super().get_config(), **own, "literal": self.literal}
+
+
+@keras.saving.register_keras_serializable("matchbox")
+class CrossEntropy(keras.losses.Loss):
+    """Symmetric cross entropy of the own pair among the batch's negatives ("InfoNCE").
+
+    -log exp(S_ii / t) / (exp(S_ii / t) + sum_{j negative} exp(S_ij / t)), and the same by columns.
+
+    Args:
+      temperature: t > 0.
+      similarity: a name of `SIMILARITIES`.
+      reduction: "sum" over the 2 B anchors, or "mean".
+
+    Reference: [CPC] Eq. 4, both directions as in CLIP (Radford et al., 2021).
+    Differs from the paper: another caption of the same image stands in no denominator.
+    """
+
+    def __init__(
+        self, temperature=0.05, similarity="cosine", reduction="mean", name=None, **kwargs
+    ):
+        super().__init__(name=name or "cross_entropy", reduction=reduction, **kwargs)
+        if not temperature > 0.0:
+            raise ValueError(f"temperature is {temperature}; it must be above 0")
+        if similarity not in SIMILARITIES:
+            raise ValueError(f"similarity is {similarity!r}; choose {' or '.join(SIMILARITIES)}")
+        self.temperature, self.similarity = temperature, similarity
+
+    def call(self, relevance, embeddings):
+        """Terms (2, B) of relevance (B, B) and {"image", "text"} (B, D)."""
+        scores = SIMILARITIES[self.similarity](embeddings["image"], embeddings["text"])
+        logits = scores / self.temperature
+        own = ops.diagonal(logits)
+        candidate = ops.logical_or(
+            relevance < SAME, ops.cast(ops.eye(ops.shape(logits)[0]), "bool")
+        )
+        logits = ops.where(candidate, logits, FAR)
+        return ops.stack([ops.logsumexp(logits, axis=axis) - own for axis in (1, 0)])
+
+    def get_config(self):
+        own = {"temperature": self.temperature, "similarity": self.similarity}
+        return {**super().get_config(), **own}
