@@ -3,7 +3,6 @@ r"""Measures speed and memory, each beside the floor that this machine can reach
     python bench.py                       # metrics, bootstrap, query, step, a part of csv
     python bench.py csv metrics_large     # only those that are named, in full size
     python bench.py step --scale 0.1      # in smaller sizes
-    python bench.py finding --train "--relevance concepts --epochs 4"
 
     bench          ours                                        floor
     metrics        ranks, and all metrics, both ways, of       one float64 NumPy matrix product of
@@ -16,7 +15,6 @@ r"""Measures speed and memory, each beside the floor that this machine can reach
                    vectors, batch 1,024; and on words          (2048 x 2048), by rate; four of them
     csv            NUS-WIDE opened for the first time, its     NumPy parsing each line
                    CSV of 1 GB lying in the temporary folder
-    finding        a table instead: best validation MRR of both pairwise losses over alpha and c
 
 Each bench has a process of its own, so that peak memory (resident; of our code, before the floor
 has run) is its own. Ours and the floor take turns: other work on the machine slows both. Times are
@@ -24,16 +22,13 @@ medians over the turns, ratios are medians of the turns' ratios: by the clock ("
 in full size), and "by cpu", by processor time, to be trusted where the load is above 1.
 """
 
-import csv
 import json
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -53,9 +48,6 @@ FLAGS = flags.FLAGS
 flags.DEFINE_float("scale", 1.0, "Factor of all sizes; below 1 nothing is judged.", 1e-3, 1.0)
 flags.DEFINE_integer("threads", 0, "Threads of NumPy and TensorFlow; 0: all cores.", 0)
 flags.DEFINE_string("output", None, "Also write what was measured to this JSON file.")
-flags.DEFINE_string("train", "", "finding: more flags of train.py, in quotes: data, epochs, ...")
-flags.DEFINE_integer("jobs", 1, "finding: runs at the same time.", 1)
-flags.DEFINE_list("grid", ["0.25", "0.5", "0.75"], "finding: values of alpha and of margin.")
 flags.DEFINE_string("only", None, "For bench.py itself: measure in this process, print JSON.")
 
 ROOT = Path(__file__).resolve().parent
@@ -400,42 +392,6 @@ def bench_csv():
     return [summarise(what, seconds, "peak <= 2", peak), cached]
 
 
-def train_cell(folder, cell):
-    """Trains one cell of the grid; returns its best validation MRR and the epoch of that."""
-    loss, alpha, margin = cell
-    run = experiment.Experiment(Path(folder) / f"{loss}_{alpha}_{margin}")
-    settings = {
-        "exp_root": folder,
-        "exp": run.folder.name,
-        "loss": loss,
-        "alpha": alpha,
-        "margin": margin,
-    }
-    settings["threads"] = FLAGS.threads
-    given = [*(f"--{key}={value}" for key, value in settings.items()), *shlex.split(FLAGS.train)]
-    run_quietly([sys.executable, str(ROOT / "train.py"), *given])
-    with open(run.history, encoding="utf-8") as file:
-        rows = [(float(row["val_mrr"]), int(row["epoch"])) for row in csv.DictReader(file)]
-    best, epoch = max(rows, key=lambda row: row[0])
-    print(f"{run.folder.name}: {best:.4f} in epoch {epoch}", file=sys.stderr, flush=True)
-    return best, epoch
-
-
-def print_finding():
-    """Assignment against modified, side by side, as a Markdown table; returns its numbers."""
-    names, grid = ("assignment", "modified"), [(a, c) for a in FLAGS.grid for c in FLAGS.grid]
-    cells = [(name, *values) for values in grid for name in names]
-    with temporary_folder() as folder, ThreadPoolExecutor(FLAGS.jobs) as pool:
-        found = dict(zip(cells, pool.map(partial(train_cell, folder), cells), strict=True))
-    print(f"Best validation MRR (its epoch), train.py {FLAGS.train}:\n")
-    print(f"| alpha | c | {' | '.join(names)} |\n|---|---|---|---|")
-    for values in grid:
-        best = [found[(name, *values)] for name in names]
-        print(f"| {' | '.join([*values, *(f'{mrr:.4f} ({epoch})' for mrr, epoch in best)])} |")
-    keys = ("loss", "alpha", "margin", "val_mrr", "epoch")
-    return [dict(zip(keys, (*cell, *best), strict=True)) for cell, best in found.items()]
-
-
 _ALL = bench_metrics, bench_bootstrap, bench_query, bench_step, bench_csv, bench_metrics_large
 BENCHES = {function.__name__.removeprefix("bench_"): function for function in _ALL}
 UNASKED = {"metrics": 1, "bootstrap": 1, "query": 1, "step": 1, "csv": 0.05}  # and their scale
@@ -473,22 +429,17 @@ def main(argv):
     if FLAGS.only:
         print(json.dumps(BENCHES[FLAGS.only]()))
         return
-    known = (*BENCHES, "finding")
     for name in argv[1:]:
-        if name not in known:
-            raise ValueError(f"unknown bench {name!r}: choose from {', '.join(known)}")
+        if name not in BENCHES:
+            raise ValueError(f"unknown bench {name!r}: choose from {', '.join(BENCHES)}")
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     machine = f"{sys.platform}, {os.cpu_count()} cores"
     print(f"{machine}, threads: {FLAGS.threads or 'all'}, load {load}, scale {FLAGS.scale:g}")
     if FLAGS.threads:  # what NumPy heeds; the processes started here inherit it
         os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(FLAGS.threads))
     found = {"machine": machine, "threads": FLAGS.threads, "load": load, "scale": FLAGS.scale}
-    if argv[1:] != ["finding"]:
-        print(TABLE(*HEAD), flush=True)
+    print(TABLE(*HEAD), flush=True)
     for name in argv[1:] or UNASKED:
-        if name == "finding":
-            found[name] = print_finding()
-            continue
         found[name] = measure(name, FLAGS.scale * (1 if argv[1:] else UNASKED[name]))
         print("\n".join(map(format_line, found[name])), flush=True)
     if FLAGS.output:

@@ -6,6 +6,7 @@ Shape letters: N images, M captions, D embedding.
 import csv
 import io
 import json
+import time
 
 import keras
 import numpy as np
@@ -39,6 +40,39 @@ def validation_metrics(image, text, caption_image, similarity="cosine"):
     values |= {f"image_to_text_{name}": backward[name] for name in kept}
     recalls = [values[f"{side}recall@{k}"] for side in ("", "image_to_text_") for k in (1, 5, 10)]
     return {**values, "rsum": sum(recalls)}
+
+
+class Pace(keras.callbacks.Callback):
+    """Captions trained per second, validation and the first step (it compiles) left out.
+
+    Must stand before `Validation`.
+
+    Args:
+      captions: how many there are in an epoch; steps: and in how many steps.
+    """
+
+    def __init__(self, captions, steps):
+        super().__init__()
+        self.captions, self.steps = captions, steps
+        self.seconds = self.trained = self.began = 0.0
+        self.compiled = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self.compiled:
+            self.compiled, self.began = True, time.perf_counter()
+            self.trained -= self.captions / self.steps
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seconds += time.perf_counter() - self.began
+        self.trained += self.captions
+
+    @property
+    def rate(self) -> float:
+        """Captions a second, 0 before anything was measured."""
+        return self.trained / self.seconds if self.seconds else 0.0
 
 
 class Validation(keras.callbacks.Callback):

@@ -312,8 +312,9 @@ def open_network(network: Network):
     module = keras.applications.__dict__[_module_of(network.cnn)]
     pixels = keras.Input((network.size, network.size, 3), name="pixels")
     outputs = keras.Model(base.input, tensors)(module.preprocess_input(pixels))
+    # Rows, then columns: ONNX Runtime adds 112 x 112 numbers one by one, and rounds each time.
     means = [
-        keras.layers.GlobalAveragePooling2D()(output) if len(output.shape) == 4 else output
+        keras.ops.mean(keras.ops.mean(output, axis=1), axis=1) if len(output.shape) == 4 else output
         for output in (outputs if len(tensors) > 1 else [outputs])
     ]
     joined = keras.layers.Concatenate()(means) if len(means) > 1 else means[0]

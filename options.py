@@ -162,7 +162,14 @@ def _define_model_flags(values):
     flags.DEFINE_enum("model", "projection", MODELS, "Which towers.", flag_values=values)
     flags.DEFINE_integer("embed_dim", 256, "Size of the joint space.", 1, flag_values=values)
     flags.DEFINE_integer("hidden_dim", 1024, "Size of the hidden layers.", 1, flag_values=values)
-    flags.DEFINE_float("dropout", 0.5, "Dropout of the hidden layers.", 0, 0.99, flag_values=values)
+    flags.DEFINE_float(
+        "dropout",
+        0.5,
+        "Dropout of the hidden layers; gru: of the row it reads.",
+        0,
+        0.99,
+        flag_values=values,
+    )
     flags.DEFINE_bool(
         "standardize",
         False,
@@ -187,6 +194,13 @@ def _define_model_flags(values):
 
 def _define_sentence_flags(values):
     flags.DEFINE_integer("word_dim", 300, "gru: size of a word.", 1, flag_values=values)
+    flags.DEFINE_float(
+        "word_range",
+        0.1,
+        "gru: words start uniform between minus and plus this.",
+        0,
+        flag_values=values,
+    )
     flags.DEFINE_bool("bidirectional", False, "gru: read both ways.", flag_values=values)
     flags.DEFINE_enum(
         "pooling",

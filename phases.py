@@ -15,7 +15,9 @@ from pathlib import Path
 import config
 import experiment
 
-OWN = ("exp", "recipe", "first_phase", "init_from", "loss", "resume", "overwrite")  # of a phase
+OWN = (  # flags of one phase
+    "exp", "exp_root", "recipe", "first_phase", "init_from", "loss", "resume", "overwrite",
+)  # fmt: skip
 
 
 def first_run(run):
@@ -40,7 +42,8 @@ def train_first(recipe, run, argv, overwrite=False):
     """
     first = first_run(run)
     command = [sys.executable, str(Path(__file__).with_name("train.py")), f"--recipe={recipe}"]
-    command += [f"--exp={first.folder}", *config.given_flags(argv, OWN)]
+    command += [f"--exp_root={first.folder.parent}", f"--exp={first.folder.name}"]
+    command += config.given_flags(argv, OWN)
     if first.state.is_file() and not overwrite:
         command += ["--resume"]
     elif first.folder.exists():

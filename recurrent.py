@@ -16,7 +16,7 @@ from projection import BagOfWords
 
 POOLINGS = ("last", "max", "mean")
 LOWEST = -2.0  # below every state
-WORD_RANGE = 0.1  # words and input weights start uniform(-0.1, 0.1)
+INPUT_RANGE = 0.1  # input weights of the GRU start uniform(-0.1, 0.1)
 
 
 def token_step(h, projected, here, recurrent):
@@ -127,7 +127,7 @@ class PerGate(keras.initializers.Initializer):
         if rows == columns:
             gates = [keras.initializers.Orthogonal(seed=seeds) for _ in range(3)]
         else:
-            gates = [keras.initializers.RandomUniform(-WORD_RANGE, WORD_RANGE, seeds)] * 3
+            gates = [keras.initializers.RandomUniform(-INPUT_RANGE, INPUT_RANGE, seeds)] * 3
         return ops.concatenate([gate((rows, columns), dtype) for gate in gates], axis=1)
 
     def get_config(self):
@@ -254,7 +254,7 @@ def sentence_reader(settings, num_ids):
         )
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     # Row 0 is that of the padding, which no state heeds.
-    start = keras.initializers.RandomUniform(-WORD_RANGE, WORD_RANGE)
+    start = keras.initializers.RandomUniform(-settings.word_range, settings.word_range)
     words = keras.layers.Embedding(num_ids + 1, settings.word_dim, start, name="words")(tokens)
     if settings.word_dropout:
         words = keras.layers.Dropout(settings.word_dropout, noise_shape=(None, None, 1))(words)
@@ -265,6 +265,8 @@ def sentence_reader(settings, num_ids):
     if settings.bag:
         bag = BagOfWords(num_ids, settings.embed_dim, word_dropout=settings.word_dropout)
         row = keras.layers.Add()([row, bag(tokens)])
+    if settings.dropout:
+        row = keras.layers.Dropout(settings.dropout)(row)
     for layer in finish(settings.absolute):
         row = layer(row)
     return keras.Model(tokens, row, name="text_tower")

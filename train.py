@@ -187,7 +187,7 @@ def build(settings, batches, vocabulary, strategy):
 
 
 def make_callbacks(settings, run, split, vectors, vocabulary, chief):
-    """Validation, records, and the collapse watch: in this order."""
+    """Validation and records, in this order, and the collapse watch."""
     import callbacks
     import collapse
     import tokenise
@@ -225,11 +225,12 @@ def fill_words(model, settings, vocabulary, tokens):
     return word_vectors.coverage_line(found, tokens.flat)
 
 
-def report(run, records, seconds):
+def report(run, records, seconds, rate):
     """The last line of a training: how it went and what comes next."""
+    pace = f", {rate:,.0f} captions/s" if rate else ""
     name = run.folder.name if run.folder.parent == Path(FLAGS.exp_root) else str(run)
     run.log(
-        f"{seconds:.0f} s; best epoch {records.best_epoch} of {records.epochs}: "
+        f"{seconds:.0f} s{pace}; best epoch {records.best_epoch} of {records.epochs}: "
         f"{records.key} {records.best:.4g}; curves in {run / 'history.png'}; next: "
         f"python test.py --exp {shlex.quote(name)}"
     )
@@ -245,6 +246,8 @@ def main(argv):
     splits, vocabulary, descriptor, vectors = read_data(settings, run, resumed)
     distribution.set_devices(FLAGS.virtual_devices, FLAGS.threads, FLAGS.deterministic)
     batches = make_batches(settings, splits["train"], vectors["train"], vocabulary)
+    import callbacks
+
     strategy = distribution.make_strategy(FLAGS.strategy, FLAGS.virtual_devices)
     model = build(settings, batches, vocabulary, strategy)
     watchers = make_callbacks(settings, run, splits["validation"], vectors, vocabulary, chief)
@@ -273,6 +276,7 @@ def main(argv):
             *notes,
         ):
             run.log(line)
+    pace = callbacks.Pace(batches.items, batches.steps_per_epoch)
     stopped = 0 < settings.early_stopping <= done - records.best_epoch
     if done < settings.epochs and not stopped:
         model.fit(
@@ -282,10 +286,10 @@ def main(argv):
             initial_epoch=done,
             epochs=settings.epochs,
             verbose=0 if not chief else 1 if sys.stdout.isatty() else 2,
-            callbacks=watchers,
+            callbacks=[pace, *watchers],
         )
     if chief:
-        report(run, records, time.perf_counter() - began)
+        report(run, records, time.perf_counter() - began, pace.rate)
 
 
 if __name__ == "__main__":

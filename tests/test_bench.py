@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 from conftest import ROOT
-from tiny_data import precomp
 
 import bench
 import intervals
@@ -74,51 +73,11 @@ def test_benches_print_their_lines(names, tmp_path):
             assert 0.01 < line["peak"] < 4
 
 
-def test_finding_prints_both_losses_side_by_side(tmp_path):
-    precomp(tmp_path / "data")
-    train = "--train=--data precomp --data_dir data --epochs 2"
-    options = train, "--grid=0.75", "--jobs=2"
-    done = script("finding", *options, "--output=found.json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
-    cells = json.loads((tmp_path / "found.json").read_text())["finding"]
-    assert [cell["loss"] for cell in cells] == ["assignment", "modified"]
-    assert all(cell["alpha"] == cell["margin"] == "0.75" for cell in cells)
-    assert all(0 < cell["val_mrr"] <= 1 and cell["epoch"] == 1 for cell in cells)
-    head, _, row = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert head == "| alpha | c | assignment | modified |"
-    values = " | ".join(f"{cell['val_mrr']:.4f} (1)" for cell in cells)
-    assert row == f"| 0.75 | 0.75 | {values} |"
-
-
-def test_a_cell_of_the_grid_is_its_best_epoch(tmp_path, parsed, monkeypatch):
-    commands = []
-
-    def train(command):
-        commands.append(command)
-        history = tmp_path / "modified_0.25_0.75" / "history.csv"
-        history.parent.mkdir()
-        history.write_text("epoch,val_mrr\n1,0.1\n2,0.3\n3,0.2\n")
-
-    monkeypatch.setattr(bench, "run_quietly", train)
-    parsed.train = "--epochs=3 --data scenes"
-    assert bench.train_cell(tmp_path, ("modified", "0.25", "0.75")) == (0.3, 2)
-    expected = {"--loss=modified", "--alpha=0.25", "--margin=0.75", "--epochs=3", "scenes"}
-    assert expected < set(commands[0])
-
-
 def test_an_unknown_bench_is_refused_with_the_names(tmp_path):
     done = script("speed", cwd=tmp_path)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "unknown bench 'speed'" in line and ", ".join(bench.BENCHES) in line
-
-
-def test_a_failing_bench_is_one_clear_line(tmp_path):
-    done = script(
-        "finding", "--train=--data=precomp --data_dir=nowhere", "--grid=0.5", cwd=tmp_path
-    )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr and "nowhere" in done.stderr
 
 
 def test_turns_are_taken_in_rotation():
