@@ -30,14 +30,16 @@ REMEDY = (
 
 
 def effective_rank(rows):
-    """exp of the entropy of the normalised singular values: 1 for one direction, D for all alike.
+    """exp of the entropy of the shares of energy by direction: 1 for one direction, at most D.
 
     Args:
       rows: (B, D) float, not centred: equal rows have rank 1.
 
     Reference: [Roy] Eq. 4.
+    Differs from the paper: squares of the singular values, so that rounding noise in many
+      directions does not count as rank.
     """
-    values = np.linalg.svd(np.asarray(rows, np.float64), compute_uv=False)
+    values = np.linalg.svd(np.asarray(rows, np.float64), compute_uv=False) ** 2
     share = values / max(values.sum(), 1e-300)
     share = share[share > 0]
     return float(np.exp(-(share * np.log(share)).sum()))

@@ -154,25 +154,43 @@ def describe_regions(split: datasets.Split, descriptor: RegionDescriptor) -> Ite
     refuse(split, broken)
 
 
+def network_path(descriptor: NetworkDescriptor, cache_dir: str | Path) -> Path:
+    """Where a descriptor's network lies in ONNX format, once `export` has written it.
+
+    In the cache, because the runs on one network share it and it may be large (VGG16: 550 MB).
+    """
+    key = descriptor.network.fingerprint()[:16]
+    return Path(cache_dir) / f"{descriptor.network.cnn}-{key}.onnx"
+
+
+def export(descriptor: Descriptor | None, cache_dir: str | Path) -> None:
+    """Writes what `describe_picture` needs without TensorFlow, unless it is there."""
+    if isinstance(descriptor, NetworkDescriptor):
+        path = network_path(descriptor, cache_dir)
+        if not path.is_file():
+            cnn.export(descriptor.network, path)
+
+
 def describe_picture(
-    descriptor: Descriptor, picture: Image.Image, network_path: str | Path
+    descriptor: Descriptor, picture: Image.Image, cache_dir: str | Path
 ) -> np.ndarray:
     """Vector (1, F) float32 of one RGB picture, without TensorFlow.
 
     Args:
       descriptor: of the run.
       picture: RGB.
-      network_path: what `cnn.export` wrote, for a network's descriptor.
+      cache_dir: where `export` wrote a network.
 
     Raises:
       ValueError: the exported network is missing or damaged.
     """
     if isinstance(descriptor, RegionDescriptor):
         return descriptor.describe(to_array(picture)[None]).astype(np.float32)
-    if not Path(network_path).is_file():
-        raise ValueError(f"{network_path} is missing: {search.WRITTEN_BY}")
+    path = network_path(descriptor, cache_dir)
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: {search.WRITTEN_BY}")
     crops = cut_crops(picture, descriptor.network).astype(np.float32)  # (K, S, S, 3)
-    means = search.Tower(Path(network_path))(crops).mean(axis=0, keepdims=True)
+    means = search.Tower(path)(crops).mean(axis=0, keepdims=True)
     return descriptor.describe(means).astype(np.float32)
 
 

@@ -18,7 +18,6 @@ import sys
 from pathlib import Path
 from shutil import get_terminal_size
 
-import numpy as np
 from absl import app, flags
 
 import config
@@ -140,7 +139,8 @@ def describe_file(run, given):
             "as ready vectors; ask with an image of the gallery, by name or number"
         )
     picture = datasets.load_picture(given)
-    vector = descriptor.describe(features.to_array(picture)[None]).astype(np.float32)
+    cache = config.load_settings(run.config).cache_dir
+    vector = features.describe_picture(descriptor, picture, cache)
     tower = search.Tower(run.require(run.image_tower, search.WRITTEN_BY))
     return tower(vector), picture
 

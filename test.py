@@ -171,6 +171,18 @@ def export_towers(run, model):
             tower.export(temporary, format="onnx", verbose=False)
 
 
+def hash_inputs(run, settings, split, descriptor):
+    """SHA-256 of all that a score depends on."""
+    import datasets
+
+    hashes = {
+        "data": datasets.fingerprint(split),
+        "weights": experiment.file_hash(run.best_weights),
+        "config": config.fingerprint(settings),
+    }
+    return hashes if descriptor is None else {**hashes, "pictures": descriptor.fingerprint()}
+
+
 def grade_run(run):
     """Encodes the split, scores it, and leaves everything in the run's folder."""
     import datasets
@@ -225,13 +237,10 @@ def grade_run(run):
         loss=settings.loss,
         recipe=settings.recipe,
     )
-    hashes = {
-        "data": datasets.fingerprint(split),
-        "weights": experiment.file_hash(run.best_weights),
-        "config": config.fingerprint(settings),
-    }
+    hashes = hash_inputs(run, settings, split, descriptor)
     save_projections(run, split, image, text, chosen)
     export_towers(run, model)
+    features.export(descriptor, settings.cache_dir)
     grading.write_ranks(run.folder, found, split.captions, split.image_names)
     score = {"protocol": facts, "hashes": hashes, **score}
     plots.recall_curves(found, score, run / "score.png")

@@ -14,8 +14,8 @@ def test_effective_rank_by_eye():
     assert collapse.effective_rank(np.ones((8, 4))) == pytest.approx(1)
     assert collapse.effective_rank(np.eye(4)) == pytest.approx(4)
     assert collapse.effective_rank(np.diag([1.0, 1.0, 0.0])) == pytest.approx(2)
-    # Singular values 2 and 1: entropy of (2/3, 1/3).
-    expected = np.exp(-(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3)))
+    # Singular values 2 and 1, energies 4 and 1: entropy of (4/5, 1/5).
+    expected = np.exp(-(4 / 5 * np.log(4 / 5) + 1 / 5 * np.log(1 / 5)))
     assert collapse.effective_rank(np.diag([2.0, 1.0])) == pytest.approx(expected)
     assert collapse.effective_rank(np.zeros((2, 2))) == pytest.approx(1)
 

@@ -1,0 +1,299 @@
+r"""Experiments of the papers, each a table: many trainings, graded and summarised.
+
+    python study.py finding --train "--relevance concepts --epochs 4"
+    python study.py recipes --keep --train "--data precomp --data_dir f8k_precomp --epochs 15"
+    python study.py moe --keep --train "--data precomp --data_dir f8k_precomp --epochs 10"
+    python study.py features --exp_root exp/fne --train "--data flickr8k --data_dir Flickr8k"
+
+    study      what it trains                                      the table
+    finding    both pairwise losses over alpha and c               best validation MRR
+    recipes    those of --recipes, each graded by test.py          recalls, rsum, minutes, pace
+    moe        the maximum of hinges with order similarity, three  how many of --seeds runs start to
+               settings (Vilalta et al. 2019, Table 5)             learn, and how many collapse
+    features   --recipe with the image vectors of both --kinds,    the difference of rsum and mean
+               --seeds times, each graded by test.py               recall, with its interval
+
+--train holds flags of train.py for every run: data, epochs, sizes. The table goes to standard
+output in Markdown, the epochs to standard error. The runs lie in a temporary folder, unless --keep
+or --exp_root keeps them: then the same command goes on where the study was stopped. Finished runs
+are read, not trained anew; a run of other flags is refused.
+"""
+
+import contextlib
+import shlex
+import sys
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+import config
+import experiment
+import metrics
+import phases
+import trials
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("train", "", "More flags of train.py for all runs, in quotes: data, epochs...")
+flags.DEFINE_string("exp_root", None, "Folder that keeps the runs.")
+flags.DEFINE_bool("keep", False, "Keep the runs in exp/study-NAME (or in --exp_root).")
+flags.DEFINE_integer("jobs", 1, "Runs at the same time.", 1)
+flags.DEFINE_integer("threads", 0, "Threads of train.py and test.py; 0: all cores.", 0)
+flags.DEFINE_string("output", None, "Also write the table's numbers to this JSON file.")
+flags.DEFINE_list("grid", ["0.25", "0.5", "0.75"], "finding: values of alpha and of margin.")
+flags.DEFINE_list("recipes", ["sh", "mh", "soe", "moe", "ph", "poe"], "recipes: which.")
+flags.DEFINE_string("recipe", "gru_best", "features: the recipe of all runs.")
+flags.DEFINE_list(
+    "kinds",
+    None,
+    "Image vectors, as of train.py --features. moe: default the data's own; features: two of them, "
+    "default last,fne.",
+)
+flags.DEFINE_integer("seeds", None, "Seeds 0, 1, ... moe: default 5; features: default 3.", 1)
+
+ROOT = Path(__file__).resolve().parent
+STARTED = 10.0  # validation rsum above which a run has started to learn (Vilalta et al., section 6)
+OWN = ("exp", "exp_root", "resume", "overwrite")  # flags that a study gives itself
+MOE = {  # learning rate, margin, absolute values; successes of five with FC7 and with FNE
+    "MOE-bl": ("0.0002", "0.2", False, {"last": "5/5", "fne": "0/5"}),
+    "MOE-bl-abs": ("0.0002", "0.2", True, {"last": "0/5", "fne": "0/5"}),
+    "MOE-abs": ("0.0001", "0.05", True, {"last": "0/5", "fne": "4/5"}),
+}
+
+
+def train(root, name, **own):
+    """Trains a run with the flags of --train and the study's own, which win; returns the run."""
+    own |= {"threads": FLAGS.threads} if FLAGS.threads else {}
+    given = [*shlex.split(FLAGS.train), *(f"--{flag}={value}" for flag, value in own.items())]
+    return trials.train(root, name, given, show=FLAGS.jobs == 1)
+
+
+def for_each(function, items):
+    """The function's results for all items, in order, --jobs at a time; the first failure ends it."""
+    failed = threading.Event()
+
+    def attempt(item):
+        if failed.is_set():  # else the next training would begin before the failure is told
+            return None
+        try:
+            return function(item)
+        except BaseException:
+            failed.set()
+            raise
+
+    with ThreadPoolExecutor(FLAGS.jobs) as pool:
+        return list(pool.map(attempt, items))
+
+
+def print_table(title, head, rows):
+    """A title and a Markdown table of texts."""
+    print(f"{title}\n\n| {' | '.join(head)} |\n{'|---' * len(head)}|")
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
+
+
+def train_cell(root, cell):
+    """Trains one cell of the grid; returns its best validation MRR and the epoch of that."""
+    loss, alpha, margin = cell
+    run = train(root, f"{loss}_{alpha}_{margin}", loss=loss, alpha=alpha, margin=margin)
+    return trials.best_epoch(run, "val_mrr")[:2]
+
+
+def print_finding(root):
+    """Assignment against modified, side by side, as a Markdown table; returns its numbers."""
+    names, grid = ("assignment", "modified"), [(a, c) for a in FLAGS.grid for c in FLAGS.grid]
+    cells = [(name, *values) for values in grid for name in names]
+    found = dict(zip(cells, for_each(partial(train_cell, root), cells), strict=True))
+    rows = []
+    for values in grid:
+        best = [found[(name, *values)] for name in names]
+        rows.append([*values, *(f"{mrr:.4f} ({epoch})" for mrr, epoch in best)])
+    title = f"Best validation MRR (its epoch), train.py {FLAGS.train}:"
+    print_table(title, ("alpha", "c", *names), rows)
+    keys = ("loss", "alpha", "margin", "val_mrr", "epoch")
+    return [dict(zip(keys, (*cell, *best), strict=True)) for cell, best in found.items()]
+
+
+def measure_recipe(root, recipe):
+    """Trains and grades one recipe; returns its numbers."""
+    run = train(root, recipe, recipe=recipe)
+    score = trials.grade(run, FLAGS.threads)
+    best, epoch, done = trials.best_epoch(run, "val_rsum")
+    runs, logs = [run], [trials.read_log(run)]
+    if config.load_settings(run.config).first_phase:  # a run of its own, with its own log
+        runs.insert(0, phases.first_run(run))
+        logs.insert(0, trials.read_log(runs[0]))
+    recalls = {
+        direction: [score[direction][f"recall@{cutoff}"]["value"] for cutoff in metrics.CUTOFFS]
+        for direction in metrics.DIRECTIONS
+    }
+    return {
+        "recipe": recipe,
+        "epochs": [*(trials.best_epoch(first, "val_rsum")[2] for first in runs[:-1]), done],
+        "best_epoch": epoch,
+        "val_rsum": best,
+        **recalls,
+        "rsum": score["rsum"],
+        "minutes": sum(log["seconds"] for log in logs) / 60,
+        "parted": any(log["parted"] for log in logs),
+        "pace": logs[-1]["pace"],
+        "started": best > STARTED,
+    }
+
+
+def print_recipes(root):
+    """One line for each recipe, as a Markdown table; returns its numbers."""
+    found, rows = for_each(partial(measure_recipe, root), FLAGS.recipes), []
+    for one in found:
+        sides = [one[side] for side in ("image_to_text", "text_to_image")]
+        epochs = " + ".join(map(str, one["epochs"]))
+        rows.append([
+            one["recipe"],
+            f"{epochs} ({one['best_epoch']})",
+            f"{one['val_rsum']:.1f}",
+            *(" / ".join(f"{recall:.1f}" for recall in side) for side in sides),
+            f"{one['rsum']['value']:.1f} ({one['rsum']['low']:.1f} to {one['rsum']['high']:.1f})",
+            f"{'> ' if one['parted'] else ''}{one['minutes']:.1f}",
+            f"{one['pace']:,.0f}" if one["pace"] else "-",
+            "yes" if one["started"] else "NO",
+        ])  # fmt: skip
+    head = "recipe", "epochs (best)", "val rsum", "test i2t R@1/5/10", "test t2i R@1/5/10"
+    head += "test rsum (95 % interval)", "minutes", "captions/s", "started"
+    title = f"train.py --recipe NAME {FLAGS.train} (started: best validation rsum > {STARTED:g}):"
+    print_table(title, head, rows)
+    if any(one["parted"] for one in found):
+        print("\n>: a part of the training was killed; its minutes are not in the log.")
+    return found
+
+
+def train_moe(root, case):
+    """Trains one configuration of the paper's Table 5 with one seed; returns its numbers."""
+    model, kind, seed = case
+    rate, margin, absolute, _ = MOE[model]
+    own = {"learning_rate": rate, "margin": margin, "absolute": absolute, "seed": seed}
+    own |= {"features": kind} if kind else {}
+    run = train(root, f"{f'{kind}-' if kind else ''}{model}_{seed}", recipe="moe_bl", **own)
+    best, epoch, _ = trials.best_epoch(run, "val_rsum")
+    log = trials.read_log(run)
+    found = {"model": model, "kind": kind, "seed": seed, "val_rsum": best, "epoch": epoch}
+    return found | {"collapsed": log["collapsed"], "apart": log["apart"], "started": best > STARTED}
+
+
+def moe_row(model, kind, runs):
+    """The table's line for one configuration: its runs, one a seed."""
+    rate, margin, absolute, paper = MOE[model]
+    steps = sorted(run["collapsed"][0] for run in runs if run["collapsed"])
+    said = f"{len(steps)}/{len(runs)}"
+    if steps:
+        first = f"{steps[0]:,}" if steps[0] == steps[-1] else f"{steps[0]:,} to {steps[-1]:,}"
+        said += f", step {first}"
+    if apart := sum(bool(run["apart"]) for run in runs):
+        said += f"; {apart} came apart again"
+    known = paper.get(kind) or ", ".join(f"{name} {count}" for name, count in paper.items())
+    success = f"{sum(run['started'] for run in runs)}/{len(runs)}"
+    rsums = ", ".join(f"{run['val_rsum']:.1f}" for run in runs)
+    name = f"{kind}-{model}" if kind else model
+    return [name, rate, margin, "yes" if absolute else "no", success, known, said, rsums]
+
+
+def print_moe(root):
+    """The paper's Table 5: how many runs start to learn; returns what became of each.
+
+    Reference: Vilalta et al., Studying the impact of the full-network embedding on multimodal
+      pipelines, 2019, section 6 and Table 5. Its FC7 is `last` here.
+    Differs from the paper: success is judged on validation alone.
+    """
+    kinds, seeds = FLAGS.kinds or [None], range(FLAGS.seeds or 5)
+    cases = [(model, kind, seed) for kind in kinds for model in MOE for seed in seeds]
+    found = dict(zip(cases, for_each(partial(train_moe, root), cases), strict=True))
+    rows = [
+        moe_row(model, kind, [found[model, kind, seed] for seed in seeds])
+        for kind in kinds
+        for model in MOE
+    ]
+    head = "Model", "L.rate", "Margin", "Abs. val.", "Success", "paper's"
+    head += "collapse watch spoke, first at", "best val rsum by seed"
+    title = f"Success: best validation rsum > {STARTED:g}; train.py --recipe moe_bl {FLAGS.train}:"
+    print_table(title, head, rows)
+    return list(found.values())
+
+
+def train_kind(root, case):
+    """Trains and grades one kind of image vectors with one seed; returns the run and its rsum."""
+    kind, seed = case
+    run = train(root, f"{kind}_{seed}", recipe=FLAGS.recipe, features=kind, seed=seed)
+    trials.best_epoch(run, "val_rsum")
+    return run, trials.grade(run, FLAGS.threads)["rsum"]["value"]
+
+
+def difference_row(one, kinds):
+    """A line of the table of differences: rsum, and mean recall, a sixth of it."""
+    values = [f"{one[kind] / share:.1f}" for share in (1, 6) for kind in kinds]
+    for share in (1, 6):
+        value, low, high = (one["difference"][key] / share for key in ("value", "low", "high"))
+        values.append(f"{value:+.2f} ({low:+.2f} to {high:+.2f})")
+    return [str(one["seed"]), *values]
+
+
+def print_features(root):
+    """Two kinds of image vectors, seed by seed and over all seeds; returns the table's numbers."""
+    kinds, seeds = FLAGS.kinds or ["last", "fne"], range(FLAGS.seeds or 3)
+    if len(kinds) != 2:
+        raise ValueError(f"--kinds has {len(kinds)} names; expected two to compare: last,fne")
+    cases = [(kind, seed) for seed in seeds for kind in kinds]
+    graded = dict(zip(cases, for_each(partial(train_kind, root), cases), strict=True))
+    pairs = [[graded[kind, seed][0] for kind in kinds[::-1]] for seed in seeds]
+    found = [{"seed": seed, **{kind: graded[kind, seed][1] for kind in kinds}} for seed in seeds]
+    found.append({"seed": "mean", **{k: float(np.mean([o[k] for o in found])) for k in kinds}})
+    for one, of in zip(found, [*([pair] for pair in pairs), pairs], strict=True):
+        one["difference"] = trials.rsum_difference(of)
+    rows = [difference_row(one, kinds) for one in found]
+    what, between = ("test rsum", "mean recall"), " - ".join(kinds[::-1])
+    head = "seed", *(f"{name}, {kind}" for name in what for kind in kinds)
+    head += tuple(f"{name}, {between}" for name in what)
+    print_table(f"train.py --recipe {FLAGS.recipe} {FLAGS.train}:", head, rows)
+    print(
+        "\nDifferences with 95 % intervals: paired bootstrap over the test images. In the last row "
+        "each query's difference is averaged over the seeds first, so the interval is about other "
+        "images, not other seeds."
+    )
+    if len(pairs) > 1:
+        spread = np.std([one["difference"]["value"] for one in found[:-1]], ddof=1)
+        print(f"Standard deviation of the rsum's difference among the seeds: {spread:.2f}.")
+    return found
+
+
+STUDIES = {
+    "finding": print_finding,
+    "recipes": print_recipes,
+    "moe": print_moe,
+    "features": print_features,
+}
+
+
+def main(argv):
+    """A study's name -> runs -> a table, and JSON."""
+    name = argv[1] if len(argv) == 2 else " ".join(argv[1:])
+    if name not in STUDIES:
+        raise ValueError(f"unknown study {name!r}: choose one of {', '.join(STUDIES)}")
+    asked = trials.parse(shlex.split(FLAGS.train))
+    for own in OWN if name == "finding" else (*OWN, "recipe"):
+        if asked[own].present:
+            raise ValueError(f"--train holds --{own}, which the study gives itself: leave it out")
+    root = FLAGS.exp_root or (FLAGS.keep and str(Path("exp") / f"study-{name}"))
+    folder = contextlib.nullcontext(root)
+    if not root:
+        folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        print("the runs are not kept; --keep keeps them in exp/", file=sys.stderr)
+    with folder as place:
+        found = {"train": FLAGS.train, name: STUDIES[name](place)}
+    if FLAGS.output:
+        experiment.write_json(FLAGS.output, found)
+
+
+if __name__ == "__main__":
+    experiment.run_script(lambda: app.run(main))
