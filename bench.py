@@ -1,6 +1,6 @@
 r"""Measures speed and memory, each beside the floor that this machine can reach.
 
-    python bench.py                       # metrics, bootstrap, query, step, a part of csv
+    python bench.py                       # all that take no minutes; of csv and extraction a part
     python bench.py csv metrics_large     # only those that are named, in full size
     python bench.py step --scale 0.1      # in smaller sizes
 
@@ -15,6 +15,15 @@ r"""Measures speed and memory, each beside the floor that this machine can reach
                    vectors, batch 1,024; and on words          (2048 x 2048), by rate; four of them
     csv            NUS-WIDE opened for the first time, its     NumPy parsing each line
                    CSV of 1 GB lying in the temporary folder
+    order          ranks both ways by order similarity,        one float64 NumPy matrix product of
+                   1,000 images x 5,000 captions x 1,024       that size
+    sentences      training a GRU of 1,024 on captions of      the same, all padded to 32 tokens;
+                   lengths as in Flickr8k (minutes)            Keras' layer; a TensorFlow product
+    encode         25,000 such captions as test.py encodes     the same tower, all padded, in their
+                   them: sorted, in threads (minutes)          own order; Keras' layer likewise
+    extraction     extract.py's way from JPEG files to         the network alone, arrays in memory
+                   full-network embeddings, MobileNetV2
+    optimiser      Adam's step on 25 M weights                 keras.optimizers.Adam
 
 Each bench has a process of its own, so that peak memory (resident; of our code, before the floor
 has run) is its own. Ours and the floor take turns: other work on the machine slows both. Times are
@@ -35,14 +44,17 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
+import bench_system2
 import config
 import datasets
 import distribution
 import experiment
 import intervals
 import metrics
+import timing
 from nuswide import FEATURES, TAGS, TRUTH
 from text import Vocabulary, bag_words
+from timing import peak_memory, summarise, take_turns
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("scale", 1.0, "Factor of all sizes; below 1 nothing is judged.", 1e-3, 1.0)
@@ -56,57 +68,9 @@ CAPTIONS = 5  # of each image
 temporary_folder = partial(tempfile.TemporaryDirectory, ignore_cleanup_errors=True)
 
 
-def take_turns(functions, turns):
-    """Runs functions in turn: (turns, functions, 2) seconds by the clock and of processors."""
-    seconds = np.empty((turns, len(functions), 2))
-
-    def now():
-        children = os.times()[2:4]
-        return np.array([time.perf_counter(), time.process_time() + sum(children)])
-
-    for turn in range(turns):
-        for place in range(len(functions)):
-            index, before = (turn + place) % len(functions), now()
-            functions[index]()
-            seconds[turn, index] = now() - before
-    return seconds
-
-
-def peak_memory(usage=None):
-    """Gigabytes that this process, or the one of `usage`, held at most; None on Windows."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    usage = usage or resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
-
-
-def summarise(what, seconds, bounds="", peak=None, work=None):
-    """What one line of the table says, as a dict for JSON.
-
-    Args:
-      what: the thing measured.
-      seconds: (turns, 2, 2) of ours and the floor from `take_turns`, or (turns, 1, 2) of ours.
-      bounds: such as "ratio <= 1.5, peak <= 0.6"; ours in seconds, peak in gigabytes.
-      peak: gigabytes or None.
-      work: GFLOP of ours and of the floor: then both are given as rates.
-    """
-    values = seconds if work is None else np.array(work)[:, None] / seconds
-    ours, *floor = np.median(values[..., 0], axis=0).tolist()
-    ratios = np.median(values[:, 0] / values[:, -1], axis=0).tolist() if floor else (None, None)
-    line = {"what": what, "ours": ours, "floor": floor[0] if floor else None}
-    line |= {"unit": "s" if work is None else "GFLOP/s", "ratio": ratios[0], "by_cpu": ratios[1]}
-    line |= {"peak": peak, "turns": len(seconds), "bounds": bounds}
-    tests = [bound.split() for bound in bounds.split(", ") if bound]
-    tests = [(line[key], sign, float(at)) for key, sign, at in tests if line[key] is not None]
-    kept = [value <= at if sign == "<=" else value >= at for value, sign, at in tests]
-    return line | {"met": all(kept) if FLAGS.scale == 1 and kept else None}
-
-
 def scaled(size, least=8):
     """A size times --scale."""
-    return max(least, round(size * FLAGS.scale))
+    return timing.scaled(size, FLAGS.scale, least)
 
 
 def run_quietly(command, **options):
@@ -233,7 +197,6 @@ def make_run(folder, num_images, words):
     ):
         arrays[f"{name}_data"], arrays[f"{name}_offsets"] = experiment.pack_strings(values)
     experiment.write_arrays(run.projections, arrays)
-    import models
     import projection
 
     tower = projection.text_projection(len(vocabulary), 1024, 256)
@@ -323,7 +286,6 @@ def bag_lines(size, hidden):
     import keras
     import tensorflow as tf
 
-    import models
     import projection
 
     few, many = scaled(10000), scaled(90000)
@@ -392,10 +354,28 @@ def bench_csv():
     return [summarise(what, seconds, "peak <= 2", peak), cached]
 
 
-_ALL = bench_metrics, bench_bootstrap, bench_query, bench_step, bench_csv, bench_metrics_large
+def bench_order():
+    """Ranks by order similarity of a Flickr8k sized gallery, beside one float64 matrix product."""
+    with temporary_folder() as folder:
+        image, text, owner = make_embeddings(folder, scaled(1000), scaled(1024))
+        image, text = np.abs(image), np.abs(text)  # as --absolute has them
+        ours = partial(metrics.rank_both, image, text, owner, similarity="order")
+        ours()
+        peak, seconds = peak_memory(), take_turns([ours, bare_product(image, text)], 5)
+    what = f"rank_both, order, {len(image):,} x {len(text):,}"
+    return [summarise(what, seconds, peak=peak)]
+
+
+_ALL = bench_metrics, bench_bootstrap, bench_query, bench_step, bench_csv, bench_order
+_ALL += (bench_metrics_large,)
 BENCHES = {function.__name__.removeprefix("bench_"): function for function in _ALL}
-UNASKED = {"metrics": 1, "bootstrap": 1, "query": 1, "step": 1, "csv": 0.05}  # and their scale
-TABLE = "{:54}  {:>13}  {:>13}  {:>6}  {:>6}  {:>7}  {:25}  {:3}  {:>5}".format
+for _function in bench_system2.BENCHES:
+    BENCHES[_function.__name__] = lambda measured=_function: measured(FLAGS.scale, FLAGS.threads)
+UNASKED = {  # and the factor of their scale
+    "metrics": 1, "bootstrap": 1, "query": 1, "step": 1, "csv": 0.05, "order": 1, "optimiser": 1,
+    "extraction": 0.1,
+}  # fmt: skip
+TABLE = "{:54}  {:>17}  {:>17}  {:>6}  {:>6}  {:>7}  {:25}  {:3}  {:>5}".format
 HEAD = "what", "ours", "floor", "ratio", "by cpu", "peak GB", "bound", "met", "turns"
 
 
@@ -413,8 +393,10 @@ def format_line(line):
     """One line of the table."""
 
     def amount(value):
-        if value is None or line["unit"] != "s":
-            return "-" if value is None else f"{value:.1f} {line['unit']}"
+        if value is None:
+            return "-"
+        if line["unit"] != "s":
+            return f"{value:,.{1 if value < 1000 else 0}f} {line['unit']}"
         return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.3g} ms"
 
     keys = ("ratio", "by_cpu", "peak")
@@ -427,7 +409,10 @@ def format_line(line):
 def main(argv):
     """Names -> a process for each -> a table, and JSON."""
     if FLAGS.only:
-        print(json.dumps(BENCHES[FLAGS.only]()))
+        lines = BENCHES[FLAGS.only]()
+        if FLAGS.scale < 1:  # small sizes are measured, not judged
+            lines = [line | {"met": None} for line in lines]
+        print(json.dumps(lines))
         return
     for name in argv[1:]:
         if name not in BENCHES:

@@ -28,6 +28,7 @@ from timing import peak_memory, scaled, summarise, take_turns
 
 MEAN, SPREAD, SHORTEST, LONGEST = 12.8, 3.8, 4, 38  # tokens of Flickr8k's captions, the end one too
 PADDED = 32  # tokens
+ROWS = 128  # of a batch of captions in their own order
 RECIPE = {  # of the published baselines (recipes/mh_bl.flags)
     "model": "gru",
     "loss": "max_hinge",
@@ -60,9 +61,10 @@ def make_settings(scale):
 
 
 def make_tokens(count, num_ids):
-    """Captions of random words; their lengths are spread like those of Flickr8k.
+    """Random captions, as long as those of Flickr8k and with as many different words in a batch.
 
-    The lengths follow a log-normal distribution, whose quantiles are Flickr8k's to one token.
+    The lengths follow a log-normal distribution, whose quantiles are Flickr8k's to one token; the
+    words a law of Zipf and Mandelbrot, (rank + 1)^-1.25: some 470 different ones in 1,664 tokens.
 
     Returns:
       `text.Tokens` of `count` captions, the longest of LONGEST tokens.
@@ -72,7 +74,9 @@ def make_tokens(count, num_ids):
     drawn = rng.lognormal(np.log(MEAN) - variance / 2, variance**0.5, count)
     lengths = np.clip(np.rint(drawn), SHORTEST, LONGEST).astype(np.int64)
     lengths[count // 2] = LONGEST
-    return Tokens.from_flat(rng.integers(1, num_ids + 1, lengths.sum()), lengths)
+    often = (np.arange(1, num_ids + 1) + 1.0) ** -1.25
+    words = rng.choice(num_ids, lengths.sum(), p=often / often.sum()) + 1
+    return Tokens.from_flat(words, lengths)
 
 
 def keras_reader(settings, num_ids):
@@ -177,19 +181,19 @@ def encode(scale, threads):
     model = models.build_model(settings, sizes)
     keras_tower = keras_reader(settings, sizes["vocabulary_size"])
     vectors = np.zeros((1, sizes["feature_dim"]), np.float32)  # test.py encodes images besides
-    starts = range(0, count, models.CHUNK)
-    starts = starts[: max(1, len(starts) // 10)]
+    part, peaks = min(count, max(workers * ROWS, count // 10)), []
 
     def chunk(compute, start):
-        rows = tokens.pad(np.arange(start, min(start + models.CHUNK, count)))
+        rows = tokens.pad(np.arange(start, min(start + ROWS, part)))
         compute(np.pad(rows, ((0, 0), (0, LONGEST - rows.shape[1])))).numpy()
 
     def in_order(compute):
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(partial(chunk, compute), starts))
+            list(pool.map(partial(chunk, compute), range(0, part, ROWS)))
 
     def ours():
         models.encode(model, vectors, tokens, workers)
+        peaks.append(peak_memory())
 
     padded = [partial(in_order, model.encoders["text"])]
     padded.append(partial(in_order, distribution.compiled(keras_tower)))
@@ -197,15 +201,14 @@ def encode(scale, threads):
     models.encode(model, vectors, few, workers)
     for function in padded:
         chunk(function.args[0], 0)
-    seconds, peaks = take_turns([ours, *padded], 3), peak_memory()
-    done = min(starts[-1] + models.CHUNK, count)
-    seconds[:, 1:] *= count / done
+    seconds = take_turns([ours, *padded], 3)  # ours comes first
+    seconds[:, 1:] *= count / part
     return [
         summarise(
             f"encode {count:,} captions (floor: {floor})",
             seconds[:, [0, column]],
             "ratio >= 3" if column == 1 else "",
-            peaks if column == 1 else None,
+            peaks[0] if column == 1 else None,
             (count, count),
             "captions/s",
         )
@@ -246,15 +249,16 @@ def extraction(scale, threads):
     distribution.import_tensorflow()
     distribution.set_devices(threads=threads)
     lines = []
-    for crops, count in ((1, scaled(800, scale)), (10, scaled(80, scale))):
+    for crops, count in ((1, scaled(500, scale)), (10, scaled(40, scale, 2))):
         settings = config.Settings(**NETWORK, crops=crops)
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             split = make_pictures(folder, 4 * count if crops == 1 else count)
-            lines += measure_extraction(split, settings, count, Path(folder) / "cache")
+            cache, turns = Path(folder) / "cache", 5 if scale == 1 else 2
+            lines += measure_extraction(split, settings, count, cache, turns)
     return lines
 
 
-def measure_extraction(split, settings, count, cache):
+def measure_extraction(split, settings, count, cache, turns):
     """Lines for the first `count` pictures of a split; of memory too, if it has more."""
     settings.cache_dir = cache
     network = cnn.describe_network(settings)
@@ -286,7 +290,7 @@ def measure_extraction(split, settings, count, cache):
     extract(min(count, 2 * runner.pictures))
     ours()
     peak = peak_memory()
-    seconds = take_turns([ours, alone], 5)
+    seconds = take_turns([ours, alone], turns)
     what = f"{settings.cnn}, {network.crops} crop{'s' * (network.crops > 1)}, {count:,} pictures"
     work, unit = (count, count), "pictures/s"
     lines = [summarise(what, seconds, "ratio >= 0.85", peak, work, unit)]
@@ -310,14 +314,13 @@ def optimiser(scale, threads):
 
     import optimization
 
+    settings, _ = make_settings(scale)
     shape = (5, scaled(5000, scale), 1000)  # of weights and gradients
-    gradients = list(tf.random.normal(shape))
-    lines = []
-    for norm in (0.0, 2.0):
-        ours, theirs = optimization.Adam(1e-3), keras.optimizers.Adam(1e-3, clipnorm=norm or None)
-        ours.clip_norm = norm
-        steps = []
-        for optimizer in (ours, theirs):
+    gradients, lines = tf.unstack(tf.random.normal(shape)), []
+    for norm in (0.0, settings.clip_norm):
+        theirs = keras.optimizers.Adam(settings.learning_rate, clipnorm=norm or None)
+        settings.clip_norm, steps = norm, []
+        for optimizer in (optimization.build_optimizer(settings, 1), theirs):
             weights = [keras.Variable(gradient) for gradient in gradients]
             optimizer.build(weights)
             steps.append(tf.function(partial(optimizer.apply, gradients, weights)))
@@ -326,3 +329,6 @@ def optimiser(scale, threads):
         what = f"Adam, {shape[0] * shape[1] * shape[2] / 1e6:g} M weights"
         lines.append(summarise(f"{what}{', clipped' if norm else ''} (floor: Keras)", seconds))
     return lines
+
+
+BENCHES = sentences, encode, extraction, optimiser

@@ -22,7 +22,7 @@ from losses import build_loss, relevance_matrix
 from projection import projection_model
 from recurrent import gru_model
 
-CHUNK = 128  # rows encoded at once
+CHUNK = 512  # rows encoded at once: large products run at the machine's full rate
 
 
 class DualEncoder(keras.Model):

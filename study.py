@@ -73,12 +73,12 @@ def train(root, name, **own):
 
 
 def for_each(function, items):
-    """The function's results for all items, in order, --jobs at a time; the first failure ends it."""
+    """The function's results for all items, in order, --jobs at a time, up to a first failure."""
     failed = threading.Event()
 
     def attempt(item):
         if failed.is_set():  # else the next training would begin before the failure is told
-            return None
+            raise ValueError("not begun, for a run before it failed")
         try:
             return function(item)
         except BaseException:

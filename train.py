@@ -240,9 +240,9 @@ def main(argv):
     """Flags -> records -> features -> batches -> model -> fit -> exp/<name>/."""
     if len(argv) > 1:
         raise ValueError(f"unexpected argument {argv[1]!r}: settings are given as --name value")
-    began = time.perf_counter()
     chief = distribution.is_chief(FLAGS.strategy)
     settings, run, resumed = open_run(chief, sys.argv)
+    began = time.perf_counter()  # a first phase has told its own time
     splits, vocabulary, descriptor, vectors = read_data(settings, run, resumed)
     distribution.set_devices(FLAGS.virtual_devices, FLAGS.threads, FLAGS.deterministic)
     batches = make_batches(settings, splits["train"], vectors["train"], vocabulary)

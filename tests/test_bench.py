@@ -12,6 +12,7 @@ from conftest import ROOT
 import bench
 import intervals
 import metrics
+import timing
 
 
 def script(*arguments, cwd):
@@ -35,6 +36,25 @@ LINES = {
     "csv": ("CSV of 11 MB", "the same from its cache"),
     "metrics_large": ("evaluate, 405 x 2,025",),
     "query": ("retrieve.py, 310 images",),
+    "order": ("rank_both, order, 10 x 50",),
+    "sentences": (
+        "GRU training (floor: all padded to 32)",
+        "GRU training (floor: Keras' GRU layer)",
+        "GRU training (floor: a product)",
+    ),
+    "encode": (
+        "encode 250 captions (floor: padded, unsorted)",
+        "encode 250 captions (floor: so by Keras' GRU)",
+    ),
+    "extraction": (
+        "MobileNetV2, 1 crop, 8 pictures",
+        "peak memory, 32 pictures (floor: 8)",
+        "MobileNetV2, 10 crops, 2 pictures",
+    ),
+    "optimiser": (
+        "Adam, 0.25 M weights (floor: Keras)",
+        "Adam, 0.25 M weights, clipped (floor: Keras)",
+    ),
     "step": (
         "step, sgd, text: vectors",
         "step, adam, text: vectors",
@@ -48,11 +68,18 @@ LINES = {
 
 def test_all_benches_are_tried_here():
     assert set(LINES) == set(bench.BENCHES)
-    assert set(bench.UNASKED) == set(bench.BENCHES) - {"metrics_large"}
+    assert set(bench.UNASKED) == set(bench.BENCHES) - {"metrics_large", "sentences", "encode"}
 
 
 @pytest.mark.parametrize(
-    "names", [("metrics", "bootstrap", "csv", "metrics_large"), ("step",), ("query",)]
+    "names",
+    [
+        ("metrics", "bootstrap", "csv", "metrics_large", "order"),
+        ("step",),
+        ("query",),
+        ("sentences", "encode"),
+        ("extraction", "optimiser"),
+    ],
 )
 def test_benches_print_their_lines(names, tmp_path):
     done = script(*names, "--scale=0.01", "--threads=1", "--output=found.json", cwd=tmp_path)
@@ -80,40 +107,16 @@ def test_an_unknown_bench_is_refused_with_the_names(tmp_path):
     assert "unknown bench 'speed'" in line and ", ".join(bench.BENCHES) in line
 
 
-def test_turns_are_taken_in_rotation():
-    order = []
-    seconds = bench.take_turns([lambda: order.append("a"), lambda: order.append("b")], 3)
-    assert order == ["a", "b", "b", "a", "a", "b"]
-    assert seconds.shape == (3, 2, 2) and (seconds >= 0).all()
-
-
-def test_the_ratio_is_that_of_turns_and_is_judged(parsed):
-    # A turn in which the machine was four times as slow changes both, hence no ratio.
-    seconds = np.array([[[3.0, 1], [2, 1]], [[12, 4], [8, 4]], [[3, 1], [2, 1]]])
-    line = bench.summarise("it", seconds, "ratio <= 1.5, peak <= 0.6", peak=0.5)
-    assert (line["ours"], line["floor"], line["ratio"], line["by_cpu"]) == (3, 2, 1.5, 1)
-    assert line["met"] is True
-    assert bench.summarise("it", seconds, "ratio <= 1.4, peak <= 0.6", peak=0.5)["met"] is False
-    assert bench.summarise("it", seconds, "ratio <= 1.5, peak <= 0.4", peak=0.5)["met"] is False
-    assert bench.summarise("it", seconds, "peak <= 0.4")["met"] is None  # it could not be told
-    alone = bench.summarise("it", seconds[:, :1], "ours <= 2")
-    assert alone["floor"] is None and alone["ratio"] is None and alone["met"] is False
-    # As rates: 12 GFLOP in 3 s against 10 in 2 s.
-    rates = bench.summarise("it", seconds, "ratio >= 0.85", work=(12, 10))
-    assert (rates["ours"], rates["floor"], rates["ratio"], rates["met"]) == (4, 5, 0.8, False)
-    assert bench.summarise("it", seconds, "ratio >= 0.8", work=(12, 10))["met"] is True
-    parsed.scale = 0.5
-    assert bench.summarise("it", seconds, "ratio <= 1.4")["met"] is None
-
-
 def test_the_table_shows_units(parsed):
     seconds = np.array([[[3.0, 1], [0.002, 1]]])
-    text = bench.format_line(bench.summarise("it", seconds, "ratio <= 1.5", peak=0.25))
+    text = bench.format_line(timing.summarise("it", seconds, "ratio <= 1.5", peak=0.25))
     assert text.split() == [
         "it", "3.00", "s", "2", "ms", "1500.00", "1.00", "0.25", "ratio", "<=", "1.5", "NO", "1",
     ]  # fmt: skip
-    rate = bench.format_line(bench.summarise("it", seconds, work=(6, 1)))
+    rate = bench.format_line(timing.summarise("it", seconds, work=(6, 1)))
     assert rate.split()[:5] == ["it", "2.0", "GFLOP/s", "500.0", "GFLOP/s"]
+    rate = bench.format_line(timing.summarise("it", seconds, work=(6000, 6), unit="captions/s"))
+    assert rate.split()[:5] == ["it", "2,000", "captions/s", "3,000", "captions/s"]
 
 
 def test_the_floor_of_the_metrics_is_the_whole_product(monkeypatch):

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-import config
-import options
 import distribution
+import options
 
 KINDS = ("modified", "hardest_triplet", "cross_entropy", "tfidf", "mean", "gru")  # one of each
 SCRIPT = str(ROOT / "tests" / "replicas.py")

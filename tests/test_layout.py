@@ -9,7 +9,15 @@ from conftest import ROOT
 
 # A module imports only from lower floors. Nobody imports a script (the top floor).
 FLOORS = [
-    {"experiment", "ranking", "similarity", "optimization", "distribution", "scene_captions"},
+    {
+        "timing",
+        "experiment",
+        "ranking",
+        "similarity",
+        "optimization",
+        "distribution",
+        "scene_captions",
+    },
     {"options", "losses", "metrics", "layers", "text", "plots", "scene_pictures", "records"},
     {"regions", "word_vectors", "full_network"},
     {"config", "intervals", "projection", "tokenise", "search", "cnn"},
@@ -18,8 +26,9 @@ FLOORS = [
     {"datasets"},
     {"activations"},
     {"features", "grading"},
-    {"data", "callbacks", "collapse", "phases"},
-    {"train", "test", "retrieve", "extract", "bench"},
+    {"data", "callbacks", "collapse", "phases", "trials"},
+    {"bench_system2"},
+    {"train", "test", "retrieve", "extract", "bench", "study"},
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(path.stem for path in ROOT.glob("*.py"))
@@ -30,10 +39,12 @@ MAY_USE_TENSORFLOW = {
 }  # fmt: skip
 MAY_USE_KERAS = MAY_USE_TENSORFLOW | {
     "models", "layers", "projection", "recurrent", "losses", "ranking", "callbacks", "collapse",
+    "bench_system2",
 }  # fmt: skip
 LIGHT = [
     "text", "tokenise", "word_vectors", "similarity", "options", "phases", "full_network", "cnn",
-    "activations", "extract", "metrics", "intervals", "experiment", "search", "plots", "config", "scenes",
+    "activations", "extract", "study", "trials", "metrics", "intervals", "experiment", "search",
+    "plots", "config", "scenes", "timing", "bench_system2",
     "datasets", "features", "grading", "distribution", "train", "test", "retrieve", "bench",
 ]  # fmt: skip
 

@@ -11,13 +11,13 @@ from absl import flags
 from keras import ops
 
 import config
-import options
 import datasets
 import distribution
 import layers
 import models
-import projection
 import optimization
+import options
+import projection
 from text import Tokens, Vocabulary
 
 # {model: parameters, moving statistics included} for F = 7, V = 11, H = 5, D = 3

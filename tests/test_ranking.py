@@ -136,12 +136,13 @@ def test_one_pair_and_zero_rows_have_finite_gradients(name):
 
     for image in (np.ones((1, 4)) / 2, np.zeros((3, 4))):
         relevance = np.ones((len(image), len(image)))
-        x = tf.Variable(image, dtype="float32")
+        x = tf.constant(image, tf.float32)
         with tf.GradientTape() as tape:
+            tape.watch(x)
             loss = build_loss(name, margin=0.2, reduction="sum")
             total = loss(relevance.astype("float32"), {"image": x, "text": x})
         assert float(total) == pytest.approx(0.0, abs=1e-6)  # nobody has a negative
-        assert np.isfinite(tape.gradient(total, x)).all()
+        assert np.isfinite(np.array(tape.gradient(total, x))).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -152,12 +153,10 @@ def test_settings_survive(name):
 
 
 def test_odd_settings_are_refused():
-    for settings, message in (
-        ({"margin": 0.0}, "margin is 0"),
-        ({"similarity": "x"}, "similarity is 'x'"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            ranking.Hinge(**settings)
+    with pytest.raises(ValueError, match="margin is 0"):
+        ranking.Hinge(margin=0.0)
+    with pytest.raises(ValueError, match="similarity is 'x'"):
+        ranking.Hinge(similarity="x")
     with pytest.raises(ValueError, match="negatives is 'x'"):
         ranking.Hinge(negatives="x")
     with pytest.raises(ValueError, match="temperature is 0"):

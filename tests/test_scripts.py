@@ -77,7 +77,7 @@ def test_score_has_what_graders_read(home):
         assert set(score[group]) == metrics
         for value in score[group].values():
             assert value["low"] <= value["value"] <= value["high"]
-    assert set(score["hashes"]) == {"data", "weights", "config"}
+    assert set(score["hashes"]) == {"data", "weights", "config", "pictures"}
     assert score["protocol"]["gallery"] == {"text_to_image": 40, "image_to_text": 200}
     recalls = [score[d][f"recall@{k}"]["value"] for d in ("text_to_image", "image_to_text")
                for k in (1, 5, 10)]  # fmt: skip
