@@ -61,13 +61,13 @@ class Pace(keras.callbacks.Callback):
         self.began = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        if not self.compiled:
+        if self.compiled:
+            self.trained += self.captions / self.steps
+        else:
             self.compiled, self.began = True, time.perf_counter()
-            self.trained -= self.captions / self.steps
 
     def on_epoch_end(self, epoch, logs=None):
         self.seconds += time.perf_counter() - self.began
-        self.trained += self.captions
 
     @property
     def rate(self) -> float:

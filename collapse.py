@@ -81,6 +81,9 @@ class CollapseWatch(keras.callbacks.Callback):
         self.step = self.bad = 0
         self.collapsed = False
 
+    def on_train_begin(self, logs=None):
+        self.step = int(self.model.optimizer.iterations)  # a resumed run goes on counting
+
     def look(self):
         """The probe's state: {"loss", "plateau", "rank", "tied"}."""
         loss = self.model.pair_loss
@@ -94,11 +97,13 @@ class CollapseWatch(keras.callbacks.Callback):
         }
 
     def on_train_batch_end(self, batch, logs=None):
+        if not hasattr(self.model.pair_loss, "plateau"):
+            return
         self.step += 1
-        if self.step % PERIOD or not hasattr(self.model.pair_loss, "plateau"):
+        if self.step % PERIOD:
             return
         seen = self.look()
-        stuck = abs(seen["loss"] / seen["plateau"] - 1.0) < NEAR
+        stuck = abs(seen["loss"] - seen["plateau"]) < NEAR * seen["plateau"]
         self.bad = self.bad + 1 if stuck and (seen["rank"] < RANK or seen["tied"] > 0.5) else 0
         if self.bad == LOOKS and not self.collapsed:
             self.collapsed = True

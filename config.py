@@ -16,8 +16,8 @@ import experiment
 import options
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
-SHAPES = (  # settings that weights depend on
-    "model", "embed_dim", "hidden_dim", "standardize", "word_dim", "bidirectional",
+SHAPES = (  # settings that must be equal in both phases of a curriculum: what towers are
+    "model", "embed_dim", "standardize", "word_dim", "bidirectional",
     "pooling", "bag", "image_bias", "absolute", "similarity",
 )  # fmt: skip
 PLACES = ("data_dir", "cache_dir", "recipe", "init_from", "image_weights", "word_vectors")

@@ -160,7 +160,8 @@ def choose_relevance(settings, concepts) -> str:
             f"--loss {settings.loss} is 0 where negatives have relevance 0, as with --relevance "
             "identity: use tfidf or concepts"
         )
-    if settings.literal_relevance and (chosen != "concepts" or settings.loss.endswith("triplet")):
+    literal = chosen == "concepts" and settings.loss in ("modified", "assignment")
+    if settings.literal_relevance and not literal:
         raise ValueError(
             "--literal_relevance is about the concepts of the modified and the assignment loss: it "
             f"means nothing with --relevance {chosen} and --loss {settings.loss}"

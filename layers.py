@@ -53,7 +53,10 @@ class Standardize(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("matchbox")
 class Absolute(keras.layers.Layer):
-    """|x| by elements: rows of norm 1 keep it."""
+    """|x| by elements, in float32 as `UnitNorm`: rows of norm 1 keep it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
 
     def call(self, x):
         return ops.absolute(x)

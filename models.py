@@ -144,8 +144,8 @@ def encode(model, vectors, tokens, workers=1):
     def take_image(part):
         return np.asarray(vectors[part], np.float32)
 
-    by_length = np.argsort(tokens.lengths, kind="stable")
-    return rows("image", np.arange(len(vectors)), take_image), rows("text", by_length, tokens.pad)
+    image = rows("image", np.arange(len(vectors)), take_image)
+    return image, rows("text", tokens.order(), tokens.pad)
 
 
 def encode_rows(model, vectors, tokens):

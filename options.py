@@ -159,7 +159,14 @@ def define_picture_flags(values=flags.FLAGS):
 
 
 def _define_model_flags(values):
-    flags.DEFINE_enum("model", "projection", MODELS, "Which towers.", flag_values=values)
+    flags.DEFINE_enum(
+        "model",
+        "projection",
+        MODELS,
+        "Towers: projection MLPs on a bag of words (system 1), or a GRU beside a linear map (2; best by "
+        "a recipe: sh, mh, ..., gru_best).",
+        flag_values=values,
+    )
     flags.DEFINE_integer("embed_dim", 256, "Size of the joint space.", 1, flag_values=values)
     flags.DEFINE_integer("hidden_dim", 1024, "Size of the hidden layers.", 1, flag_values=values)
     flags.DEFINE_float(
@@ -206,7 +213,7 @@ def _define_sentence_flags(values):
         "pooling",
         "last",
         ("last", "max", "mean"),
-        "gru: the state after the end, or the maximum or mean over the words.",
+        "gru: the state after the end, or the maximum or mean over all tokens.",
         flag_values=values,
     )
     flags.DEFINE_float(
@@ -319,7 +326,7 @@ def _define_optimization_flags(values):
         "mrr",
         SELECT,
         "What the best epoch is best in, on validation: text-to-image mrr, recall@1, recall@10, "
-        "median_rank; rsum of both directions; loss (of training).",
+        "recall@5, median_rank; rsum of both directions; loss (of training).",
         flag_values=values,
     )
     flags.DEFINE_integer(
@@ -332,8 +339,8 @@ def _define_optimization_flags(values):
     flags.DEFINE_string(
         "init_from",
         None,
-        "Second phase: start from the best weights of this run, and keep them unless they are "
-        "beaten on validation.",
+        "Second phase: start from the best weights of this run, with its words and pictures, and "
+        "keep them unless they are beaten on validation.",
         flag_values=values,
     )
     flags.DEFINE_string(

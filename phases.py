@@ -18,6 +18,10 @@ import experiment
 OWN = (  # flags of one phase
     "exp", "exp_root", "recipe", "first_phase", "init_from", "loss", "resume", "overwrite",
 )  # fmt: skip
+READ = (  # settings by which a second phase reads words and pictures: those of its first
+    "max_words", "min_count", "vocabulary", "features", "cnn", "image_weights", "crops", "resize",
+    "pre_activation",
+)  # fmt: skip
 
 
 def first_run(run):
@@ -53,28 +57,40 @@ def train_first(recipe, run, argv, overwrite=False):
     return first
 
 
-def check_start(first, settings):
-    """Refuses a start whose towers cannot be taken over.
+def check_start(first, settings, given):
+    """Takes over what a second phase must share with its first, and refuses what differs.
 
     Args:
-      first: the run to start from; settings: of the second phase.
+      first: the run to start from.
+      settings: of the second phase; how pictures and words are read is set as in the first.
+      given: names of the flags that were given.
 
     Raises:
-      ValueError: a setting that shapes the weights differs, or the run is unfinished.
+      ValueError: a setting that shapes the towers, or a given one of pictures and words, differs;
+        or the run is unfinished.
     """
     first.require(first.best_weights, "it has not ended an epoch; train it first")
     before = config.load_settings(first.config)
-    for name in config.SHAPES:
+    for name in (*config.SHAPES, *READ):
         was, now = getattr(before, name), getattr(settings, name)
-        if was != now:
+        if was == now or (name, now) == ("features", "auto"):
+            continue
+        if name in config.SHAPES or name in given:
             raise ValueError(
                 f"{first} was trained with --{name} {was}, so it cannot start a run with {now}: "
-                "both phases need the same towers"
+                "both phases need the same towers, words and pictures"
             )
-    if before.feature_dim != settings.feature_dim:
+    for name in READ:
+        setattr(settings, name, getattr(before, name))
+
+
+def check_vectors(first, feature_dim):
+    """Refuses image vectors of another size. Raises ValueError."""
+    before = config.load_settings(first.config)
+    if before.feature_dim != feature_dim:
         raise ValueError(
             f"{first} reads image vectors of {before.feature_dim} numbers, this data has "
-            f"{settings.feature_dim}: both phases need the same vectors"
+            f"{feature_dim}: both phases need the same vectors"
         )
 
 

@@ -139,7 +139,7 @@ def pool(states, present, kind, reverse):
 
     Args:
       states: (T, B, H); present: (T, B, 1).
-      kind: "last": after the last token read; "max" or "mean" over the tokens.
+      kind: "last": after the last token read; "max" or "mean" over the tokens, the end included.
 
     Returns:
       (B, H).
@@ -224,6 +224,7 @@ def image_map(settings, feature_dim):
     """(B, F) image vectors -> (B, D): a linear map.
 
     Reference: [FNE] section 3.2: i = W v, Glorot uniform, then the L2 norm; no norm on the input.
+      The paper has no bias; its code has one that starts at zero (`image_bias`).
     """
     layers = [keras.Input((feature_dim,), name="image")]
     if settings.standardize:
@@ -283,6 +284,9 @@ def gru_model(settings, sizes):
       (image tower, text tower).
 
     Reference: [FNE] section 3, Table 1.
+    Differs from the paper's code, with the recipes sh to poe: validation after each epoch (there
+      every 100 updates), the short last batch of an epoch is kept, batches hold captions of similar
+      length, Adam's epsilon is 1e-7 (there 1e-8) and its bias correction is right.
     """
     image = image_map(settings, sizes["feature_dim"])
     return image, sentence_reader(settings, sizes["vocabulary_size"])

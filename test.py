@@ -215,7 +215,6 @@ def grade_run(run):
     model = load_model(run, settings, vocabulary)
     cores = FLAGS.threads or -(-FLAGS.batch_size // models.CHUNK) or os.cpu_count() or 1
     image, text = models.encode(model, vectors, Tokens(split.captions, vocabulary), cores)
-    chosen = getattr(settings, "similarity", "cosine")  # older runs have no other
     score, found = grading.grade(
         image,
         text,
@@ -224,13 +223,13 @@ def grade_run(run):
         split.fits() if split.fits else None,
         folds=FLAGS.folds,
         block_bytes=FLAGS.block_size << 20,
-        similarity=chosen,
+        similarity=settings.similarity,
     )
     facts = grading.protocol(
         found,
         len(image),
         split.concepts is not None,
-        chosen,
+        settings.similarity,
         data=settings.data,
         split=FLAGS.split,
         model=settings.model,
@@ -238,9 +237,8 @@ def grade_run(run):
         recipe=settings.recipe,
     )
     hashes = hash_inputs(run, settings, split, descriptor)
-    save_projections(run, split, image, text, chosen)
+    save_projections(run, split, image, text, settings.similarity)
     export_towers(run, model)
-    features.export(descriptor, settings.cache_dir)
     grading.write_ranks(run.folder, found, split.captions, split.image_names)
     score = {"protocol": facts, "hashes": hashes, **score}
     plots.recall_curves(found, score, run / "score.png")
@@ -250,6 +248,10 @@ def grade_run(run):
         f"written: {run.score}, score.png, ranks_*.csv, projections.npz; next: "
         f'python retrieve.py --exp {run.folder.name} "a query"'
     )
+    try:  # a convenience for retrieve.py --image FILE: the score does without
+        features.export(descriptor, settings.cache_dir)
+    except ValueError as error:
+        print(f"note: retrieve.py --image FILE will not work: {error}", file=sys.stderr)
 
 
 def finish(score):

@@ -27,7 +27,7 @@ def bag_words(caption: str) -> list[str]:
     Lower case, accents stripped to ASCII (what has no ASCII form is dropped), words of two or more
     word characters: CountVectorizer(strip_accents="ascii") with its default pattern.
 
-    Reference: IRSE assignment code, bag of words (SYSTEMS.md, System 1 (d)).
+    Reference: M. Sijmkens, IRSE project report, 2021, and the assignment's code.
     """
     folded = unicodedata.normalize("NFKD", caption.lower()).encode("ascii", "ignore")
     return _WORD.findall(folded.decode("ascii"))
@@ -79,7 +79,8 @@ def word_tokens(caption: str) -> list[str]:
     can do the very same in tf.data. Accents written as marks of their own are not joined to their
     letters: captions should be in Unicode's composed form, as keyboards write.
 
-    Reference: [FNE] section 4, SYSTEMS.md, System 2 (d), (g) 9.
+    Reference: Vilalta et al., Studying the impact of the full-network embedding on multimodal
+      pipelines, 2019, section 4.3.2.
     Differs from the paper: NLTK also takes "don't" apart as do n't (here: don 't), and keeps "..."
     and numbers such as 3.5 together.
     """
@@ -111,7 +112,7 @@ class Vocabulary:
     Attributes:
       ids: {word: id}; unknown_id, end_id: the two ids of "words", None with "bag".
 
-    Reference: [FNE] section 4, SYSTEMS.md, System 2 (c), (d).
+    Reference: Vilalta et al. 2019 (see `word_tokens`), section 4.3.2 and its code.
     Differs from the paper: its ids are 0 for the end and 1 for unknown words; here 0 pads, as in
     all systems.
     """

@@ -33,6 +33,23 @@ AUTO = (("relevance", "auto"), ("features", "auto"))
 MAY_CHANGE = ("epochs", "early_stopping", "cache_dir", "data_dir")  # when a run is resumed
 
 
+def check_phases(asked):
+    """Refuses flags of a curriculum that contradict each other.
+
+    Raises:
+      ValueError: says which.
+    """
+    if asked.first_phase and asked.init_from:
+        raise ValueError("--first_phase trains the run to start from, --init_from names one")
+    if asked.word_vectors and asked.init_from and not FLAGS.resume:
+        raise ValueError("--word_vectors starts the words, and so does --init_from: choose one")
+    if asked.first_phase and not FLAGS.exp:
+        if FLAGS.strategy == "multi_worker":
+            raise ValueError("--first_phase on several workers needs --exp, the same on each")
+        if FLAGS.resume:
+            raise ValueError("--resume of a run of two phases needs its name: --exp NAME")
+
+
 def open_run(chief, argv):
     """The run's settings and folder, new or resumed; only the chief makes one.
 
@@ -47,8 +64,7 @@ def open_run(chief, argv):
     asked = config.settings_from_flags(FLAGS)
     if FLAGS.resume and FLAGS.overwrite:
         raise ValueError("--resume goes on with a run, --overwrite replaces it: choose one")
-    if asked.first_phase and asked.init_from:
-        raise ValueError("--first_phase trains the run to start from, --init_from names one")
+    check_phases(asked)
     name = FLAGS.exp or config.default_name(asked)
     run = experiment.Experiment(Path(FLAGS.exp_root) / name)
     # Killed in its first phase, a run has no folder yet.
@@ -116,12 +132,12 @@ def read_data(settings, run, resumed):
         limit=settings.limit or None,
     )
     settings.relevance = data.choose_relevance(settings, splits["train"].concepts)
-    if settings.features == "auto" and splits["train"].vectors is None:
-        settings.features = options.DESCRIBED[settings.model]
     used = {name: splits[name] for name in ("train", "validation")}
     source = run if resumed else None  # the run whose words and descriptor are read
     if settings.init_from and not resumed:
         source = experiment.find(FLAGS.exp_root, settings.init_from)
+        given = [name for name in config.default_settings() if FLAGS[name].present]
+        phases.check_start(source, settings, given)
     if source:
         vocabulary = Vocabulary.load(source.vocabulary)
         if config.load_settings(source.config).described:
@@ -137,6 +153,8 @@ def read_data(settings, run, resumed):
             options.TOKENISER[settings.model],
             settings.min_count,
         )
+        if settings.features == "auto" and used["train"].vectors is None:
+            settings.features = options.DESCRIBED[settings.model]
         descriptor = features.learn(used["train"], settings)
     vectors = {
         name: features.image_vectors(split, descriptor, settings.cache_dir)
@@ -144,8 +162,10 @@ def read_data(settings, run, resumed):
     }
     settings.feature_dim = vectors["train"].shape[1]
     settings.described = descriptor is not None
+    if settings.word_vectors:
+        settings.word_vectors_hash = experiment.file_hash(settings.word_vectors)
     if source and not resumed:
-        phases.check_start(source, settings)
+        phases.check_vectors(source, settings.feature_dim)
         settings.started_from = experiment.file_hash(source.best_weights)
     return used, vocabulary, descriptor, vectors
 
@@ -245,10 +265,11 @@ def main(argv):
     began = time.perf_counter()  # a first phase has told its own time
     splits, vocabulary, descriptor, vectors = read_data(settings, run, resumed)
     distribution.set_devices(FLAGS.virtual_devices, FLAGS.threads, FLAGS.deterministic)
-    batches = make_batches(settings, splits["train"], vectors["train"], vocabulary)
     import callbacks
 
+    # Before anything else runs in TensorFlow: several workers must find each other first.
     strategy = distribution.make_strategy(FLAGS.strategy, FLAGS.virtual_devices)
+    batches = make_batches(settings, splits["train"], vectors["train"], vocabulary)
     model = build(settings, batches, vocabulary, strategy)
     watchers = make_callbacks(settings, run, splits["validation"], vectors, vocabulary, chief)
     records, notes = watchers[1], []
@@ -264,7 +285,8 @@ def main(argv):
         start_run(settings, run, vocabulary, descriptor)
     if settings.init_from and not resumed:
         records.begin(model)
-        notes.append(f"starts from {settings.init_from}: {records.key} {records.best:.4g}")
+        rsum = records.rows[0]["val_rsum"]
+        notes.append(f"starts from {settings.init_from}: validation rsum {rsum:.4g}")
     done = records.epochs
     if chief:
         train = splits["train"]

@@ -59,7 +59,7 @@ def train(loss, strategy, **changes):
 
     def keep(step, logs):
         if step == 0 and not found:  # after one step the velocity is the gradient, plus l2 w
-            values = [keras.ops.convert_to_numpy(v) for v in model.optimizer.momentums]
+            values = [keras.ops.convert_to_numpy(v) for v in first_moments(model.optimizer)]
             found.update({f"gradient/{i}": value for i, value in enumerate(values)})
 
     history = model.fit(
@@ -75,6 +75,10 @@ def train(loss, strategy, **changes):
     return found | {f"last/{i}": value for i, value in enumerate(values)}
 
 
+def first_moments(optimizer):
+    return optimizer._momentums if hasattr(optimizer, "_momentums") else optimizer.momentums
+
+
 def main(strategy_name, devices, output, *only):
     distribution.set_devices(int(devices))
     strategy = distribution.make_strategy(strategy_name, int(devices))
@@ -88,6 +92,7 @@ def main(strategy_name, devices, output, *only):
     # Of all replicas' gradient the first weights' norm is above 0.1, of one replica's share below.
     gru = {"model": "gru", "word_dim": 6, "bag": True, "bidirectional": True, "bucket": 2}
     runs["gru"] = ("max_hinge", {**gru, "clip_norm": 0.1, "similarity": "order", "absolute": True})
+    runs["adam"] = ("sum_hinge", {"clip_norm": 0.1, "optimizer": "adam", "weight_decay": 0.0})
     for name in only or runs:
         loss, changes = runs[name]
         values = train(loss, strategy, **changes)

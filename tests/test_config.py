@@ -36,8 +36,9 @@ def test_the_published_settings_are_recipes():
 
 @pytest.mark.parametrize(
     ("name", "loss", "similarity", "embed_dim", "word_dim", "rate", "margin", "absolute", "first"),
-    [  # SYSTEMS.md, System 2, launcher values, Flickr8k
+    [  # Table 1 of the paper, Flickr8k; moe's rate as in Table 5
         ("sh", "sum_hinge", "cosine", 1536, 1024, 2e-4, 0.2, False, None),
+        ("sh_bl", "sum_hinge", "cosine", 2048, 1000, 2e-4, 0.2, False, None),
         ("mh", "max_hinge", "cosine", 1024, 1024, 2e-4, 0.2, False, None),
         ("mh_bl", "max_hinge", "cosine", 1024, 300, 2e-4, 0.2, False, None),
         ("soe", "sum_hinge", "order", 1024, 1024, 1e-3, 0.05, True, None),
@@ -55,6 +56,7 @@ def test_the_full_network_papers_settings(
     assert (made.loss, made.similarity, made.embed_dim) == (loss, similarity, embed_dim)
     assert (made.word_dim, made.learning_rate, made.margin) == (word_dim, rate, margin)
     assert (made.absolute, made.first_phase) == (absolute, first)
+    assert made.epochs == {"mh": 400, "mh_bl": 400, "moe": 300}.get(name, 200)
     assert (made.batch_size, made.clip_norm, made.captions) == (128, 2.0, "one")
     assert (made.optimizer, made.schedule, made.select) == ("adam", "constant", "rsum")
     if first:  # the towers of both phases are alike

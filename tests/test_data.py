@@ -117,7 +117,9 @@ def test_what_relevance_means():
     with pytest.raises(ValueError, match="has no concepts"):
         data.choose_relevance(settings, None)
     settings.literal_relevance = True
-    with pytest.raises(ValueError, match="means nothing with"):
-        data.choose_relevance(settings, concepts)
+    for loss in ("soft_margin_triplet", "max_hinge", "cross_entropy"):
+        settings.loss = loss
+        with pytest.raises(ValueError, match="means nothing with"):
+            data.choose_relevance(settings, concepts)
     settings.loss = "modified"
     assert data.choose_relevance(settings, concepts) == "concepts"

@@ -13,7 +13,15 @@ from conftest import ROOT
 import distribution
 import options
 
-KINDS = ("modified", "hardest_triplet", "cross_entropy", "tfidf", "mean", "gru")  # one of each
+KINDS = (
+    "modified",
+    "hardest_triplet",
+    "cross_entropy",
+    "tfidf",
+    "mean",
+    "gru",
+    "adam",
+)  # one of each
 SCRIPT = str(ROOT / "tests" / "replicas.py")
 
 

@@ -64,17 +64,22 @@ def test_the_first_phase_is_a_run_beside_with_the_same_flags(tmp_path, monkeypat
 
 def test_other_towers_are_refused(tmp_path):
     run, _ = make_first(tmp_path)
-    phases.check_start(run, settings())
+    phases.check_start(run, settings(), ())
     with pytest.raises(ValueError, match=r"trained with --embed_dim 4.*with 8: both phases"):
-        phases.check_start(run, settings(embed_dim=8))
+        phases.check_start(run, settings(embed_dim=8), ())
     with pytest.raises(ValueError, match="vectors of 5 numbers, this data has 7"):
-        phases.check_start(run, settings(feature_dim=7))
+        phases.check_vectors(run, 7)
+    second = settings(min_count=3, crops=1)
+    phases.check_start(run, second, ("epochs",))
+    assert (second.min_count, second.crops) == (1, 10)  # words and pictures are the first's
+    with pytest.raises(ValueError, match="trained with --crops 10"):
+        phases.check_start(run, settings(crops=1), ("crops",))
     run.best_weights.write_bytes(b"junk")
     with pytest.raises(ValueError, match="cannot be taken over"):
         phases.take_over(run, make_model())
     run.best_weights.unlink()
     with pytest.raises(ValueError, match="has not ended an epoch"):
-        phases.check_start(run, settings())
+        phases.check_start(run, settings(), ())
 
 
 class Scripted(keras.callbacks.Callback):
