@@ -241,7 +241,8 @@ def make_pictures(folder, count):
 
 
 def extraction(scale, threads):
-    """Full-network embeddings of picture files, beside the network alone on arrays in memory.
+    """Full-network embeddings of picture files, beside the bare network on arrays in memory: as
+    Keras runs it, and as our frozen graph, whose batch norms are folded into the convolutions.
 
     Read, cropped, described, standardised and written, all that extract.py does once the network
     is loaded. Then the peak of memory with four times as many pictures.
@@ -256,6 +257,25 @@ def extraction(scale, threads):
             cache, turns = Path(folder) / "cache", 5 if scale == 1 else 2
             lines += measure_extraction(split, settings, count, cache, turns)
     return lines
+
+
+def bare_network(network, pixels, count):
+    """A function that runs the network as Keras has it, with the same outputs, on `count` pictures.
+
+    Args:
+      pixels: (P, K, S, S, 3) uint8, as many pictures as go through at once.
+    """
+    tf = distribution.import_tensorflow()
+    model, _ = cnn.open_network(network)
+    batch = tf.constant(pixels.reshape(-1, *pixels.shape[2:]), tf.float32)
+    read = tf.function(lambda rows: model(rows, training=False))
+
+    def run():
+        for start in range(0, count * network.crops, len(batch)):
+            read(batch[: count * network.crops - start])
+
+    read(batch)
+    return run
 
 
 def measure_extraction(split, settings, count, cache, turns):
@@ -286,14 +306,18 @@ def measure_extraction(split, settings, count, cache, turns):
         for start in range(0, count, runner.pictures):
             runner(pixels[: count - start])
 
+    bare = bare_network(network, pixels, count)
     ours = partial(extract, count)
     extract(min(count, 2 * runner.pictures))
     ours()
     peak = peak_memory()
-    seconds = take_turns([ours, alone], turns)
+    seconds = take_turns([ours, bare, alone], turns)
     what = f"{settings.cnn}, {network.crops} crop{'s' * (network.crops > 1)}, {count:,} pictures"
     work, unit = (count, count), "pictures/s"
-    lines = [summarise(what, seconds, "ratio >= 0.85", peak, work, unit)]
+    lines = [
+        summarise(what, seconds[:, [0, 1]], "ratio >= 0.85", peak, work, unit),
+        summarise("the same (floor: our frozen graph)", seconds[:, [0, 2]], "", None, work, unit),
+    ]
     if split.num_images > count and peak is not None:
         before = peak_memory()
         extract(split.num_images)

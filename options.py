@@ -163,8 +163,8 @@ def _define_model_flags(values):
         "model",
         "projection",
         MODELS,
-        "Towers: projection MLPs on a bag of words (system 1), or a GRU beside a linear map (2; best by "
-        "a recipe: sh, mh, ..., gru_best).",
+        "Towers: projection MLPs on a bag of words (system 1), or a GRU beside a linear map (system "
+        "2: best by a recipe, sh to poe or gru_best).",
         flag_values=values,
     )
     flags.DEFINE_integer("embed_dim", 256, "Size of the joint space.", 1, flag_values=values)

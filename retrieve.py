@@ -62,7 +62,7 @@ def answer_query(run, gallery, encoder, query):
         for answer, picture in zip(shown, pictures, strict=True)
     ]
     note += f" · the first {len(shown)}" if len(shown) < len(answers) else ""
-    note += f" · without {search.some_words(unknown)}" if unknown else ""
+    note += f" · not known: {search.some_words(unknown)}" if unknown else ""
     plots.picture_grid(search.printable(query), search.printable(note), cards, path)
     hand_over(path)
 
