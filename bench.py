@@ -51,6 +51,7 @@ import distribution
 import experiment
 import intervals
 import metrics
+import options
 import timing
 from nuswide import FEATURES, TAGS, TRUTH
 from text import Vocabulary, bag_words
@@ -58,8 +59,8 @@ from timing import peak_memory, summarise, take_turns
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("scale", 1.0, "Factor of all sizes; below 1 nothing is judged.", 1e-3, 1.0)
-flags.DEFINE_integer("threads", 0, "Threads of NumPy and TensorFlow; 0: all cores.", 0)
-flags.DEFINE_string("output", None, "Also write what was measured to this JSON file.")
+options.define_measuring_flags()
+flags.adopt_module_key_flags(options)
 flags.DEFINE_string("only", None, "For bench.py itself: measure in this process, print JSON.")
 
 ROOT = Path(__file__).resolve().parent

@@ -82,7 +82,8 @@ class CollapseWatch(keras.callbacks.Callback):
         self.collapsed = False
 
     def on_train_begin(self, logs=None):
-        self.step = int(self.model.optimizer.iterations)  # a resumed run goes on counting
+        done = keras.ops.convert_to_numpy(self.model.optimizer.iterations)
+        self.step = int(done)  # a resumed run goes on counting
 
     def look(self):
         """The probe's state: {"loss", "plateau", "rank", "tied"}."""

@@ -163,8 +163,8 @@ def _define_model_flags(values):
         "model",
         "projection",
         MODELS,
-        "Towers: projection MLPs on a bag of words (system 1), or a GRU beside a linear map (system "
-        "2: best by a recipe, sh to poe or gru_best).",
+        "Towers: projection MLPs on a bag of words (system 1), or a GRU beside a linear map "
+        "(system 2: best by a recipe, sh to poe or gru_best).",
         flag_values=values,
     )
     flags.DEFINE_integer("embed_dim", 256, "Size of the joint space.", 1, flag_values=values)
@@ -373,3 +373,15 @@ def define_machine_flags(values=flags.FLAGS):
         "deterministic", False, "The same bits on every run (somewhat slower).", flag_values=values
     )
     flags.DEFINE_integer("threads", 0, "Threads of one operation; 0: all.", 0, flag_values=values)
+
+
+def define_measuring_flags(values=flags.FLAGS):
+    """--threads and --output of the scripts that measure; once, as tests import both."""
+    if "threads" in values:
+        return
+    flags.DEFINE_integer(
+        "threads", 0, "Threads of NumPy and TensorFlow; 0: all cores.", 0, flag_values=values
+    )
+    flags.DEFINE_string(
+        "output", None, "Also write what was measured to this JSON file.", flag_values=values
+    )

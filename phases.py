@@ -66,10 +66,8 @@ def check_start(first, settings, given):
       given: names of the flags that were given.
 
     Raises:
-      ValueError: a setting that shapes the towers, or a given one of pictures and words, differs;
-        or the run is unfinished.
+      ValueError: a setting that shapes the towers, or a given one of pictures and words, differs.
     """
-    first.require(first.best_weights, "it has not ended an epoch; train it first")
     before = config.load_settings(first.config)
     for name in (*config.SHAPES, *READ):
         was, now = getattr(before, name), getattr(settings, name)
@@ -95,13 +93,15 @@ def check_vectors(first, feature_dim):
 
 
 def take_over(first, model):
-    """Sets a model to the best weights of a run.
+    """Sets a model to the best weights of a run; returns their SHA-256.
 
     Raises:
-      ValueError: the weights are damaged.
+      ValueError: the run has no weights yet, or they are damaged.
     """
+    first.require(first.best_weights, "it has not ended an epoch; train it first")
     try:
         model.load_weights(first.best_weights)
     except (OSError, KeyError, ValueError) as error:
         reason = (str(error).splitlines() or ["unreadable"])[0]
         raise ValueError(f"{first.best_weights} cannot be taken over ({reason})") from None
+    return experiment.file_hash(first.best_weights)

@@ -34,6 +34,7 @@ from absl import app, flags
 import config
 import experiment
 import metrics
+import options
 import phases
 import trials
 
@@ -42,8 +43,8 @@ flags.DEFINE_string("train", "", "More flags of train.py for all runs, in quotes
 flags.DEFINE_string("exp_root", None, "Folder that keeps the runs.")
 flags.DEFINE_bool("keep", False, "Keep the runs in exp/study-NAME (or in --exp_root).")
 flags.DEFINE_integer("jobs", 1, "Runs at the same time.", 1)
-flags.DEFINE_integer("threads", 0, "Threads of train.py and test.py; 0: all cores.", 0)
-flags.DEFINE_string("output", None, "Also write the table's numbers to this JSON file.")
+options.define_measuring_flags()
+flags.adopt_module_key_flags(options)
 flags.DEFINE_list("grid", ["0.25", "0.5", "0.75"], "finding: values of alpha and of margin.")
 flags.DEFINE_list("recipes", ["sh", "mh", "soe", "moe", "ph", "poe"], "recipes: which.")
 flags.DEFINE_string("recipe", "gru_best", "features: the recipe of all runs.")

@@ -166,7 +166,6 @@ def read_data(settings, run, resumed):
         settings.word_vectors_hash = experiment.file_hash(settings.word_vectors)
     if source and not resumed:
         phases.check_vectors(source, settings.feature_dim)
-        settings.started_from = experiment.file_hash(source.best_weights)
     return used, vocabulary, descriptor, vectors
 
 
@@ -276,7 +275,9 @@ def main(argv):
     if resumed:
         records.restore(model)
     elif settings.init_from:
-        phases.take_over(experiment.find(FLAGS.exp_root, settings.init_from), model)
+        # The model is there on every worker, so the chief has ended the first phase.
+        first = experiment.find(FLAGS.exp_root, settings.init_from)
+        settings.started_from = phases.take_over(first, model)
     elif settings.word_vectors:
         notes.append(fill_words(model, settings, vocabulary, batches.tokens))
     if chief and resumed:

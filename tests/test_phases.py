@@ -79,7 +79,7 @@ def test_other_towers_are_refused(tmp_path):
         phases.take_over(run, make_model())
     run.best_weights.unlink()
     with pytest.raises(ValueError, match="has not ended an epoch"):
-        phases.check_start(run, settings(), ())
+        phases.take_over(run, make_model())
 
 
 class Scripted(keras.callbacks.Callback):
@@ -97,7 +97,7 @@ class Scripted(keras.callbacks.Callback):
 def test_the_start_stays_the_best_until_it_is_beaten(tmp_path, values, best):
     first, before = make_first(tmp_path / "first")
     model = make_model(seed=2)
-    phases.take_over(first, model)
+    assert phases.take_over(first, model) == experiment.file_hash(first.best_weights)
     run = experiment.Experiment(tmp_path / "second")
     scripted = Scripted(values)
     records = callbacks.Records(run, scripted)
