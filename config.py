@@ -110,6 +110,21 @@ def _split_recipe(argv):
     return name, rest
 
 
+def settings_of(argv):
+    """The settings that a command line of train.py means, the script's name first."""
+    values = flags.FlagValues()
+    _define_all(values)
+    values(with_recipe(argv))
+    return settings_from_flags(values)
+
+
+def _define_all(values):
+    options.define_experiment_flags(values)
+    options.define_training_flags(values)
+    options.define_machine_flags(values)
+    options.define_run_flags(values)
+
+
 def given_flags(argv, left_out):
     """The flags that a command line of train.py gives itself, as arguments of another one.
 
@@ -118,10 +133,7 @@ def given_flags(argv, left_out):
       left_out: names of flags that are not passed on.
     """
     values = flags.FlagValues()
-    options.define_experiment_flags(values)
-    options.define_training_flags(values)
-    options.define_machine_flags(values)
-    options.define_run_flags(values)
+    _define_all(values)
     values(_split_recipe(argv)[1])
     given = [values[name] for name in _own_names(values) if values[name].present]
     return [flag.serialize() for flag in given if flag.name not in left_out]

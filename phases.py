@@ -10,6 +10,7 @@ Reference: Vilalta et al., Studying the impact of the full-network embedding on 
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import config
@@ -27,6 +28,22 @@ READ = (  # settings by which a second phase reads words and pictures: those of 
 def first_run(run):
     """The folder of a run's first phase: NAME-first beside it."""
     return experiment.Experiment(run.folder.with_name(f"{run.folder.name}-first"))
+
+
+def check_recipe(recipe, settings, argv):
+    """Refuses a first phase whose towers would not fit, before it is trained.
+
+    Raises:
+      ValueError: there is no such recipe, or one of its settings does not fit.
+    """
+    before = config.settings_of([argv[0], f"--recipe={recipe}", *config.given_flags(argv, OWN)])
+    for name in config.SHAPES:
+        was, now = getattr(before, name), getattr(settings, name)
+        if was != now:
+            raise ValueError(
+                f"--first_phase {recipe} has --{name} {was}, this run {now}: both phases need the "
+                "same towers"
+            )
 
 
 def train_first(recipe, run, argv, overwrite=False):
@@ -95,13 +112,23 @@ def check_vectors(first, feature_dim):
 def take_over(first, model):
     """Sets a model to the best weights of a run; returns their SHA-256.
 
+    Only the weights: the optimiser's rate, step count and moments, which the file holds too, stay
+    those of the new run.
+
     Raises:
       ValueError: the run has no weights yet, or they are damaged.
     """
+    import keras
+
     first.require(first.best_weights, "it has not ended an epoch; train it first")
+    fresh = [keras.ops.convert_to_numpy(value) for value in model.optimizer.variables]
     try:
-        model.load_weights(first.best_weights)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # another optimiser's state is left out
+            model.load_weights(first.best_weights)
     except (OSError, KeyError, ValueError) as error:
         reason = (str(error).splitlines() or ["unreadable"])[0]
         raise ValueError(f"{first.best_weights} cannot be taken over ({reason})") from None
+    for variable, value in zip(model.optimizer.variables, fresh, strict=True):
+        variable.assign(value)
     return experiment.file_hash(first.best_weights)

@@ -73,6 +73,7 @@ def learning_curves(
     if len(terms) > 1:
         above.legend(frameon=False, fontsize=9)
     style(above, "training loss")
+    above.margins(y=0.12)
     above.set_ylim(bottom=0)
     shown = key if key in last and key.startswith("val_") else "val_mrr"
     values = [row[shown] for row in rows]
@@ -91,6 +92,7 @@ def learning_curves(
     label = shown.removeprefix("val_").replace("_", " ")
     style(below, f"validation {label}, text to image" if "rsum" not in label else "validation rsum")
     below.set_xlabel("epoch", fontsize=9, color=INK)
+    below.margins(y=0.12)
     below.set_ylim(bottom=0)
     below.xaxis.get_major_locator().set_params(integer=True)
     save(figure, path)

@@ -69,6 +69,11 @@ def open_run(chief, argv):
     run = experiment.Experiment(Path(FLAGS.exp_root) / name)
     # Killed in its first phase, a run has no folder yet.
     begun = not (asked.first_phase and FLAGS.exp) or run.config.is_file()
+    alone = FLAGS.exp and not run.config.is_file() and not asked.first_phase
+    if FLAGS.resume and alone and phases.first_run(run).config.is_file():
+        raise ValueError(
+            f"{run} was stopped in its first phase: repeat its whole command with --resume"
+        )
     if FLAGS.resume and begun:
         run = experiment.find(FLAGS.exp_root, FLAGS.exp)
         settings = config.load_settings(run.config)
@@ -93,7 +98,12 @@ def open_run(chief, argv):
     own = ("config.json", "vocabulary.json")  # of a run, whole or half-written
     if chief and run.folder.exists() and not any((run / name).is_file() for name in own):
         raise ValueError(f"{run} is no run folder, so it is not replaced: choose another --exp")
+    if asked.init_from:
+        first = experiment.find(FLAGS.exp_root, asked.init_from)
+        if first.folder.resolve() == run.folder.resolve():
+            raise ValueError(f"{run} cannot start from itself: choose another --exp")
     if asked.first_phase:
+        phases.check_recipe(asked.first_phase, asked, argv)
         first = phases.train_first(asked.first_phase, run, argv, FLAGS.overwrite)
         asked.init_from = str(first)
     return asked, run, False
@@ -162,7 +172,9 @@ def read_data(settings, run, resumed):
     }
     settings.feature_dim = vectors["train"].shape[1]
     settings.described = descriptor is not None
-    if settings.word_vectors:
+    if settings.word_vectors and not resumed:
+        if not Path(settings.word_vectors).is_file():
+            raise ValueError(f"--word_vectors {settings.word_vectors}: there is no such file")
         settings.word_vectors_hash = experiment.file_hash(settings.word_vectors)
     if source and not resumed:
         phases.check_vectors(source, settings.feature_dim)

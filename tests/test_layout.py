@@ -39,7 +39,7 @@ MAY_USE_TENSORFLOW = {
 }  # fmt: skip
 MAY_USE_KERAS = MAY_USE_TENSORFLOW | {
     "models", "layers", "projection", "recurrent", "losses", "ranking", "callbacks", "collapse",
-    "bench_system2",
+    "bench_system2", "phases",
 }  # fmt: skip
 LIGHT = [
     "text", "tokenise", "word_vectors", "similarity", "options", "phases", "full_network", "cnn",

@@ -93,6 +93,31 @@ class Scripted(keras.callbacks.Callback):
         self.values = {"val_mrr": next(self.script), "val_rsum": 1.0}
 
 
+def test_the_optimiser_starts_anew(tmp_path):
+    first, model = make_first(tmp_path)
+    model.compile(optimizer=keras.optimizers.Adam(0.5))
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer.iterations.assign(7)
+    model.save_weights(first.best_weights)
+    second = make_model(seed=2)
+    second.compile(optimizer=keras.optimizers.Adam(0.25))
+    second.optimizer.build(second.trainable_variables)
+    phases.take_over(first, second)
+    assert int(second.optimizer.iterations) == 0
+    assert float(second.optimizer.learning_rate) == 0.25
+    kernels = (m.image_tower.layers[-2].kernel.numpy() for m in (model, second))
+    np.testing.assert_array_equal(*kernels)
+
+
+def test_a_first_phase_that_cannot_fit_is_refused_before_it_is_trained():
+    argv = ["train.py", "--recipe=ph", "--epochs=1"]
+    phases.check_recipe("sh", config.settings_of(argv), argv)
+    with pytest.raises(ValueError, match="--first_phase soe has --embed_dim 1024, this run 1536"):
+        phases.check_recipe("soe", config.settings_of(argv), argv)
+    with pytest.raises(ValueError, match="unknown recipe 'x'"):
+        phases.check_recipe("x", config.settings_of(argv), argv)
+
+
 @pytest.mark.parametrize(("values", "best"), [([0.5, 0.3, 0.4], 0), ([0.5, 0.3, 0.6], 2)])
 def test_the_start_stays_the_best_until_it_is_beaten(tmp_path, values, best):
     first, before = make_first(tmp_path / "first")

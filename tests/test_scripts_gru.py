@@ -98,6 +98,7 @@ def test_words_start_from_vectors(home):
     ("flags", "says"),
     [
         (["--recipe=sh", "--init_from=nowhere"], "nowhere"),
+        (["--recipe=soe", "--init_from=po-first", "--exp=po-first"], "cannot start from itself"),
         (["--recipe=mh", "--init_from=po-first"], "both phases need the same towers"),
         (["--init_from=po-first"], "--first_phase trains the run to start from"),
         (["--recipe=sh", "--word_vectors=none.txt"], "none.txt"),
@@ -112,7 +113,9 @@ def test_bad_input_is_refused_in_one_line(home, flags, says):
 
 
 def test_a_first_phase_that_fails_ends_the_run(home):
-    done = script("train.py", *SMALL, "--first_phase=unheard", "--exp=bad", cwd=home)
+    flags = ["--data_dir=nowhere", "--exp=bad"]
+    done = script("train.py", *SMALL, *flags, cwd=home)
     assert done.returncode != 0 and "Traceback" not in done.stderr
-    assert "unknown recipe 'unheard'" in done.stderr
+    assert "nowhere" in done.stderr
     assert "the first phase, exp/bad-first, was not finished" in done.stderr
+    fail("train.py", *SMALL, "--first_phase=unheard", "--exp=bad", cwd=home, says="unheard")
