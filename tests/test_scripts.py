@@ -22,7 +22,7 @@ TINY = [
 ]  # fmt: skip
 
 
-def script(name, *arguments, cwd, timeout=120, **options):
+def script(name, *arguments, cwd, timeout=250, **options):
     """Runs a script from another folder, as a user may."""
     command = [sys.executable, str(ROOT / name), *map(str, arguments)]
     return subprocess.run(
