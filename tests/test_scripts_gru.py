@@ -98,7 +98,10 @@ def test_words_start_from_vectors(home):
     ("flags", "says"),
     [
         (["--recipe=sh", "--init_from=nowhere"], "nowhere"),
-        (["--recipe=soe", "--init_from=po-first", "--exp=po-first"], "cannot start from itself"),
+        (
+            ["--recipe=soe", "--init_from=po-first", "--exp=po-first", "--overwrite"],
+            "start from itself",
+        ),
         (["--recipe=mh", "--init_from=po-first"], "both phases need the same towers"),
         (["--init_from=po-first"], "--first_phase trains the run to start from"),
         (["--recipe=sh", "--word_vectors=none.txt"], "none.txt"),
@@ -108,7 +111,7 @@ def test_words_start_from_vectors(home):
     ],
 )
 def test_bad_input_is_refused_in_one_line(home, flags, says):
-    fail("train.py", *SMALL, *flags, "--epochs=1", "--exp=bad", cwd=home, says=says)
+    fail("train.py", *SMALL, "--epochs=1", "--exp=bad", *flags, cwd=home, says=says)
     assert not (home / "exp/bad").exists()
 
 
