@@ -112,17 +112,19 @@ def _split_recipe(argv):
 
 def settings_of(argv):
     """The settings that a command line of train.py means, the script's name first."""
-    values = flags.FlagValues()
-    _define_all(values)
+    values = train_flags()
     values(with_recipe(argv))
     return settings_from_flags(values)
 
 
-def _define_all(values):
+def train_flags():
+    """All flags of train.py, nothing parsed yet."""
+    values = flags.FlagValues()
     options.define_experiment_flags(values)
     options.define_training_flags(values)
     options.define_machine_flags(values)
     options.define_run_flags(values)
+    return values
 
 
 def given_flags(argv, left_out):
@@ -132,8 +134,7 @@ def given_flags(argv, left_out):
       argv: the command line, the script's name first.
       left_out: names of flags that are not passed on.
     """
-    values = flags.FlagValues()
-    _define_all(values)
+    values = train_flags()
     values(_split_recipe(argv)[1])
     given = [values[name] for name in _own_names(values) if values[name].present]
     return [flag.serialize() for flag in given if flag.name not in left_out]

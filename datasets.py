@@ -131,6 +131,18 @@ def open_dataset(
     return {name: _to_split(name, records[name], origin) for name in SPLITS}
 
 
+def open_run_data(settings, data_dir: str | os.PathLike | None = None) -> dict[str, Split]:
+    """The data set that a run's settings mean; `data_dir` where it has moved since."""
+    return open_dataset(
+        settings.data,
+        data_dir or settings.data_dir,
+        cache_dir=settings.cache_dir,
+        validation_images=settings.validation_images,
+        seed=settings.data_seed,
+        limit=settings.limit or None,
+    )
+
+
 def _first(records: Records, limit: int) -> Records:
     return records.take(range(limit)) if len(records.names) > limit else records
 

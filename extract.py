@@ -110,14 +110,7 @@ def main(argv):
         raise ValueError(f"unexpected argument {argv[1]!r}: settings are given as --name value")
     settings = config.Settings(features=FLAGS.kind, **{name: FLAGS[name].value for name in SHARED})
     cnn.describe_network(settings)  # refused now, not after the data has been read
-    splits = datasets.open_dataset(
-        settings.data,
-        settings.data_dir,
-        cache_dir=settings.cache_dir,
-        validation_images=settings.validation_images,
-        seed=settings.data_seed,
-        limit=settings.limit or None,
-    )
+    splits = datasets.open_run_data(settings)
     vectors = extract(splits, settings)
     if FLAGS.output:
         write_precomp(FLAGS.output, splits, vectors)

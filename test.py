@@ -192,14 +192,7 @@ def grade_run(run):
     from text import Tokens
 
     settings, vocabulary, descriptor = load_run(run)
-    split = datasets.open_dataset(
-        settings.data,
-        FLAGS.data_dir or settings.data_dir,
-        cache_dir=settings.cache_dir,
-        validation_images=settings.validation_images,
-        seed=settings.data_seed,
-        limit=settings.limit or None,
-    )[FLAGS.split]
+    split = datasets.open_run_data(settings, FLAGS.data_dir)[FLAGS.split]
     intervals.fold_slices(split.num_images, FLAGS.folds)  # refused now, not after the encoding
     vectors = features.image_vectors(split, descriptor, settings.cache_dir)
     if vectors.shape[1] != settings.feature_dim:

@@ -133,14 +133,7 @@ def read_data(settings, run, resumed):
     import features
     from text import Vocabulary
 
-    splits = datasets.open_dataset(
-        settings.data,
-        settings.data_dir,
-        cache_dir=settings.cache_dir,
-        validation_images=settings.validation_images,
-        seed=settings.data_seed,
-        limit=settings.limit or None,
-    )
+    splits = datasets.open_run_data(settings)
     settings.relevance = data.choose_relevance(settings, splits["train"].concepts)
     used = {name: splits[name] for name in ("train", "validation")}
     source = run if resumed else None  # the run whose words and descriptor are read

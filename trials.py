@@ -24,7 +24,6 @@ import config
 import experiment
 import intervals
 import metrics
-import options
 
 ROOT = Path(__file__).resolve().parent
 AUTO = ("relevance", "features")  # the snapshot says what "auto" came out as
@@ -52,11 +51,7 @@ def run_quietly(name, command, shown=None):
 
 def parse(given):
     """Flags of train.py as absl's values. Raises ValueError: one that train.py does not know."""
-    values = flags.FlagValues()
-    options.define_experiment_flags(values)
-    options.define_training_flags(values)
-    options.define_machine_flags(values)
-    options.define_run_flags(values)
+    values = config.train_flags()
     try:
         left = values(config.with_recipe(["train.py", *given]))[1:]
     except flags.Error as error:
