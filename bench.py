@@ -249,8 +249,8 @@ def bench_step():
     """Forward, loss, backward and update of two MLPs, beside the rate of one matrix product."""
     tf = distribution.import_tensorflow()
     distribution.set_devices(threads=FLAGS.threads)
+    import dual_encoder
     import losses
-    import models
     import projection
 
     size, feature, hidden, embed = (scaled(n) for n in (1024, 2048, 2048, 32))
@@ -272,7 +272,7 @@ def bench_step():
             text_tower = projection.text_projection(scaled(words), hidden, embed)
             other = rng.integers(1, scaled(words), (size, 12)).astype(np.int32)
         image_tower = projection.image_projection(feature, hidden, embed)
-        model = models.DualEncoder(image_tower, text_tower, losses.build_loss("modified"))
+        model = dual_encoder.DualEncoder(image_tower, text_tower, losses.build_loss("modified"))
         batch = {"image": image, "tokens": other, "image_id": identity}
         functions = [training_step(model, batch, optimizer), products]
         peak, seconds = peak_memory(), take_turns(functions, 5 if words else 12)

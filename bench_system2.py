@@ -104,6 +104,7 @@ def sentences(scale, threads):
     tf = distribution.import_tensorflow()
     distribution.set_devices(threads=threads)
     import data
+    import dual_encoder
     import models
     import optimization
     import recurrent
@@ -116,7 +117,7 @@ def sentences(scale, threads):
     ours = models.build_model(settings, sizes)
     image = recurrent.image_map(settings, sizes["feature_dim"])
     text = keras_reader(settings, sizes["vocabulary_size"])
-    with_keras = models.DualEncoder(image, text, ours.pair_loss)
+    with_keras = dual_encoder.DualEncoder(image, text, ours.pair_loss)
     for model in (ours, with_keras):
         optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch)
         model.compile(optimizer=optimizer, jit_compile=False)
@@ -173,6 +174,7 @@ def encode(scale, threads):
     """
     distribution.import_tensorflow()
     distribution.set_devices(threads=1, cpu_only=True)
+    import dual_encoder
     import models
 
     settings, sizes = make_settings(scale)
@@ -192,13 +194,13 @@ def encode(scale, threads):
             list(pool.map(partial(chunk, compute), range(0, part, ROWS)))
 
     def ours():
-        models.encode(model, vectors, tokens, workers)
+        dual_encoder.encode(model, vectors, tokens, workers)
         peaks.append(peak_memory())
 
     padded = [partial(in_order, model.encoders["text"])]
     padded.append(partial(in_order, distribution.compiled(keras_tower)))
     few = Tokens.from_flat(tokens.flat[: tokens.starts[8]], tokens.lengths[:8])
-    models.encode(model, vectors, few, workers)
+    dual_encoder.encode(model, vectors, few, workers)
     for function in padded:
         chunk(function.args[0], 0)
     seconds = take_turns([ours, *padded], 3)  # ours comes first

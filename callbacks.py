@@ -14,7 +14,7 @@ import numpy as np
 import experiment
 import metrics
 import plots
-from models import encode
+from dual_encoder import encode
 
 LOWER_IS_BETTER = ("median_rank", "mean_rank", "loss")
 
@@ -49,12 +49,13 @@ class Pace(keras.callbacks.Callback):
 
     Args:
       captions: how many there are in an epoch; steps: and in how many steps.
+      clock: how long the steps wait for their batches.
     """
 
-    def __init__(self, captions, steps):
+    def __init__(self, captions, steps, clock):
         super().__init__()
-        self.captions, self.steps = captions, steps
-        self.seconds = self.trained = self.began = 0.0
+        self.captions, self.steps, self.clock = captions, steps, clock
+        self.seconds = self.trained = self.began = self.idle = 0.0
         self.compiled = False
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -65,6 +66,7 @@ class Pace(keras.callbacks.Callback):
             self.trained += self.captions / self.steps
         else:
             self.compiled, self.began = True, time.perf_counter()
+            self.idle = self.clock.waited
 
     def on_epoch_end(self, epoch, logs=None):
         self.seconds += time.perf_counter() - self.began
@@ -73,6 +75,29 @@ class Pace(keras.callbacks.Callback):
     def rate(self) -> float:
         """Captions a second, 0 before anything was measured."""
         return self.trained / self.seconds if self.seconds else 0.0
+
+    @property
+    def starved(self) -> float:
+        """Share of the time that the steps waited for their batches, in [0, 1]."""
+        return (self.clock.waited - self.idle) / self.seconds if self.seconds else 0.0
+
+
+class Complaints(keras.callbacks.Callback):
+    """Tells after each epoch of pictures that could not be read.
+
+    Args:
+      pictures: `pictures.Pictures`, or vectors, which have nothing to complain of.
+      tell: called with a line.
+    """
+
+    def __init__(self, pictures, tell):
+        super().__init__()
+        self.pictures, self.tell = pictures, tell
+
+    def on_epoch_end(self, epoch, logs=None):
+        line = self.pictures.complaint() if hasattr(self.pictures, "complaint") else None
+        if line:
+            self.tell(line)
 
 
 class Validation(keras.callbacks.Callback):
@@ -194,6 +219,8 @@ class Records(keras.callbacks.Callback):
         writer.writerows(self.rows)
         experiment.write_text(self.run.history, table.getvalue())
         plots.learning_curves(self.rows, self.best_epoch, self.key, self.run / "history.png")
+        if any(name in names for name in plots.ERRORS):
+            plots.error_curves(self.rows, self.run / "errors.png")
 
     def restore(self, model) -> int:
         """Sets model and memory as they were after the last whole epoch.

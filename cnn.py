@@ -50,6 +50,7 @@ NORMS = ("BatchNormalization", "LayerNormalization")
 PASSED = (*NORMS, "Add", "ZeroPadding2D", "Dropout", "CustomScaleLayer")
 # ... and between the last layer and the classifier, or behind that, these.
 POOLS = ("GlobalAveragePooling2D", "Flatten", "Reshape", "Dropout")
+RANDOM = ("none", "random")  # both mean weights that were drawn
 CPU_BATCH, GPU_BATCH = 8, 128  # crops; more of them fall out of a processor's cache
 
 
@@ -59,12 +60,12 @@ def weights_id(weights: str, seed: int = 0) -> str:
     Raises:
       ValueError: they are a file that is not there.
     """
-    if weights in ("imagenet", "random"):
+    if weights in ("imagenet", *RANDOM):
         return weights if weights == "imagenet" else f"random {seed}"
     path = Path(weights).expanduser()
     if not path.is_file():
         raise ValueError(
-            f"--image_weights {weights}: there is no such file; expected imagenet, random, or the "
+            f"--image_weights {weights}: there is no such file; expected imagenet, none, or the "
             "path of a file of Keras weights (.weights.h5 or .h5)"
         )
     return experiment.file_hash(path)
@@ -83,17 +84,29 @@ def describe_network(settings) -> Network:
         raise ValueError(f"unknown --cnn {settings.cnn!r}; there are {', '.join(NETWORKS)}")
     weights = settings.image_weights
     identity = weights_id(weights, settings.data_seed)
-    if weights not in ("imagenet", "random"):
+    if weights not in ("imagenet", *RANDOM):
         weights = str(Path(weights).expanduser().absolute())
     return Network(
         settings.cnn,
         weights,
         identity,
-        NETWORKS[settings.cnn],
+        _side(settings),
         settings.crops,
         settings.resize,
         settings.pre_activation,
     )
+
+
+def _side(settings):
+    """Side of the network's input: its own; of a dual-path run, --image_size, as in stage II."""
+    own = NETWORKS[settings.cnn]
+    asked = settings.image_size if getattr(settings, "model", "") == "dual_path" else own
+    if asked != own and settings.cnn in DENSE:
+        raise ValueError(
+            f"--image_size {asked}: the vectors of {settings.cnn} need {own}, because of its dense "
+            "layers; leave --image_size out, or read --features pixels"
+        )
+    return asked
 
 
 # ---- Weights ------------------------------------------------------------------------------------
@@ -115,7 +128,7 @@ def build(network: Network):
     shape = (network.size, network.size, 3)
     if network.weights == "imagenet":
         return _download(make, network.cnn, top, shape), top
-    if network.weights == "random":
+    if network.weights in RANDOM:
         keras.utils.set_random_seed(int(network.weights_id.split()[1]))
         return make(weights=None, include_top=top, input_shape=shape), top
     if weights_id(network.weights) != network.weights_id:
@@ -309,7 +322,7 @@ def open_network(network: Network):
     layers = Layers(names, widths, (start, start + int(last.shape[-1])))
     if place == len(tensors):
         tensors.append(last)
-    module = keras.applications.__dict__[_module_of(network.cnn)]
+    module = keras.applications.__dict__[module_of(network.cnn)]
     pixels = keras.Input((network.size, network.size, 3), name="pixels")
     outputs = keras.Model(base.input, tensors)(module.preprocess_input(pixels))
     # Rows, then columns: ONNX Runtime adds 112 x 112 numbers one by one, and rounds each time.
@@ -321,7 +334,7 @@ def open_network(network: Network):
     return keras.Model(pixels, joined), layers
 
 
-def _module_of(name):
+def module_of(name):
     """The module of `keras.applications` that holds a network's preprocessing."""
     import keras
 

@@ -15,7 +15,7 @@ References:
 import keras
 import numpy as np
 
-from models import encode_rows
+from dual_encoder import encode_rows
 
 PAIRS = 128  # of the probe
 PERIOD = 25  # steps between two looks
@@ -67,7 +67,8 @@ class CollapseWatch(keras.callbacks.Callback):
     and either the effective rank of one side is below 2 or more than half of all scores are tied.
 
     Args:
-      vectors: (N, F) image vectors; tokens: captions; caption_image: (M,), of the validation split.
+      vectors: (N, F) image vectors, or Pictures; tokens: captions; caption_image: (M,); all of the
+        validation split.
       stop: stop the training on collapse.
       tell: called with the line that says so.
     """
@@ -75,7 +76,9 @@ class CollapseWatch(keras.callbacks.Callback):
     def __init__(self, vectors, tokens, caption_image, stop=False, tell=print):
         super().__init__()
         images, first = np.unique(caption_image, return_index=True)
-        self.image = np.asarray(vectors[images[:PAIRS]], np.float32)
+        image = vectors[images[:PAIRS]]
+        pictures = hasattr(vectors, "views")  # these stay bytes
+        self.image = np.asarray(image, np.uint8 if pictures else np.float32)
         self.tokens = tokens.pad(first[:PAIRS])
         self.stop, self.tell = stop, tell
         self.step = self.bad = 0

@@ -19,8 +19,12 @@ RECIPES = Path(__file__).resolve().parent / "recipes"
 SHAPES = (  # settings that must be equal in both phases of a curriculum: what towers are
     "model", "embed_dim", "standardize", "word_dim", "bidirectional",
     "pooling", "bag", "image_bias", "absolute", "similarity",
+    "text_width", "hidden_dim", "image_pooling", "num_classes", "classifier_bias",
 )  # fmt: skip
-PLACES = ("data_dir", "cache_dir", "recipe", "init_from", "image_weights", "word_vectors")
+PLACES = (
+    "data_dir", "cache_dir", "recipe", "init_from", "image_weights", "word_vectors", "cache",
+)  # fmt: skip
+DEFAULT_RECIPE = {"dual_path": "dual_path_scenes"}  # of a model that is given no recipe
 
 
 class Settings(types.SimpleNamespace):
@@ -39,7 +43,7 @@ def load_settings(path):
     value = experiment.read_json(path)
     if not isinstance(value, dict) or "model" not in value:
         raise ValueError(f"{path} is not the snapshot of a run: it names no model")
-    return Settings(**{**default_settings(), "described": False, **value})
+    return Settings(**{**default_settings(), "described": False, "train_images": 0, **value})
 
 
 def fingerprint(settings):
@@ -62,12 +66,35 @@ def settings_from_flags(values):
     for name, value in chosen.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"--{name} is {value}; expected a finite number")
+    check(chosen)
+    return Settings(**chosen)
+
+
+def check(chosen):
+    """Refuses settings that contradict each other, {name: value}. Raises ValueError."""
+    _check_dual_path(chosen)
     if chosen["similarity"] == "order" and chosen["loss"] not in options.RANKING:
         raise ValueError(
             f"--similarity order: the loss {chosen['loss']} compares distances; choose "
             f"{', '.join(options.RANKING)}"
         )
-    return Settings(**chosen)
+
+
+def _check_dual_path(chosen):
+    """Refuses flags of system 3 that mean nothing. Raises ValueError."""
+    if chosen["features"] == "pixels" and chosen["model"] != "dual_path":
+        raise ValueError(f"--features pixels is for --model dual_path, not {chosen['model']}")
+    if chosen["model"] != "dual_path":
+        if not chosen["hidden_dim"]:
+            raise ValueError("--hidden_dim 0 is for --model dual_path; expected 1 or more")
+        return
+    shifts = chosen["test_shifts"]
+    if shifts != "all" and not (shifts.isdecimal() and 1 <= int(shifts) <= 32):
+        raise ValueError(f"--test_shifts {shifts}: expected all, or a number from 1 to 32")
+    if chosen["dictionary"] == "word_vectors" and not chosen["word_vectors"]:
+        raise ValueError("--dictionary word_vectors: which? Give --word_vectors FILE")
+    if chosen["similarity"] == "order":
+        raise ValueError("--similarity order is not for dual_path: it compares cosines")
 
 
 def _own_names(values):
@@ -89,6 +116,8 @@ def with_recipe(argv):
     """
     name, rest = _split_recipe(argv)
     if name is None:
+        name = _default_recipe(argv)
+    if name is None:
         return argv
     path = RECIPES / f"{name}.flags"
     if not name or not path.is_file():
@@ -108,6 +137,18 @@ def _split_recipe(argv):
         else:
             rest.append(word)
     return name, rest
+
+
+def _default_recipe(argv):
+    """The recipe that --model stands for where none is named, or None; not of a resumed run."""
+    words = [word.lstrip("-") for word in argv[1:]]
+    if "resume" in words or "resume=true" in words:
+        return None
+    for flag, following in zip(words, [*words[1:], ""], strict=True):
+        name, _, value = flag.partition("=")
+        if name == "model":
+            return DEFAULT_RECIPE.get(value or following)
+    return None
 
 
 def settings_of(argv):
@@ -138,6 +179,12 @@ def given_flags(argv, left_out):
     values(_split_recipe(argv)[1])
     given = [values[name] for name in _own_names(values) if values[name].present]
     return [flag.serialize() for flag in given if flag.name not in left_out]
+
+
+def tokeniser(settings):
+    """The name of the rule that splits captions for a model, one of `text.TOKENISERS`."""
+    name = options.TOKENISER[settings.model]
+    return f"lower_{name}" if name == "split" and settings.lowercase else name
 
 
 def default_name(settings):

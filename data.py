@@ -10,14 +10,20 @@ sees the same batches as one that ran through, and R replicas together see those
 | `image_id`, `caption_id` | (b,) int32 | rows in the split |
 | `concepts` | (b, K) float32 | where relevance is graded by concepts |
 | `similarity` | (b, B) float32 | where it is graded by TF-IDF: to all captions of the batch |
+| `image` | (b, S, S, 3) uint8 | instead: pictures, cropped and mirrored anew in every epoch |
+| `label` | (b,) int32 | system 3: the image's class |
+| `pool`, `pool_id`, `pool_label` | (p, T), (p,), (p,) int32 | captions to choose hard texts from |
+| `image_row` | (b,) int32 | where captions stand together: which of `image` is theirs |
+| `row` | (b,) int32 | with `pool`: the places of the rows in the global batch |
 
 Shape letters: B global batch, b rows of one replica, F feature, T tokens, K concepts, N images, M
-captions.
+captions, S side of a picture, p this replica's share of the P candidates.
 """
 
 import numpy as np
 
 import distribution
+import waiting
 from text import Tokens
 
 
@@ -25,38 +31,56 @@ class TrainingBatches:
     """The batches of a training split.
 
     Args:
-      vectors: (N, F) image vectors, may be memory-mapped, any float type.
+      vectors: (N, F) image vectors, may be memory-mapped, any float type; or `pictures.Pictures`.
       tokens: the M captions' word ids.
       caption_image: (M,) int32, row of each caption's image, sorted.
-      settings: the run's configuration (`batch_size`, `captions`, `bucket`, `seed`).
+      settings: the run's configuration (`batch_size`, `captions`, `bucket`, `seed`; of system 3
+        `hard_texts`).
       concepts: (N, K) float32 or None.
       tfidf: (M, V) SciPy sparse rows of L2 norm 1, or None.
+      classes: (N,) int32, system 3: the images' classes. Captions then fill rows of 32 places, at
+        random shifts.
+
+    Attributes:
+      clock: how long training has waited for batches (`waiting.Clock`).
     """
 
-    def __init__(self, vectors, tokens: Tokens, caption_image, settings, concepts=None, tfidf=None):
+    def __init__(
+        self, vectors, tokens: Tokens, caption_image, settings, concepts=None, tfidf=None,
+        classes=None,
+    ):  # fmt: skip
         self.vectors, self.tokens, self.caption_image = vectors, tokens, caption_image
-        self.concepts, self.tfidf = concepts, tfidf
+        self.concepts, self.tfidf, self.classes = concepts, tfidf, classes
         self.batch_size, self.captions = settings.batch_size, settings.captions
         self.seed, self.bucket = settings.seed, settings.bucket
+        self.candidates = settings.hard_texts if classes is not None else 0
+        self.reads_pictures = hasattr(vectors, "windows")
         self.images, self.first = np.unique(caption_image, return_index=True)  # those with captions
         self.counts = np.diff(np.append(self.first, len(caption_image)))
         self._epoch, self._rows = -1, np.zeros(0, np.int64)
-        self.items = len(caption_image) if self.captions == "all" else len(self.images)
+        self.together = self.captions == "together"
+        self.items = len(self.images) if self.captions == "one" else len(caption_image)
+        self.size = self.batch_size  # rows of `order` in a batch
+        if self.together:
+            self.size = max(2, round(self.batch_size * len(self.images) / len(caption_image)))
+        self.clock = waiting.Clock()
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-self.items // self.batch_size)
+        return -(-(len(self.images) if self.together else self.items) // self.size)
 
     def order(self, epoch: int) -> np.ndarray:
-        """Caption rows of one epoch in their random order: one per image, or all M."""
+        """Rows of one epoch in their random order: captions, one per image or all M, or images."""
         if epoch != self._epoch:
             rng = np.random.default_rng((self.seed, epoch))
-            if self.captions == "all":
+            if self.together:
+                rows = rng.permutation(len(self.images))
+            elif self.captions == "all":
                 rows = rng.permutation(self.items)
             else:
                 chosen = self.first + rng.integers(self.counts)
                 rows = chosen[rng.permutation(self.items)]
-            if self.bucket:
+            if self.bucket and not self.together:
                 rows = self.by_length(rows, rng)
             self._epoch, self._rows = epoch, rows  # the next batches want the same
         return self._rows
@@ -80,22 +104,66 @@ class TrainingBatches:
         Steps count on through the epochs: `step // steps_per_epoch` is the epoch.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
-        rows = self.order(epoch)[position * self.batch_size :][: self.batch_size]  # (B,) captions
-        part = np.array_split(np.arange(len(rows)), total)[replica]
+        chosen = self.order(epoch)[position * self.size :][: self.size]
+        if self.together:  # all captions of some images
+            parts = np.array_split(np.arange(len(chosen)), total)[replica]
+            owner = np.repeat(np.arange(len(chosen)), self.counts[chosen])  # (B,)
+            within = np.concatenate([np.arange(count) for count in self.counts[chosen]])
+            rows = self.first[chosen][owner] + within
+            part = np.flatnonzero(np.isin(owner, parts))
+            pictured, shown = self.images[chosen], parts
+        else:
+            rows, owner = chosen, np.zeros(0, np.int64)  # (B,) captions
+            part = np.array_split(np.arange(len(rows)), total)[replica]
+            pictured, shown = self.caption_image[rows], part
         captions = rows[part]
         images = self.caption_image[captions]
-        batch = {
-            "image": np.asarray(self.vectors[images], np.float32),
-            "tokens": self.tokens.pad(rows)[part],
+        # All replicas draw for the whole batch, and take their share of it.
+        rng = np.random.default_rng((self.seed, epoch, position))
+        batch = self.pictures(pictured, shown, rng)
+        batch |= {
+            "tokens": self.places(rows, rng)[part],
             "image_id": images.astype(np.int32),
             "caption_id": captions.astype(np.int32),
         }
+        if self.together:
+            batch["image_row"] = (owner[part] - shown[:1].sum()).astype(np.int32)
         if self.concepts is not None:
             batch["concepts"] = self.concepts[images].astype(np.float32)
         if self.tfidf is not None:
             similarity = self.tfidf[captions] @ self.tfidf[rows].T
             batch["similarity"] = similarity.toarray().astype(np.float32)
+        if self.classes is not None:
+            batch["label"] = self.classes[images].astype(np.int32)
+        if self.candidates:
+            batch |= {"row": part.astype(np.int32)} | self.pool(rng, replica, total)
         return batch
+
+    def places(self, rows, rng) -> np.ndarray:
+        """Ids of captions (B, T): from the left, or at random shifts."""
+        return self.tokens.pad(rows) if self.classes is None else self.tokens.shifted(rows, rng)
+
+    def pictures(self, images, part, rng) -> dict[str, np.ndarray]:
+        """Image vectors of some rows of the batch, or which windows of which pictures to read."""
+        if not self.reads_pictures:
+            return {"image": np.asarray(self.vectors[images[part]], np.float32)}
+        windows, mirrored = self.vectors.windows(images, rng)
+        return {
+            "image": images[part].astype(np.int32),
+            "window": windows[part],
+            "mirrored": mirrored[part],
+        }
+
+    def pool(self, rng, replica, total) -> dict[str, np.ndarray]:
+        """This replica's share of the captions that hard texts are chosen from."""
+        rows = rng.integers(len(self.tokens), size=self.candidates)
+        part = np.array_split(np.arange(len(rows)), total)[replica]
+        images = self.caption_image[rows[part]]
+        return {
+            "pool": self.tokens.shifted(rows, rng)[part],
+            "pool_id": images.astype(np.int32),
+            "pool_label": self.classes[images].astype(np.int32),
+        }
 
     def dataset(self, strategy=None, first_epoch: int = 0):
         """What `keras.Model.fit` reads: endless, with `steps_per_epoch` steps to an epoch."""
@@ -106,6 +174,8 @@ class TrainingBatches:
         types = [tf.as_dtype(value.dtype) for value in example.values()]
         shapes = {key: (None, *value.shape[1:]) for key, value in example.items()}
         shapes["tokens"] = shapes["similarity"] = (None, None)
+        if self.classes is not None:
+            shapes["tokens"] = (None, example["tokens"].shape[1])
 
         def read(count):
             step, replica = divmod(int(count), here)
@@ -114,16 +184,59 @@ class TrainingBatches:
         def to_batch(count):
             values = tf.numpy_function(read, [count], types, stateful=False)
             batch = dict(zip(example, values, strict=True))
-            return {key: tf.ensure_shape(value, shapes[key]) for key, value in batch.items()}
+            batch = {key: tf.ensure_shape(value, shapes[key]) for key, value in batch.items()}
+            if self.reads_pictures:
+                window = (batch.pop("window"), batch.pop("mirrored"))
+                batch["image"] = self.vectors.read(batch["image"], *window)
+            return batch
 
         def make():
             # Numbers are mapped to batches; from_tensor_slices would copy the arrays into the
             # graph and die at 2 GiB, while rows of a memory map are read where they are needed.
             start = first_epoch * self.steps_per_epoch * here
             numbers = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
-            return numbers.map(to_batch).prefetch(2 * here)
+            if not self.reads_pictures:
+                return numbers.map(to_batch).prefetch(2 * here)
+            batches = numbers.map(to_batch, num_parallel_calls=2, deterministic=True)
+            return waiting.timed(batches.prefetch(2 * here), self.clock)
 
         return distribution.distribute(strategy, make)
+
+
+def instance_classes(settings, vectors, number: int) -> np.ndarray:
+    """The classes of the training images: each its own, or K pseudo classes by k-means.
+
+    Args:
+      settings: with num_classes (K, 0: each its own) and data_seed.
+      vectors: (N, F) image vectors, for k-means; each divided by its norm.
+      number: N.
+
+    Returns:
+      (N,) int32.
+
+    Raises:
+      ValueError: there are fewer images than classes.
+
+    Reference: Zheng et al., Dual-path convolutional image-text embeddings with instance loss, 2017,
+      section 5.4 (K-means clusters as pseudo classes).
+    """
+    if not settings.num_classes:
+        return np.arange(number, dtype=np.int32)
+    if not 2 <= settings.num_classes <= number:
+        raise ValueError(
+            f"--num_classes {settings.num_classes}: expected 2 to {number:,}, the training images"
+        )
+    from sklearn.cluster import MiniBatchKMeans
+    from sklearn.preprocessing import normalize
+
+    rows = normalize(np.asarray(vectors, np.float32))
+    model = MiniBatchKMeans(
+        settings.num_classes,
+        random_state=settings.data_seed,
+        batch_size=max(1024, 3 * settings.num_classes),
+        n_init=1,
+    )
+    return model.fit_predict(rows).astype(np.int32)
 
 
 def tfidf_rows(captions: list[str]):

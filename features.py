@@ -7,6 +7,7 @@ training did; a network runs in a process of its own, where its activations are 
 Shape letters: N images, n images of a chunk, F feature, K crops, S side of the network's input.
 """
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,7 @@ import activations
 import cnn
 import datasets
 import experiment
+import pictures
 import search
 from activations import refuse
 from full_network import KINDS, NetworkDescriptor, cut_crops, moments
@@ -50,12 +52,14 @@ def learn(split: datasets.Split, settings) -> Descriptor | None:
     """
     if split.vectors is not None and settings.features == "auto":
         return None
+    if settings.features == "pixels" and split.pictures is not None:
+        return None
     if split.pictures is None:
         raise ValueError(
             "the data set has captions but neither pictures nor vectors, so there is nothing to "
             "train on: add the folder with its pictures"
             if split.vectors is None
-            else f"--features {settings.features} describes pictures, and the data set has ready "
+            else f"--features {settings.features} reads pictures, and the data set has ready "
             "vectors only: leave the flag out, or add the folder with its pictures"
         )
     if settings.features in KINDS:
@@ -108,6 +112,58 @@ def image_vectors(
         else:
             write_vectors(path, describe_regions(split, descriptor), split, descriptor)
     return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def open_images(split: datasets.Split, descriptor: Descriptor | None, settings):
+    """What the image tower reads of a split: vectors (N, F), or its `pictures.Pictures`.
+
+    Args:
+      split: with vectors or pictures.
+      descriptor: of the run; None where its data brought vectors or its tower reads pictures.
+      settings: with features, cache_dir and, for pixels, image_size, crop_area, mirror and cache.
+
+    Raises:
+      ValueError: as `image_vectors`.
+    """
+    if settings.features != "pixels":
+        return image_vectors(split, descriptor, settings.cache_dir)
+    if split.pictures is None:
+        raise ValueError(
+            f"the {split.name} split has no pictures to read: add the folder with its pictures"
+        )
+    return pictures.Pictures(
+        split,
+        settings.image_size,
+        settings.crop_area,
+        settings.mirror,
+        settings.cache,
+        settings.cache_dir,
+    )
+
+
+def size_of(images) -> int:
+    """F of image vectors; 0 for pictures."""
+    return 0 if isinstance(images, pictures.Pictures) else images.shape[1]
+
+
+def cluster_vectors(split: datasets.Split, images, settings) -> np.ndarray:
+    """(N, F) vectors of a split for k-means: its own, or the last layer of --cnn.
+
+    Raises:
+      ValueError: pictures are read by a network that has not been trained before.
+    """
+    if not isinstance(images, pictures.Pictures):
+        return images
+    if settings.cnn not in cnn.NETWORKS or settings.image_weights in cnn.RANDOM:
+        raise ValueError(
+            f"--num_classes {settings.num_classes}: k-means needs a trained network; --cnn "
+            f"{settings.cnn} --image_weights {settings.image_weights} is none"
+        )
+    network = dataclasses.replace(cnn.describe_network(settings), crops=1)
+    store = activations.Store(split, network, settings.cache_dir)
+    store.ensure()
+    descriptor = NetworkDescriptor(network, store.layers(), "last", None, None)
+    return image_vectors(split, descriptor, settings.cache_dir)
 
 
 def vectors_path(split: datasets.Split, descriptor: Descriptor, cache_dir: str | Path) -> Path:

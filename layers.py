@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+import distribution
+
 NORM_FLOOR = 1e-8  # of the squared norm: bounds the gradient (1e4) where a row is all zeros
 
 
@@ -60,3 +62,25 @@ class Absolute(keras.layers.Layer):
 
     def call(self, x):
         return ops.absolute(x)
+
+
+def he_normal():
+    """Normal weights of standard deviation sqrt(2 / fan in).
+
+    Reference: He et al., Delving deep into rectifiers, ICCV 2015, Eq. 10.
+    """
+    return keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
+
+
+def norm(name, start="ones"):
+    """Batch normalisation over the batch of all replicas, epsilon 1e-3.
+
+    Args:
+      start: initial scales, "ones" or "zeros". Zeros at the end of a residual block leave it out at
+        first: a deep network begins as a shallow one. Reference: Goyal et al., Accurate, large
+        minibatch SGD, 2017, section 5.1.
+    """
+    together = distribution.num_replicas() > 1
+    return keras.layers.BatchNormalization(
+        epsilon=1e-3, gamma_initializer=start, synchronized=together, name=name
+    )

@@ -18,12 +18,12 @@ References:
 import keras
 from keras import ops
 
-from ranking import SAME, CrossEntropy, Hinge
+from ranking import SAME, CrossEntropy, Hinge, PairedHinge
 
 EPSILON = 1e-12  # inside the square root: its gradient at distance 0 would be infinite
 
 
-def relevance_matrix(image_id, concepts=None, similarity=None, literal=False):
+def relevance_matrix(image_id, concepts=None, similarity=None, literal=False, text_id=None):
     """How well image i fits text j: 1 for the same image, else how alike the two images are.
 
     Args:
@@ -32,6 +32,7 @@ def relevance_matrix(image_id, concepts=None, similarity=None, literal=False):
       similarity: (B, B) float32 or None; alike is then given (TF-IDF cosine of the captions).
       literal: with concepts, leave the own pairs at their cosine too. An image without any concept
         then has s = 0 with its own caption, which pushes the two apart: what the formula says.
+      text_id: (B,) int32, the image of each text, where texts were exchanged; else `image_id`.
 
     Returns:
       (B, B) float32 in [0, 1].
@@ -39,7 +40,8 @@ def relevance_matrix(image_id, concepts=None, similarity=None, literal=False):
     Reference: [IRSE] assignment, s_ij before Eq. 6.
     Differs from the paper: the own pairs are 1 unless `literal`.
     """
-    same = ops.equal(image_id[:, None], image_id[None, :])  # (B, B)
+    text_id = image_id if text_id is None else text_id
+    same = ops.equal(image_id[:, None], text_id[None, :])  # (B, B)
     alike = ops.zeros_like(same, dtype="float32") if similarity is None else similarity
     if concepts is not None:
         norms = ops.sqrt(ops.sum(ops.square(concepts), axis=1, keepdims=True))
@@ -289,5 +291,6 @@ LOSSES = {
     "soft_margin_triplet": (Triplet, {"negatives": "random", "soft": "margin"}, TRIPLET),
     "sum_hinge": (Hinge, {"negatives": "sum"}, HINGE),
     "max_hinge": (Hinge, {"negatives": "max"}, HINGE),
+    "paired_hinge": (PairedHinge, {}, ("margin", "similarity")),
     "cross_entropy": (CrossEntropy, {}, ENTROPY),
 }

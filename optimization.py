@@ -18,7 +18,8 @@ SCHEDULES = ("constant", "step", "cosine")
 class SGDL2(keras.optimizers.SGD):
     """SGD with momentum and L2 weight decay as PyTorch runs it, which the paper used.
 
-    g = gradient + l2 w;  v = momentum v + g;  w = w - lr v, for every trainable weight.
+    g = gradient + l2 w;  v = momentum v + g;  w = w - lr v, for every trainable weight; with
+    Nesterov's momentum w = w - lr (g + momentum v).
 
     keras.optimizers.SGD keeps lr inside v (so a lower rate acts only slowly) and its weight_decay
     is decoupled (past the momentum, so ten times weaker at momentum 0.9).
@@ -27,7 +28,7 @@ class SGDL2(keras.optimizers.SGD):
       l2: the penalty is l2 / 2 |w|^2.
     """
 
-    clip_norm = 0.0
+    clip_norm, rates = 0.0, {}
 
     def __init__(self, learning_rate=0.01, momentum=0.9, l2=0.0, **kwargs):
         super().__init__(learning_rate, momentum=momentum, **kwargs)
@@ -38,13 +39,25 @@ class SGDL2(keras.optimizers.SGD):
         dense = clipped(gradient, self.clip_norm)
         # Like the base class, this may be handed the backend's own variable.
         velocity = self.momentums[self._get_variable_index(variable)]
-        lr = ops.cast(learning_rate, variable.dtype)
-        total = self.momentum * velocity + dense + self.l2 * ops.convert_to_tensor(variable)
+        lr = ops.cast(own_rate(self, variable, learning_rate), variable.dtype)
+        slope = dense + self.l2 * ops.convert_to_tensor(variable)
+        total = self.momentum * velocity + slope
         self.assign(velocity, total)
+        if self.nesterov:
+            total = slope + self.momentum * total
         self.assign_sub(variable, lr * total)
 
     def get_config(self):
         return {**super().get_config(), "l2": self.l2}
+
+
+def own_rate(optimizer: Any, variable, learning_rate):
+    """The learning rate of one weight: `optimizer.rates` holds factors by its path."""
+    if not optimizer.rates:
+        return learning_rate
+    # The backend's own variable has another path: found by its place.
+    place = optimizer._get_variable_index(variable)
+    return learning_rate * optimizer.rates.get(optimizer._trainable_variables[place].path, 1.0)
 
 
 def clipped(gradient, clip_norm):
@@ -76,6 +89,7 @@ def adam_step(optimizer: Any, gradient, variable, learning_rate):
     Reference: Kingma, Ba, Adam, ICLR 2015; [FNE] section 4.3.1 (norm 2, each weight by itself).
     """
     dense = clipped(gradient, optimizer.clip_norm)
+    learning_rate = own_rate(optimizer, variable, learning_rate)
     if keras.backend.backend() != "tensorflow":
         return keras.optimizers.Adam.update_step(optimizer, dense, variable, learning_rate)
     import tensorflow as tf
@@ -102,7 +116,7 @@ def adam_step(optimizer: Any, gradient, variable, learning_rate):
 class Adam(keras.optimizers.Adam):
     """keras.optimizers.Adam by `adam_step`, with gradients clipped by `clip_norm`."""
 
-    clip_norm = 0.0
+    clip_norm, rates = 0.0, {}
 
     def update_step(self, gradient, variable, learning_rate):
         """One weight's step."""
@@ -111,12 +125,18 @@ class Adam(keras.optimizers.Adam):
 
 @keras.saving.register_keras_serializable("matchbox")
 class AdamW(keras.optimizers.AdamW):
-    """keras.optimizers.AdamW by `adam_step`, with gradients clipped by `clip_norm`."""
+    """keras.optimizers.AdamW by `adam_step`, with gradients clipped by `clip_norm`.
 
-    clip_norm = 0.0
+    The decay of a weight with a rate of its own is that rate's, too.
+    """
+
+    clip_norm, rates, decay = 0.0, {}, 0.0
 
     def update_step(self, gradient, variable, learning_rate):
         """One weight's step."""
+        if self.decay:
+            lr = ops.cast(own_rate(self, variable, learning_rate), variable.dtype)
+            self.assign_sub(variable, lr * self.decay * ops.convert_to_tensor(variable))
         return adam_step(self, gradient, variable, learning_rate)
 
 
@@ -148,8 +168,12 @@ def build_schedule(settings, steps_per_epoch):
     return rate
 
 
-def build_optimizer(settings, steps_per_epoch):
+def build_optimizer(settings, steps_per_epoch, rates=None):
     """The optimiser that `settings` name, with its schedule.
+
+    Args:
+      settings: the run's configuration; steps_per_epoch: what the schedule counts in.
+      rates: {path of a weight: factor of the learning rate}, 1 for those not named.
 
     `weight_decay` is L2 for sgd (the paper) and decoupled for adamw.
 
@@ -163,12 +187,19 @@ def build_optimizer(settings, steps_per_epoch):
         raise ValueError("adam takes no weight_decay here: use adamw, or --weight_decay 0")
     make = OPTIMIZERS[settings.optimizer]
     optimizer = make(build_schedule(settings, steps_per_epoch), settings)
-    optimizer.clip_norm = settings.clip_norm
+    optimizer.clip_norm, optimizer.rates = settings.clip_norm, dict(rates or {})
+    return optimizer
+
+
+def _adamw(rate, settings):
+    optimizer = AdamW(rate)
+    optimizer.weight_decay = None  # Keras' own knows one rate for all weights
+    optimizer.decay = settings.weight_decay
     return optimizer
 
 
 OPTIMIZERS = {
-    "sgd": lambda rate, s: SGDL2(rate, momentum=s.momentum, l2=s.weight_decay),
+    "sgd": lambda rate, s: SGDL2(rate, momentum=s.momentum, l2=s.weight_decay, nesterov=s.nesterov),
     "adam": lambda rate, s: Adam(rate),
-    "adamw": lambda rate, s: AdamW(rate, weight_decay=s.weight_decay),
+    "adamw": _adamw,
 }

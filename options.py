@@ -6,10 +6,30 @@ that they are those of `models.MODELS` and `losses.LOSSES`.
 
 from absl import flags
 
-TOKENISER = {"projection": "bag", "gru": "words"}  # how a model's captions are split
-DESCRIBED = {"projection": "regions", "gru": "fne"}  # what --features auto makes of pictures
+from options_dual_path import define_dual_path_flags
+
+TOKENISER = {  # how a model's captions are split
+    "projection": "bag",
+    "gru": "words",
+    "dual_path": "split",
+}
+DESCRIBED = {  # what --features auto makes of pictures
+    "projection": "regions",
+    "gru": "fne",
+    "dual_path": "pixels",
+}
 MODELS = tuple(TOKENISER)
-RANKING = ("sum_hinge", "max_hinge", "cross_entropy")  # losses that heed --similarity
+ONLY = {  # flags that one model alone reads
+    "dual_path": (
+        "lowercase", "dictionary", "text_width", "zero_init", "test_shifts",
+        "freeze_backbone", "freeze_norm", "image_pooling", "image_size", "crop_area", "mirror",
+        "cache", "lambdas", "hard_texts", "num_classes", "classifier_bias", "backbone_rate",
+        "word_rate", "classifier_rate",
+    ),
+    "gru": ("bidirectional", "bag", "image_bias", "absolute", "embedding_dropout"),
+    "projection": ("alpha", "beta", "squared", "bag_scale"),
+}  # fmt: skip
+RANKING = ("sum_hinge", "max_hinge", "paired_hinge", "cross_entropy")  # heed --similarity
 LOSSES = (
     "modified",
     "assignment",
@@ -20,7 +40,8 @@ LOSSES = (
     *RANKING,
 )
 DATA = ("scenes", "nuswide", "flickr8k", "flickr30k", "coco", "karpathy", "precomp", "csv")
-FEATURES = ("auto", "regions", "last", "fne")
+FEATURES = ("auto", "regions", "last", "fne", "pixels")
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 SELECT = ("mrr", "rsum", "recall@1", "recall@5", "recall@10", "median_rank", "loss")
 
 
@@ -51,6 +72,7 @@ def define_training_flags(values=flags.FLAGS):
     _define_model_flags(values)
     _define_sentence_flags(values)
     _define_loss_flags(values)
+    define_dual_path_flags(values)
     _define_optimization_flags(values)
     flags.DEFINE_string(
         "recipe",
@@ -89,8 +111,9 @@ def _define_data_flags(values):
     flags.DEFINE_enum(
         "captions",
         "all",
-        ("one", "all"),
-        "Captions of an image in one epoch: one at random, or all of them.",
+        ("one", "all", "together"),
+        "Captions of an image in one epoch: one at random, all of them, or all of them in one "
+        "batch, where the picture is read once. A batch has --batch_size captions (about that).",
         flag_values=values,
     )
     flags.DEFINE_integer(
@@ -124,20 +147,21 @@ def define_picture_flags(values=flags.FLAGS):
         "features",
         "auto",
         FEATURES,
-        "Image vectors: a bag of regions; a CNN's last layer; or its full-network embedding. auto: "
-        "the data's own where it brings some, else regions for projection and fne for gru.",
+        "Image vectors: a bag of regions; a CNN's last layer; or its full-network embedding; "
+        "pixels: dual_path reads the pictures themselves. auto: the data's own vectors where it "
+        "brings some, else regions for projection, fne for gru, pixels for dual_path.",
         flag_values=values,
     )
     flags.DEFINE_string(
         "cnn",
         "MobileNetV2",
-        "A network of keras.applications, for last and fne.",
+        "A network of keras.applications, for last, fne and pixels; or, for pixels, our own small.",
         flag_values=values,
     )
     flags.DEFINE_string(
         "image_weights",
         "imagenet",
-        "The network's weights: imagenet (downloaded by Keras), random, or a file.",
+        "The network's weights: imagenet (downloaded by Keras), none (random), or a file.",
         flag_values=values,
     )
     flags.DEFINE_integer(
@@ -163,16 +187,23 @@ def _define_model_flags(values):
         "model",
         "projection",
         MODELS,
-        "Towers: projection MLPs on a bag of words (system 1), or a GRU beside a linear map "
-        "(system 2: best by a recipe, sh to poe or gru_best).",
+        "Towers: projection MLPs on a bag of words (system 1), a GRU beside a linear map (system "
+        "2: best by a recipe, sh to poe or gru_best), or two CNNs and a classifier (system 3; "
+        "without a recipe that is recipes/dual_path_scenes.flags).",
         flag_values=values,
     )
     flags.DEFINE_integer("embed_dim", 256, "Size of the joint space.", 1, flag_values=values)
-    flags.DEFINE_integer("hidden_dim", 1024, "Size of the hidden layers.", 1, flag_values=values)
+    flags.DEFINE_integer(
+        "hidden_dim",
+        1024,
+        "Size of the hidden layers; dual_path: of the image path's, 0: as many as the CNN ends in.",
+        0,
+        flag_values=values,
+    )
     flags.DEFINE_float(
         "dropout",
         0.5,
-        "Dropout of the hidden layers; gru: of the row it reads.",
+        "Dropout of the hidden layers; gru: of the row it reads; dual_path: before the classifier.",
         0,
         0.99,
         flag_values=values,
@@ -200,11 +231,11 @@ def _define_model_flags(values):
 
 
 def _define_sentence_flags(values):
-    flags.DEFINE_integer("word_dim", 300, "gru: size of a word.", 1, flag_values=values)
+    flags.DEFINE_integer("word_dim", 300, "gru, dual_path: size of a word.", 1, flag_values=values)
     flags.DEFINE_float(
         "word_range",
         0.1,
-        "gru: words start uniform between minus and plus this.",
+        "gru, dual_path: words start uniform between minus and plus this.",
         0,
         flag_values=values,
     )
@@ -213,7 +244,8 @@ def _define_sentence_flags(values):
         "pooling",
         "last",
         ("last", "max", "mean"),
-        "gru: the state after the end, or the maximum or mean over all tokens.",
+        "gru: the state after the end, or the maximum or mean over all tokens; dual_path: the "
+        "maximum (the paper) or mean over the last 8 positions.",
         flag_values=values,
     )
     flags.DEFINE_float(
@@ -229,8 +261,8 @@ def _define_sentence_flags(values):
     flags.DEFINE_string(
         "word_vectors",
         None,
-        "gru: start the words from this file: GloVe or word2vec, text or binary, maybe gzipped. "
-        "Its vectors must have --word_dim numbers.",
+        "gru, dual_path: start the words from this file: GloVe or word2vec, text or binary, maybe "
+        "gzipped. Its vectors must have --word_dim numbers.",
         flag_values=values,
     )
 
@@ -307,6 +339,14 @@ def _define_optimization_flags(values):
     )
     flags.DEFINE_float("learning_rate", 2e-3, "Learning rate.", 1e-12, flag_values=values)
     flags.DEFINE_float("momentum", 0.9, "Momentum of sgd.", 0, 1, flag_values=values)
+    flags.DEFINE_bool("nesterov", False, "Nesterov's momentum for sgd.", flag_values=values)
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        PRECISIONS,
+        "Of the towers' arithmetic in training; weights, norms and losses stay float32.",
+        flag_values=values,
+    )
     flags.DEFINE_float(
         "weight_decay", 0.0, "Weight decay: L2 for sgd, decoupled for adamw.", 0, flag_values=values
     )

@@ -19,10 +19,9 @@ import experiment
 OWN = (  # flags of one phase
     "exp", "exp_root", "recipe", "first_phase", "init_from", "loss", "resume", "overwrite",
 )  # fmt: skip
-READ = (  # settings by which a second phase reads words and pictures: those of its first
-    "max_words", "min_count", "vocabulary", "features", "cnn", "image_weights", "crops", "resize",
-    "pre_activation",
-)  # fmt: skip
+WORDS = ("max_words", "min_count", "vocabulary", "lowercase", "dictionary")
+PICTURES = ("features", "cnn", "image_weights", "crops", "resize", "pre_activation")
+READ = (*WORDS, *PICTURES)  # by which a second phase reads words and pictures: as its first
 
 
 def first_run(run):
@@ -86,7 +85,15 @@ def check_start(first, settings, given):
       ValueError: a setting that shapes the towers, or a given one of pictures and words, differs.
     """
     before = config.load_settings(first.config)
-    for name in (*config.SHAPES, *READ):
+    read = READ
+    if settings.features == "pixels":  # the first may have read vectors of the same network
+        read = (*WORDS, "cnn", "image_weights")
+        if before.features not in ("last", "pixels"):
+            raise ValueError(
+                f"{first} was trained with --features {before.features}: a run that reads pixels "
+                "starts from one that read pixels, or the last layer of the same --cnn"
+            )
+    for name in (*config.SHAPES, *read):
         was, now = getattr(before, name), getattr(settings, name)
         if was == now or (name, now) == ("features", "auto"):
             continue
@@ -95,17 +102,26 @@ def check_start(first, settings, given):
                 f"{first} was trained with --{name} {was}, so it cannot start a run with {now}: "
                 "both phases need the same towers, words and pictures"
             )
-    for name in READ:
+    for name in read:
         setattr(settings, name, getattr(before, name))
 
 
-def check_vectors(first, feature_dim):
-    """Refuses image vectors of another size. Raises ValueError."""
+def check_sizes(first, settings):
+    """Refuses image vectors of another size, and a classifier of another number of images.
+
+    Raises:
+      ValueError: both sizes are named.
+    """
     before = config.load_settings(first.config)
-    if before.feature_dim != feature_dim:
+    if settings.features != "pixels" and before.feature_dim != settings.feature_dim:
         raise ValueError(
             f"{first} reads image vectors of {before.feature_dim} numbers, this data has "
-            f"{feature_dim}: both phases need the same vectors"
+            f"{settings.feature_dim}: both phases need the same vectors"
+        )
+    if settings.model == "dual_path" and before.train_images != settings.train_images:
+        raise ValueError(
+            f"{first} has a class for each of {before.train_images:,} training images, this data "
+            f"has {settings.train_images:,}: both phases need the same images"
         )
 
 
@@ -121,6 +137,9 @@ def take_over(first, model):
     import keras
 
     first.require(first.best_weights, "it has not ended an epoch; train it first")
+    before = config.load_settings(first.config)
+    if before.features != "pixels" and len(model.image_tower.input_shape) == 4:
+        return _take_over_paths(first, before, model)
     fresh = [keras.ops.convert_to_numpy(value) for value in model.optimizer.variables]
     try:
         with warnings.catch_warnings():
@@ -132,3 +151,33 @@ def take_over(first, model):
     for variable, value in zip(model.optimizer.variables, fresh, strict=True):
         variable.assign(value)
     return experiment.file_hash(first.best_weights)
+
+
+def _take_over_paths(first, before, model):
+    """Sets what reads the CNN's features, the text path and the classifier; the CNN stays as it is.
+
+    For a first phase that read vectors of the same network.
+    """
+    import models
+    from text import Vocabulary
+
+    source = models.build_model(before, models.sizes(before, Vocabulary.load(first.vocabulary)))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the optimiser's state is left out
+            source.load_weights(first.best_weights)
+    except (OSError, KeyError, ValueError) as error:
+        reason = (str(error).splitlines() or ["unreadable"])[0]
+        raise ValueError(f"{first.best_weights} cannot be taken over ({reason})") from None
+    for part in ("image_path", "text_tower", "classifier"):
+        pairs = [find_part(side, part) for side in (source, model)]
+        if all(pairs):
+            pairs[1].set_weights(pairs[0].get_weights())
+    return experiment.file_hash(first.best_weights)
+
+
+def find_part(model, name):
+    """A dual-path model's "image_path", "text_tower" or "classifier", None where it has none."""
+    if name == "image_path":
+        return model.image_tower.get_layer(name)
+    return getattr(model, name)

@@ -18,6 +18,7 @@ from matplotlib.ft2font import LoadFlags
 from PIL import Image, ImageDraw
 
 import experiment
+import heat
 
 INK, SOFT = "#1f2933", "#9aa5b1"
 COLOURS = ("#2667ff", "#d1495b", "#2a9d8f", "#e9a23b", "#7b5ea7", "#5c6b73")
@@ -66,7 +67,8 @@ def learning_curves(
     figure = new_figure(7, 6)
     above, below = figure.subplots(2, 1, sharex=True)
     last = rows[-1]  # the first may be a second phase's start: epoch 0, without a loss
-    terms = [n for n in last if not n.startswith("val_") and n not in ("epoch", "learning_rate")]
+    left_out = ("epoch", "learning_rate", *ERRORS)
+    terms = [n for n in last if not n.startswith("val_") and n not in left_out]
     for colour, name in zip(COLOURS, terms, strict=False):
         values = [row.get(name, np.nan) for row in rows]
         above.plot(epochs, values, color=colour, label=name, marker="." if len(rows) < 3 else "")
@@ -95,6 +97,35 @@ def learning_curves(
     below.margins(y=0.12)
     below.set_ylim(bottom=0)
     below.xaxis.get_major_locator().set_params(integer=True)
+    save(figure, path)
+
+
+ERRORS = {"visual_error": "image path", "textual_error": "text path"}  # columns of the history
+
+
+def error_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Errors of both paths as classifiers of the training images, by epoch.
+
+    Args:
+      rows: as `learning_curves`; with "visual_error", "textual_error" in [0, 1] where there are.
+      path: where the PNG goes.
+
+    Reference: Zheng et al. 2017, Fig. 8.
+    """
+    shown = [row for row in rows if any(name in row for name in ERRORS)]
+    figure = new_figure(7, 4)
+    axes = figure.subplots()
+    epochs = [row["epoch"] for row in shown]
+    for colour, (name, label) in zip(COLOURS, ERRORS.items(), strict=False):
+        values = [row.get(name, np.nan) for row in shown]
+        if not np.isnan(values).all():
+            marker = "." if len(shown) < 3 else ""
+            last = f"{label}: {100 * values[-1]:.1f} % in the end"
+            axes.plot(epochs, values, color=colour, label=last, marker=marker)
+    style(axes, "training classification error, one class for each image", "epoch")
+    axes.set_ylim(0, 1.02)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False, fontsize=9)
     save(figure, path)
 
 
@@ -148,6 +179,7 @@ PAGE_DPI = 110
 EDGE, GAP, RADIUS = 28, 20, 8  # pixels: round the page, between tiles, of corners
 PANEL, HAIRLINE = "#f4f6f8", "#e4e7eb"
 MOST_ANSWERS = 50  # on one page
+MOST_BARS = 40
 
 
 class Card(NamedTuple):
@@ -220,6 +252,84 @@ def caption_list(
     if picture is None:
         texts += _centred(EDGE, top, side, "")
     _write_page(canvas, texts, path)
+
+
+def explanation(
+    title: str,
+    note: str,
+    picture: Image.Image | None,
+    places: np.ndarray | None,
+    words: Sequence[tuple[str, float | None, str]],
+    path: Path,
+) -> None:
+    """Why a picture and a sentence match: the picture, its heat map, and a bar for each word.
+
+    Args:
+      title: the sentence; note: a line below it.
+      picture: None where it cannot be shown.
+      places: (G, G) change of the score with a patch at each place, half over the next; or None.
+      words: of the sentence in order, each with the change of the score without it, or None and
+        why. Of more than `MOST_BARS` the weakest are left out.
+      path: where the PNG goes.
+    """
+    side, bars = 288, 480
+    num_tiles = 1 if picture is None or places is None else 2
+    left = EDGE + num_tiles * (side + GAP) + GAP
+    width = left + bars + EDGE
+    texts, top = _heading(title, note, width)
+    strongest = sorted(range(len(words)), key=lambda i: -abs(words[i][1] or 0))[:MOST_BARS]
+    shown = [words[i] for i in sorted(strongest)]
+    told = f", {len(shown)} strongest of {len(words)}" if len(shown) < len(words) else ""
+    told = [f"score without the word, minus with it{told}", "red: the word supports the match"]
+    texts += _lines(left, top + 10, told, 8, color=SOFT)
+    height = max(top + side + 70 * (num_tiles - 1), top + 44 + 22 * len(shown))
+    canvas = Image.new("RGB", (width, height + EDGE), BACKGROUND)
+    _tile(canvas, (EDGE, top), side, picture)
+    if picture is None:
+        texts += _centred(EDGE, top, side, "")
+    elif places is not None:
+        values, x, y = heat.cells(places), EDGE + side + GAP, top + side + 14
+        _tile(canvas, (x, top), side, heat.overlay(picture, values, side))
+        canvas.paste(heat.scale_bar(side, 12), (x, y), _round_mask(side, 12, 5))
+        largest = abs(values).max()
+        for share, ha in ((0, "left"), (0.5, "center"), (1, "right")):
+            number = f"{(2 * share - 1) * largest:+.3f}" if share != 0.5 else "0"
+            texts += _lines(x + share * side, y + 28, [number], 8, color=SOFT, ha=ha)
+        told = ["red: the score falls where this is covered,", "so the match comes from here"]
+        texts += _lines(x, y + 47, told, 8)
+    texts += _word_bars(canvas, (left, top + 44), bars, shown)
+    _write_page(canvas, texts, path)
+
+
+def _word_bars(
+    canvas: Image.Image,
+    corner: tuple[int, int],
+    width: int,
+    words: Sequence[tuple[str, float | None, str]],
+) -> list[dict[str, Any]]:
+    """A row for each word: itself, a bar from the common zero, and the number or why there is none.
+
+    Args:
+      corner: left and top in pixels; width: of a row.
+    """
+    (left, top), label, room = corner, 150, width - 150 - 86
+    changes = [0.0, *(change for _, change, _ in words if change is not None)]
+    scale = room / ((max(changes) - min(changes)) or 1)
+    zero, texts = left + label - min(changes) * scale, []
+    pen = ImageDraw.Draw(canvas)
+    for row, (word, change, why) in enumerate(words):
+        y = top + 22 * row
+        ink = SOFT if change is None else INK
+        name = fit(word, label - 12, 9, 1)
+        texts += _lines(left + label - 12, y + 13, name, 9, color=ink, ha="right")
+        told = {"style": "italic"} if change is None else {}
+        number = [why if change is None else f"{change:+.4f}"]
+        texts += _lines(left + width, y + 13, number, 8, color=SOFT, ha="right", **told)
+        if change:
+            first, last = sorted((round(zero), round(zero + change * scale)))
+            pen.rectangle((first, y + 3, last, y + 15), heat.BELOW if change < 0 else heat.ABOVE)
+    pen.line((round(zero), top - 2, round(zero), top + 22 * len(words) - 4), SOFT)
+    return texts
 
 
 def fit(text: str, width: float, size: float, lines: int) -> list[str]:

@@ -1,10 +1,15 @@
 r"""Finds pictures for a sentence, or captions for a picture, in what test.py scored last.
 
     python retrieve.py "a small red circle above a blue star"
+    python retrieve.py "a small red circle above a blue star" --explain    # why the first one
     python retrieve.py --image test-00012        # the other way: the nearest captions
     python retrieve.py                           # reads queries line by line
 
 Prints a table and saves a picture, answer.png in the run folder. Never imports TensorFlow.
+
+--explain says of the best answer how much the score changes when a word is left out, one by one,
+and when a patch of the picture's mean colour covers a place of the picture. Below 0: that word or
+place supports the match. Its picture is explanation.png.
 """
 
 import contextlib
@@ -34,24 +39,51 @@ flags.DEFINE_string(
     "Find captions for this picture: an image of the gallery, by its name or its number (from 0), "
     "or a picture file.",
 )
+flags.DEFINE_bool(
+    "explain",
+    False,
+    "Say why the best answer is the best: what each word and each place of the picture contributes "
+    "to the score.",
+)
+flags.DEFINE_integer(
+    "explain_grid",
+    7,
+    "With --explain: places of the patch along a side of the picture. More are finer and slower.",
+    lower_bound=2,
+    upper_bound=64,
+)
 flags.DEFINE_string(
-    "output", None, "Where the picture goes. Default: answer.png in the run folder."
+    "output",
+    None,
+    "Where the picture goes. Default: answer.png, or explanation.png, in the run folder.",
 )
 flags.DEFINE_bool("show", False, "Open the picture with the system's viewer.")
 flags.DEFINE_bool("json", False, "Print JSON, one line a query; draw only with --output or --show.")
 flags.adopt_module_key_flags(options)
 
 
-def answer_query(run, gallery, encoder, query):
-    """Prints and draws the nearest pictures of a sentence."""
+def answer_query(run, gallery, encoder, query, explainer=None):
+    """Prints and draws the nearest pictures of a sentence, or why the first of them is."""
     vector = encoder.encode([query])
     unknown = encoder.unknown(query)
     if unknown:
         tell(f"not known to the model: {search.some_words(unknown)}")
     answers = search.nearest_images(gallery, vector, FLAGS.k)
     note = f"{len(answers):,} nearest of {gallery.num_images:,} pictures · {origin(run, gallery)}"
-    print_answers(run, gallery, answers, note, {"query": query, "unknown_words": unknown})
+    facts = {"query": query, "unknown_words": unknown}
+
+    def explain():
+        if explainer is None:
+            return None
+        best = answers[0]
+        row = gallery.image[best.image : best.image + 1]
+        return explainer(best.name, query, row, load_pictures(run, [best.picture])[0])
+
+    explanation = print_answers(run, gallery, answers, note, facts, explain)
     if not (path := picture_path(run)):
+        return
+    if explanation:
+        draw_explanation(explanation, origin(run, gallery), path)
         return
     import plots
 
@@ -67,31 +99,54 @@ def answer_query(run, gallery, encoder, query):
     hand_over(path)
 
 
-def answer_image(run, gallery, given):
-    """Prints and draws the nearest captions of a picture."""
+def answer_image(run, gallery, given, explainer=None):
+    """Prints and draws the nearest captions of a picture, or why the first of them is."""
     row = find_row(run, gallery, given)
     if row is None:
-        vector, picture = describe_file(run, given)
+        vector, picture = describe_file(run, given, explainer and explainer.pictures)
         name = Path(given).name
     else:
         vector, picture = gallery.image[row : row + 1], None
         name = gallery.image_names[row]
     answers = search.nearest_captions(gallery, vector, FLAGS.k, row)
     note = f"{len(answers):,} nearest of {gallery.num_captions:,} captions · {origin(run, gallery)}"
-    print_answers(run, gallery, answers, note, {"image": name})
+
+    def shown():
+        return picture if row is None else load_pictures(run, [gallery.pictures[row]])[0]
+
+    def explain():
+        try:
+            return explainer and explainer(name, answers[0].caption, vector, shown())
+        except ValueError as error:  # such as a caption without a known word
+            tell(f"the best caption is not explained: {error}")
+
+    facts = {"image": name}
+    explanation = print_answers(run, gallery, answers, note, facts, explain)
     if not (path := picture_path(run)):
+        return
+    if explanation:
+        draw_explanation(explanation, origin(run, gallery), path)
         return
     import plots
 
-    if row is not None:
-        picture = load_pictures(run, [gallery.pictures[row]])[0]
     cards = [
         plots.Card(answer.score, search.printable(answer.caption), own=answer.own)
         for answer in answers[: plots.MOST_ANSWERS]
     ]
     note += f" · the first {len(cards)}" if len(cards) < len(answers) else ""
     note += " · blue: written for this picture" if any(card.own for card in cards) else ""
-    plots.caption_list(search.printable(name), search.printable(note), picture, cards, path)
+    plots.caption_list(search.printable(name), search.printable(note), shown(), cards, path)
+    hand_over(path)
+
+
+def draw_explanation(explanation, note, path):
+    """Draws what words and places contribute."""
+    import plots
+
+    words = [(search.printable(word.text), *word[1:]) for word in explanation.words]
+    note = search.printable(f"{explanation.image} · score {explanation.score:.4f} · {note}")
+    sentence = search.printable(explanation.sentence)
+    plots.explanation(sentence, note, explanation.picture, explanation.places, words, path)
     hand_over(path)
 
 
@@ -123,26 +178,27 @@ def find_row(run, gallery, given):
     )
 
 
-def describe_file(run, given):
+def describe_file(run, given, encoder=None):
     """Embedding (1, D) and picture of a file that is not in the gallery.
+
+    Args:
+      run: the run folder; given: the file; encoder: the run's PictureEncoder, where it is open.
 
     Raises:
       ValueError: the file cannot be read, or the run cannot describe pictures.
     """
     import datasets
-    import features
+    from picture_encoder import PictureEncoder
 
-    descriptor = features.load(run.features)
-    if descriptor is None:
+    try:
+        encoder = encoder or PictureEncoder(run)
+    except ValueError as error:
         raise ValueError(
-            f"{given} is not in the gallery, and {run} cannot describe new pictures: its data came "
-            "as ready vectors; ask with an image of the gallery, by name or number"
-        )
+            f"{given} is not in the gallery, and {error}; ask with an image of the gallery, by "
+            "name or number"
+        ) from error
     picture = datasets.load_picture(given)
-    cache = config.load_settings(run.config).cache_dir
-    vector = features.describe_picture(descriptor, picture, cache)
-    tower = search.Tower(run.require(run.image_tower, search.WRITTEN_BY))
-    return tower(vector), picture
+    return encoder([picture]), picture
 
 
 def picture_folder(run):
@@ -184,18 +240,30 @@ def origin(run, gallery):
     return f"{run}" if kind == "cosine" else f"{run} · {kind} similarity"
 
 
-def print_answers(run, gallery, answers, note, query):
-    """The answers on standard output, as a table or as one line of JSON."""
+def print_answers(run, gallery, answers, note, query, explain):
+    """The answers on standard output, as a table or as one line of JSON.
+
+    Args:
+      explain: gives an explanation of the best answer, which may take a while, or None.
+
+    Returns:
+      What it gave.
+    """
+    columns = get_terminal_size((120, 24)).columns  # 120 where there is no terminal
+    if not FLAGS.json:
+        asked = search.printable(next(iter(query.values())))
+        print(f"{search.cut(asked, columns)}\n{note}\n{search.table(answers, columns)}", flush=True)
+    explanation = explain()
     if FLAGS.json:
         sizes = {"images": gallery.num_images, "captions": gallery.num_captions}
-        answers = [answer._asdict() for answer in answers]
         facts = {"run": str(run), "similarity": gallery.similarity, "gallery": sizes}
-        print(json.dumps({**query, **facts, "answers": answers}))
-    else:
-        asked = search.printable(next(iter(query.values())))
-        columns = get_terminal_size((120, 24)).columns  # 120 where there is no terminal
-        print(f"{search.cut(asked, columns)}\n{note}\n{search.table(answers, columns)}")
+        facts |= {"answers": [answer._asdict() for answer in answers]}
+        facts |= {"explanation": explanation.facts()} if explanation else {}
+        print(json.dumps({**query, **facts}))
+    elif explanation:
+        print(explanation.table(columns))
     sys.stdout.flush()  # the answer is there before it is drawn
+    return explanation
 
 
 def picture_path(run):
@@ -206,7 +274,7 @@ def picture_path(run):
     """
     if FLAGS.json and not FLAGS.output and not FLAGS.show:
         return None
-    path = Path(FLAGS.output or run / "answer.png")
+    path = Path(FLAGS.output or run / ("explanation.png" if FLAGS.explain else "answer.png"))
     if path.suffix.lower() != ".png":
         raise ValueError(f"--output {path} must end in .png: the answer is drawn as PNG")
     return path
@@ -250,21 +318,26 @@ def main(argv):
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):  # no byte and no character ends the program
             stream.reconfigure(errors=errors)
+    if FLAGS.image is not None and len(argv) > 1:
+        raise ValueError("give a sentence or --image, not both")
     run = experiment.find(FLAGS.exp_root, FLAGS.exp)
     picture_path(run)  # a name that cannot be used is refused first
-    gallery = search.Gallery(run)
+    gallery, explainer = search.Gallery(run), None
+    if FLAGS.explain:
+        import explain
+
+        parts = (run, gallery, search.QueryEncoder(run))
+        explainer = explain.Explainer(*parts, FLAGS.explain_grid, tell)
     if FLAGS.image is not None:
-        if len(argv) > 1:
-            raise ValueError("give a sentence or --image, not both")
-        answer_image(run, gallery, FLAGS.image)
+        answer_image(run, gallery, FLAGS.image, explainer)
         return
-    encoder = search.QueryEncoder(run)
+    encoder = explainer.encoder if explainer else search.QueryEncoder(run)
     if len(argv) > 1:
-        answer_query(run, gallery, encoder, " ".join(argv[1:]))
+        answer_query(run, gallery, encoder, " ".join(argv[1:]), explainer)
         return
     for query in read_queries():
         try:
-            answer_query(run, gallery, encoder, query)
+            answer_query(run, gallery, encoder, query, explainer)
         except ValueError as error:
             tell(f"{error}")
 

@@ -49,6 +49,11 @@ flags.DEFINE_enum(
     tuple(similarity.SIMILARITIES),
     "How --embeddings are compared; default: as the file says, else cosine. A run knows its own.",
 )
+flags.DEFINE_string(
+    "test_shifts",
+    None,
+    "dual_path: over how many shifts of a caption to add up, all or a number; default: as the run.",
+)
 flags.DEFINE_string("output", None, "Also write the score to this file.")
 flags.adopt_module_key_flags(options)
 
@@ -127,8 +132,7 @@ def load_model(run, settings, vocabulary):
     """
     import models
 
-    sizes = {"feature_dim": settings.feature_dim, "vocabulary_size": vocabulary.num_ids}
-    model = models.build_model(settings, sizes)
+    model = models.build_model(settings, models.sizes(settings, vocabulary))
     try:
         model.load_weights(run.best_weights)
     except (OSError, KeyError, ValueError) as error:
@@ -161,9 +165,12 @@ def export_towers(run, model):
     """query.onnx and image.onnx, the towers for ONNX Runtime."""
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"keras\.src\.export")
+    towers = model.encoder_models
+    pictures = len(towers.image.input_shape) == 4
+    shape = (2, 64, 64, 3) if pictures else (2, towers.image.input_shape[1])
     examples = {
-        run.query_tower: (model.text_tower, np.ones((2, 3), np.int32)),
-        run.image_tower: (model.image_tower, np.zeros((2, model.image_tower.input_shape[1]), "f")),
+        run.query_tower: (towers.text, np.ones((2, 3), np.int32)),
+        run.image_tower: (towers.image, np.zeros(shape, np.uint8 if pictures else "f")),
     }
     for path, (tower, example) in examples.items():
         tower(example)  # Keras exports only what was called once
@@ -192,22 +199,27 @@ def grade_run(run):
     from text import Tokens
 
     settings, vocabulary, descriptor = load_run(run)
+    if FLAGS.test_shifts is not None:
+        settings.test_shifts = FLAGS.test_shifts
+        config.check(vars(settings))
     split = datasets.open_run_data(settings, FLAGS.data_dir)[FLAGS.split]
     intervals.fold_slices(split.num_images, FLAGS.folds)  # refused now, not after the encoding
-    vectors = features.image_vectors(split, descriptor, settings.cache_dir)
-    if vectors.shape[1] != settings.feature_dim:
+    vectors = features.open_images(split, descriptor, settings)
+    if features.size_of(vectors) != settings.feature_dim:
         raise ValueError(
-            f"the image vectors have {vectors.shape[1]} numbers, the run was trained on "
+            f"the image vectors have {features.size_of(vectors)} numbers, the run was trained on "
             f"{settings.feature_dim}: is --data_dir right?"
         )
     import distribution
 
     distribution.set_devices(threads=1, cpu_only=True)
-    import models
+    import dual_encoder
 
     model = load_model(run, settings, vocabulary)
-    cores = FLAGS.threads or -(-FLAGS.batch_size // models.CHUNK) or os.cpu_count() or 1
-    image, text = models.encode(model, vectors, Tokens(split.captions, vocabulary), cores)
+    model.for_test(settings)
+    chunk = model.chunks["text"]
+    cores = FLAGS.threads or -(-FLAGS.batch_size // chunk) or os.cpu_count() or 1
+    image, text = dual_encoder.encode(model, vectors, Tokens(split.captions, vocabulary), cores)
     score, found = grading.grade(
         image,
         text,
@@ -228,6 +240,7 @@ def grade_run(run):
         model=settings.model,
         loss=settings.loss,
         recipe=settings.recipe,
+        **({"shifts": settings.test_shifts} if settings.model == "dual_path" else {}),
     )
     hashes = hash_inputs(run, settings, split, descriptor)
     save_projections(run, split, image, text, settings.similarity)

@@ -19,6 +19,7 @@ import experiment
 
 _WORD = re.compile(r"(?u)\b\w\w+\b")
 PAD = 0
+POSITIONS = 32  # of a caption that a convolutional tower reads
 
 
 def bag_words(caption: str) -> list[str]:
@@ -95,22 +96,51 @@ def is_word(token: str) -> bool:
     return len(token) > 1 or token.isalnum()
 
 
-TOKENISERS = {"bag": bag_words, "words": word_tokens}
-WORDS_ARE = {"bag": "two or more of a-z, 0-9 and _", "words": "letters and digits of any script"}
+_SEPARATORS = re.compile(r"[\s\-.,()?]+")
+
+
+def split_words(caption: str) -> list[str]:
+    """What stands between spaces, hyphens, full stops, commas, parentheses and question marks.
+
+    Case is kept: "Apple" and "apple" are two words.
+
+    Reference: Zheng et al., Dual-path convolutional image-text embeddings with instance loss, 2017,
+      the authors' code (its question mark is COCO's only).
+    """
+    return [word for word in _SEPARATORS.split(caption) if word]
+
+
+def lower_split_words(caption: str) -> list[str]:
+    """`split_words` of the caption in lower case."""
+    return split_words(caption.lower())
+
+
+TOKENISERS = {
+    "bag": bag_words,
+    "words": word_tokens,
+    "split": split_words,
+    "lower_split": lower_split_words,
+}
+WORDS_ARE = {
+    "bag": "two or more of a-z, 0-9 and _",
+    "words": "letters and digits of any script",
+    "split": "what stands between spaces and - . , ( ) ?",
+    "lower_split": "what stands between spaces and - . , ( ) ?",
+}
 
 
 class Vocabulary:
     """Words and their ids: 1..V in order of falling frequency; 0 pads.
 
     With the tokeniser "words", V + 1 stands for every word that is not in the vocabulary, and
-    V + 2 ends every caption. With "bag" there is neither: unknown words are dropped.
+    V + 2 ends every caption. With the others there is neither: unknown words are dropped.
 
     Args:
       words: the V distinct words, most frequent first.
       tokeniser: name of the rule in `TOKENISERS` that splits captions.
 
     Attributes:
-      ids: {word: id}; unknown_id, end_id: the two ids of "words", None with "bag".
+      ids: {word: id}; unknown_id, end_id: the two ids of "words", None with the others.
 
     Reference: Vilalta et al. 2019 (see `word_tokens`), section 4.3.2 and its code.
     Differs from the paper: its ids are 0 for the end and 1 for unknown words; here 0 pads, as in
@@ -168,6 +198,17 @@ class Vocabulary:
             )
         return cls(sorted(kept, key=lambda word: (-counts[word], word))[:max_words], tokeniser)
 
+    def only(self, kept: Sequence[bool] | np.ndarray) -> "Vocabulary":
+        """The same without the words whose place in `kept` (V,) is False.
+
+        Raises:
+          ValueError: none is left.
+        """
+        words = [word for word, stays in zip(self.words, kept, strict=True) if stays]
+        if not any(map(is_word, words)):
+            raise ValueError("no word of the captions is left: is it the right language and file?")
+        return Vocabulary(words, self.tokeniser)
+
     @classmethod
     def load(cls, path: str | Path) -> "Vocabulary":
         """Reads what `save` wrote. Raises ValueError where it is not that."""
@@ -187,8 +228,8 @@ class Vocabulary:
     def encode(self, caption: str) -> list[int]:
         """Ids of the caption's tokens, in order.
 
-        With "bag", unknown words are dropped; with "words" they are `unknown_id`, and `end_id`
-        ends the list, so that it is never empty.
+        Unknown words are dropped; but with "words" they are `unknown_id`, and `end_id` ends the
+        list, so that it is never empty.
         """
         if self.unknown_id is None or self.end_id is None:
             found = (self.ids.get(word) for word in self.tokenise(caption))
@@ -265,3 +306,25 @@ class Tokens:
         places = np.where(inside, self.starts[rows][:, None] + columns, 0)
         flat = self.flat if len(self.flat) else np.zeros(1, np.int32)
         return np.where(inside, flat[places], PAD).astype(np.int32)
+
+    def shifted(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Ids of some captions in rows of 32, each caption at a random place; 0 pads.
+
+        A caption of L words starts at 0 to 32 - L, evenly; of longer ones the first 32 are kept.
+
+        Args:
+          rows: (B,) caption numbers; rng: a draw for each row is taken from it.
+
+        Returns:
+          (B, 32) int32.
+
+        Reference: Zheng et al., Dual-path convolutional image-text embeddings with instance loss,
+          2017, position shift.
+        """
+        lengths = np.minimum(self.lengths[rows], POSITIONS)
+        starts = rng.integers(POSITIONS - lengths + 1)[:, None]
+        places = np.arange(POSITIONS) - starts  # (B, 32)
+        inside = (places >= 0) & (places < lengths[:, None])
+        flat = self.flat if len(self.flat) else np.zeros(1, np.int32)
+        found = flat[np.where(inside, self.starts[rows][:, None] + places, 0)]
+        return np.where(inside, found, PAD).astype(np.int32)

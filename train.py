@@ -30,7 +30,7 @@ options.define_machine_flags()
 options.define_run_flags()
 flags.adopt_module_key_flags(options)
 AUTO = (("relevance", "auto"), ("features", "auto"))
-MAY_CHANGE = ("epochs", "early_stopping", "cache_dir", "data_dir")  # when a run is resumed
+MAY_CHANGE = ("epochs", "early_stopping", "cache_dir", "data_dir", "cache")  # when a run is resumed
 
 
 def check_phases(asked):
@@ -127,7 +127,7 @@ def read_data(settings, run, resumed):
     """Everything that training reads, before TensorFlow is imported.
 
     Returns:
-      (splits, vocabulary, descriptor or None, {split name: (N, F) image vectors}).
+      (splits, vocabulary, descriptor or None, {split name: (N, F) image vectors, or Pictures}).
     """
     import data
     import features
@@ -143,42 +143,60 @@ def read_data(settings, run, resumed):
         phases.check_start(source, settings, given)
     if source:
         vocabulary = Vocabulary.load(source.vocabulary)
-        if config.load_settings(source.config).described:
-            source.require(source.features, "it was lost; train anew with --overwrite")
-        descriptor = features.load(source.features)
+        descriptor = None
+        if settings.features != "pixels":
+            if config.load_settings(source.config).described:
+                source.require(source.features, "it was lost; train anew with --overwrite")
+            descriptor = features.load(source.features)
     else:
-        captions = used["train"].captions
-        if settings.vocabulary == "train+validation":
-            captions = captions + used["validation"].captions
-        vocabulary = Vocabulary.from_captions(
-            captions,
-            settings.max_words,
-            options.TOKENISER[settings.model],
-            settings.min_count,
-        )
+        vocabulary = make_vocabulary(settings, used)
         if settings.features == "auto" and used["train"].vectors is None:
             settings.features = options.DESCRIBED[settings.model]
         descriptor = features.learn(used["train"], settings)
     vectors = {
-        name: features.image_vectors(split, descriptor, settings.cache_dir)
-        for name, split in used.items()
+        name: features.open_images(split, descriptor, settings) for name, split in used.items()
     }
-    settings.feature_dim = vectors["train"].shape[1]
+    settings.feature_dim = features.size_of(vectors["train"])
+    settings.train_images = used["train"].num_images
     settings.described = descriptor is not None
     if settings.word_vectors and not resumed:
-        if not Path(settings.word_vectors).is_file():
-            raise ValueError(f"--word_vectors {settings.word_vectors}: there is no such file")
         settings.word_vectors_hash = experiment.file_hash(settings.word_vectors)
     if source and not resumed:
-        phases.check_vectors(source, settings.feature_dim)
+        phases.check_sizes(source, settings)
     return used, vocabulary, descriptor, vectors
 
 
+def make_vocabulary(settings, splits):
+    """The words of the training captions, or what else the settings ask for."""
+    import word_vectors
+    from text import Vocabulary
+
+    if settings.word_vectors and not Path(settings.word_vectors).is_file():
+        raise ValueError(f"--word_vectors {settings.word_vectors}: there is no such file")
+    captions = splits["train"].captions
+    if settings.vocabulary == "train+validation":
+        captions = captions + splits["validation"].captions
+    vocabulary = Vocabulary.from_captions(
+        captions, settings.max_words, config.tokeniser(settings), settings.min_count
+    )
+    if settings.dictionary == "word_vectors":
+        _, found = word_vectors.read_word_vectors(settings.word_vectors, vocabulary.words)
+        vocabulary = vocabulary.only(found)
+    return vocabulary
+
+
 def make_batches(settings, split, vectors, vocabulary):
-    """The training batches, with the relevance that the settings ask for."""
+    """The training batches, with the relevance and the classes that the settings ask for."""
     import data
+    import features
     import tokenise
 
+    classes = None
+    if settings.model == "dual_path":
+        described = vectors
+        if settings.num_classes:
+            described = features.cluster_vectors(split, vectors, settings)
+        classes = data.instance_classes(settings, described, split.num_images)
     return data.TrainingBatches(
         vectors,
         tokenise.tokenise(split.captions, vocabulary),
@@ -186,6 +204,7 @@ def make_batches(settings, split, vectors, vocabulary):
         settings,
         concepts=split.concepts if settings.relevance == "concepts" else None,
         tfidf=data.tfidf_rows(split.captions) if settings.relevance == "tfidf" else None,
+        classes=classes,
     )
 
 
@@ -199,14 +218,16 @@ def build(settings, batches, vocabulary, strategy):
     import optimization
 
     keras.utils.set_random_seed(settings.seed)
-    sizes = {"feature_dim": settings.feature_dim, "vocabulary_size": vocabulary.num_ids}
+    keras.mixed_precision.set_global_policy(settings.precision)
     with strategy.scope() if strategy else contextlib.nullcontext():
-        model = models.build_model(settings, sizes)
+        model = models.build_model(settings, models.sizes(settings, vocabulary))
         if settings.standardize:
             model.image_tower.get_layer("standardize").adapt(batches.vectors)
-        optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch)
+        optimizer = optimization.build_optimizer(
+            settings, batches.steps_per_epoch, model.rates(settings)
+        )
         model.compile(optimizer=optimizer, jit_compile=False)
-        optimizer.build(model.trainable_variables)
+        model.optimizer.build(model.trainable_variables)
     return model
 
 
@@ -223,7 +244,8 @@ def make_callbacks(settings, run, split, vectors, vocabulary, chief):
         run, validation, settings.select, settings.early_stopping, write=chief
     )
     tell = run.log if chief else str
-    return [validation, records, collapse.CollapseWatch(*held_out, settings.stop_on_collapse, tell)]
+    watch = collapse.CollapseWatch(*held_out, settings.stop_on_collapse, tell)
+    return [validation, records, watch, callbacks.Complaints(vectors["train"], tell)]
 
 
 def fill_words(model, settings, vocabulary, tokens):
@@ -232,10 +254,12 @@ def fill_words(model, settings, vocabulary, tokens):
     Raises:
       ValueError: the model has no word table, or the vectors are of another size.
     """
+    import keras
+
     import word_vectors
 
-    if settings.model != "gru":
-        raise ValueError(f"--word_vectors is for --model gru, not {settings.model}")
+    if settings.model == "projection":
+        raise ValueError(f"--word_vectors is for --model gru and dual_path, not {settings.model}")
     rows, found = word_vectors.read_word_vectors(settings.word_vectors, vocabulary.words)
     if rows.shape[1] != settings.word_dim:
         raise ValueError(
@@ -243,18 +267,21 @@ def fill_words(model, settings, vocabulary, tokens):
             f"{settings.word_dim}: give --word_dim {rows.shape[1]}"
         )
     table = model.text_tower.get_layer("words").embeddings
-    values = table.numpy()
-    values[1 : len(rows) + 1][found] = rows[found]  # row 0 is the padding
+    values = keras.ops.convert_to_numpy(table).copy()
+    padding = int(settings.model == "gru")  # row 0, where there is one
+    values[padding : len(rows) + padding][found] = rows[found]
     table.assign(values)
     return word_vectors.coverage_line(found, tokens.flat)
 
 
-def report(run, records, seconds, rate):
+def report(run, records, seconds, pace):
     """The last line of a training: how it went and what comes next."""
-    pace = f", {rate:,.0f} captions/s" if rate else ""
+    said = f", {pace.rate:,.0f} captions/s" if pace.rate else ""
+    if pace.rate and pace.clock.used:
+        said += f", {100 * pace.starved:.1f} % of the time waiting for pictures"
     name = run.folder.name if run.folder.parent == Path(FLAGS.exp_root) else str(run)
     run.log(
-        f"{seconds:.0f} s{pace}; best epoch {records.best_epoch} of {records.epochs}: "
+        f"{seconds:.0f} s{said}; best epoch {records.best_epoch} of {records.epochs}: "
         f"{records.key} {records.best:.4g}; curves in {run / 'history.png'}; next: "
         f"python test.py --exp {shlex.quote(name)}"
     )
@@ -270,6 +297,7 @@ def main(argv):
     splits, vocabulary, descriptor, vectors = read_data(settings, run, resumed)
     distribution.set_devices(FLAGS.virtual_devices, FLAGS.threads, FLAGS.deterministic)
     import callbacks
+    import models
 
     # Before anything else runs in TensorFlow: several workers must find each other first.
     strategy = distribution.make_strategy(FLAGS.strategy, FLAGS.virtual_devices)
@@ -277,6 +305,8 @@ def main(argv):
     model = build(settings, batches, vocabulary, strategy)
     watchers = make_callbacks(settings, run, splits["validation"], vectors, vocabulary, chief)
     records, notes = watchers[1], []
+    if not resumed:
+        models.load_backbone(model, settings)
     if resumed:
         records.restore(model)
     elif settings.init_from:
@@ -304,7 +334,7 @@ def main(argv):
             *notes,
         ):
             run.log(line)
-    pace = callbacks.Pace(batches.items, batches.steps_per_epoch)
+    pace = callbacks.Pace(batches.items, batches.steps_per_epoch, batches.clock)
     stopped = 0 < settings.early_stopping <= done - records.best_epoch
     if done < settings.epochs and not stopped:
         model.fit(
@@ -317,7 +347,7 @@ def main(argv):
             callbacks=[pace, *watchers],
         )
     if chief:
-        report(run, records, time.perf_counter() - began, pace.rate)
+        report(run, records, time.perf_counter() - began, pace)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent
 AUTO = ("relevance", "features")  # the snapshot says what "auto" came out as
 UNCOMPARED = ("cache_dir", "init_from")  # settings that may differ from those of a finished run
 BEGAN = re.compile(r"epochs done$", re.MULTILINE)
-ENDED = re.compile(r"^(\d+) s(?:, ([\d,]+) captions/s)?; best epoch ", re.MULTILINE)
+ENDED = re.compile(r"^(\d+) s(?:, ([\d,]+) captions/s[^;]*)?; best epoch ", re.MULTILINE)
 COLLAPSED = re.compile(r"^the embeddings have collapsed \(step ([\d,]+)\)", re.MULTILINE)
 APART = re.compile(r"^the embeddings have come apart again", re.MULTILINE)
 

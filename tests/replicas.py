@@ -29,7 +29,7 @@ def make_batches(settings):
     captions = [" ".join(rng.choice(WORDS, rng.integers(1, 8))) for _ in caption_image]
     vectors = rng.standard_normal((IMAGES, 12)).astype(np.float32)
     concepts = rng.integers(0, 2, (IMAGES, 5)).astype(np.float32)
-    tokens = Tokens(captions, Vocabulary(WORDS, options.TOKENISER[settings.model]))
+    tokens = Tokens(captions, Vocabulary(WORDS, config.tokeniser(settings)))
     if settings.relevance == "tfidf":
         tfidf = tfidf_rows(captions)
         return TrainingBatches(vectors, tokens, caption_image, settings, tfidf=tfidf)
@@ -51,6 +51,7 @@ def train(loss, strategy, **changes):
     batches = make_batches(settings)
     with strategy.scope() if strategy else contextlib.nullcontext():
         sizes = {"feature_dim": 12, "vocabulary_size": int(batches.tokens.flat.max())}
+        sizes["train_images"] = IMAGES
         model = models.build_model(settings, sizes)
         optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch)
         model.compile(optimizer=optimizer, jit_compile=False)

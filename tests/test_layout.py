@@ -11,6 +11,9 @@ from conftest import ROOT
 FLOORS = [
     {
         "timing",
+        "waiting",
+        "heat",
+        "options_dual_path",
         "experiment",
         "ranking",
         "similarity",
@@ -19,13 +22,16 @@ FLOORS = [
         "scene_captions",
     },
     {"options", "losses", "metrics", "layers", "text", "plots", "scene_pictures", "records"},
-    {"regions", "word_vectors", "full_network"},
+    {"regions", "word_vectors", "full_network", "dual_encoder", "text_cnn"},
     {"config", "intervals", "projection", "tokenise", "search", "cnn"},
-    {"recurrent", "scenes", "table", "nuswide"},
-    {"models", "readers"},
-    {"datasets"},
-    {"activations"},
+    {"recurrent", "backbone", "scenes", "table", "nuswide"},
+    {"dual_path", "readers"},
+    {"models", "datasets"},
+    {"activations", "decoding"},
+    {"pictures"},
     {"features", "grading"},
+    {"picture_encoder"},
+    {"explain"},
     {"data", "callbacks", "collapse", "phases", "trials"},
     {"bench_system2"},
     {"train", "test", "retrieve", "extract", "bench", "study"},
@@ -35,14 +41,16 @@ MODULES = sorted(path.stem for path in ROOT.glob("*.py"))
 TREES = {name: ast.parse((ROOT / f"{name}.py").read_text(encoding="utf-8")) for name in MODULES}
 HEAVY = {"tensorflow", "keras", "tensorflow_text"}
 MAY_USE_TENSORFLOW = {
-    "data", "distribution", "optimization", "tokenise", "cnn", "test", "train", "bench",
+    "data", "distribution", "optimization", "tokenise", "cnn", "pictures", "waiting", "test",
+    "train", "bench",
 }  # fmt: skip
 MAY_USE_KERAS = MAY_USE_TENSORFLOW | {
     "models", "layers", "projection", "recurrent", "losses", "ranking", "callbacks", "collapse",
-    "bench_system2", "phases",
+    "bench_system2", "phases", "dual_encoder", "dual_path", "text_cnn", "backbone",
 }  # fmt: skip
 LIGHT = [
-    "text", "tokenise", "word_vectors", "similarity", "options", "phases", "full_network", "cnn",
+    "text", "tokenise", "word_vectors", "pictures", "decoding", "waiting", "options_dual_path",
+    "explain", "heat", "picture_encoder", "similarity", "options", "phases", "full_network", "cnn",
     "activations", "extract", "study", "trials", "metrics", "intervals", "experiment", "search",
     "plots", "config", "scenes", "timing", "bench_system2",
     "datasets", "features", "grading", "distribution", "train", "test", "retrieve", "bench",

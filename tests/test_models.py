@@ -13,6 +13,7 @@ from keras import ops
 import config
 import datasets
 import distribution
+import dual_encoder
 import layers
 import models
 import optimization
@@ -184,7 +185,7 @@ def test_encoding_in_chunks_is_encoding_at_once(monkeypatch):
     captions = ["aa bb", "cc", "", "aa aa aa cc", "bb"]
     tokens = Tokens(captions, Vocabulary(["aa", "bb", "cc"]))
     vectors = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float16)
-    whole = models.encode(model, vectors, tokens)
+    whole = dual_encoder.encode(model, vectors, tokens)
     direct = model.image_tower(vectors.astype("float32"), training=False)
     np.testing.assert_allclose(whole[0], direct, atol=1e-6)
     np.testing.assert_allclose(
@@ -192,7 +193,7 @@ def test_encoding_in_chunks_is_encoding_at_once(monkeypatch):
     )
     monkeypatch.setattr(models, "CHUNK", 2)
     for workers in (1, 3):
-        for a, b in zip(whole, models.encode(model, vectors, tokens, workers), strict=True):
+        for a, b in zip(whole, dual_encoder.encode(model, vectors, tokens, workers), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-6)
 
 

@@ -8,6 +8,7 @@ from keras import ops
 
 import config
 import distribution
+import dual_encoder
 import models
 import recurrent
 
@@ -196,7 +197,7 @@ def test_eight_pairs_are_learned_by_heart():
     batch = {key: ops.convert_to_tensor(value) for key, value in batch.items()}
     for _ in range(60):
         model.train_on_batch(batch)
-    outputs = models.encode_rows(model, batch["image"], batch["tokens"])
+    outputs = dual_encoder.encode_rows(model, batch["image"], batch["tokens"])
     scores = np.array(outputs["image"]) @ np.array(outputs["text"]).T
     assert (scores.argmax(axis=1) == np.arange(8)).all()
     assert (scores.argmax(axis=0) == np.arange(8)).all()

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import reference_metrics as reference
 from conftest import ROOT
-from PIL import Image
+from PIL import Image, ImageColor
 from test_search import CAPTIONS, NAMES, gallery_arrays, make_run, write_image_tower
 
 import experiment
 import features
+import heat
 import plots
 import regions
 import scenes
@@ -51,6 +52,7 @@ def root(tmp_path_factory):
         shade = np.full((20 + 30 * i, 40, 3), 60 * i, np.uint8)
         shade[:, :20] = 255 - shade[:, :20]
         Image.fromarray(shade).save(data / name)
+    Image.fromarray(scenes.draw(scenes.make_scene("test", 0))).save(data / "four.png")
     for path in (data / "3", root / "3", root / "broken.png"):
         path.write_bytes(b"no picture")
     for name in ("foreign.png", "two.png"):
@@ -59,7 +61,7 @@ def root(tmp_path_factory):
         ["red circle \x1b[31m\ud800 $x$ 😀", "b"],
         ["c"],
         ["d", "e", "f"],
-        ["g", "h"],
+        ["small red circle above blue star", "h"],
         ["i", "j"],
     ]
     run = make_run(root / "exp" / "pictures", data, captions=captions, pictures=NAMES)
@@ -242,6 +244,64 @@ def test_captions_for_a_picture_file(root):
     assert len(rows[0]) == len(captions) == len(foreign["answers"])
 
 
+def test_the_best_answer_is_explained(root):
+    args = ("--exp", "plain", "--k", "1", "--explain")
+    done = retrieve(root, *args, "a Red zebra, Square", spy=True)
+    run = os.path.join("exp", "plain")
+    # The picture shows both words at a cosine of 1; each alone is at 1 / sqrt(2) from it.
+    assert done.stdout.splitlines()[3:] == [
+        "   1   1.0000  folder/three.png  red square",
+        "why folder/three.png: 1.0000 changes without a word by",
+        "  Red     -0.2929  ------------------------------",
+        "  zebra   unknown",
+        "  Square  -0.2929  ------------------------------",
+        "below 0: that word or place supports the match",
+        f"picture: {os.path.join(run, 'explanation.png')}",
+    ]
+    assert done.stderr.splitlines() == [
+        f"the words are explained, the picture is not: {run} cannot describe new pictures: its "
+        "data came as ready vectors",
+        "not known to the model: zebra",
+        "imported: []",
+    ]
+    with Image.open(root / run / "explanation.png") as drawn:
+        drawn.load()
+        assert drawn.width > 600
+
+
+def test_places_of_the_picture_are_explained_both_ways(root):
+    args = ("--exp", "pictures", "--json", "--explain", "--explain_grid", "3", "--output", "e.png")
+    done = retrieve(root, *args, "Blue star, red circle above", spy=True)
+    answer = json.loads(done.stdout)
+    found = answer["explanation"]
+    assert [found["image"], found["sentence"]] == ["four.png", "Blue star, red circle above"]
+    assert found["score"] == pytest.approx(answer["answers"][0]["score"], abs=1e-6)
+    assert np.shape(found["places"]) == (3, 3) and np.any(found["places"])
+    assert [word["word"] for word in found["words"]] == ["Blue", "star", "red", "circle", "above"]
+    assert done.stderr.splitlines()[0] == "picture: e.png"
+    assert not {"tensorflow", "keras", "matplotlib.pyplot"} & set(done.stderr.split("'"))
+    with Image.open(root / "e.png") as drawn:
+        assert drawn.width > 1000  # with the map beside the picture
+    done = retrieve(root, *args[:4], "--image", "four.png")
+    told = json.loads(done.stdout)
+    assert told["explanation"]["sentence"] == told["answers"][0]["caption"]
+    assert told["explanation"]["score"] == pytest.approx(told["answers"][0]["score"], abs=1e-6)
+    assert np.shape(told["explanation"]["places"]) == (7, 7)
+    done = retrieve(root, *args[:4], "--image", os.path.join(".", "two.png"))
+    assert "explanation" not in json.loads(done.stdout)
+    assert "the best caption is not explained: the query has no word" in done.stderr
+
+
+def test_a_picture_that_is_missing_or_not_described_leaves_the_words(root):
+    done = retrieve(root, "--exp", "pictures", "--explain", "--k", "1", "red circle")
+    assert "one.png does not exist" in done.stderr and "  circle  -0.2929" in done.stdout
+    assert "grey patch" not in done.stdout
+    lines = b"zebra\nblue star\n"
+    done = retrieve(root, "--exp", "order", "--explain", input=lines, encoding=None, errors=None)
+    assert b"knows no word of the query (zebra)" in done.stderr
+    assert b"why two.png: 0.0000 changes without a word by\n  blue  -0.0858" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -254,6 +314,7 @@ def test_captions_for_a_picture_file(root):
         (["--exp", "plain", "--image", "foreign.png"], "its data came as ready vectors"),
         (["--exp", "pictures", "--image", "broken.png"], "is damaged or no picture"),
         (["--exp", "plain", "--output", "answer.pdf", "red"], "answer.pdf must end in .png"),
+        (["--exp", "plain", "--image", "3", "--explain", "red"], "a sentence or --image, not both"),
     ],
 )
 def test_mistakes_end_in_one_line(root, args, message):
@@ -306,6 +367,40 @@ def test_pages_of_any_number_of_answers(tmp_path, number, capfd):
             margin = np.asarray(page)[:, -15:]
             assert (margin == 255).all()  # nothing runs over the right edge
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("number", [1, 12, 80])
+def test_pages_of_any_explanation(tmp_path, number):
+    odd = ["word", "x" * 999, "漢字", "مرحبا", "$\\frac{x$", ""]
+    words = [
+        (odd[i % 6], (None if i % 4 == 3 else 0.01 * (-1) ** i * i), "the only known word")
+        for i in range(number)
+    ]
+    wide, places = Image.new("RGB", (300, 20), "red"), np.linspace(-1, 0.5, 49).reshape(7, 7)
+    pages = [(wide, places), (wide, 0 * places), (wide, None), (None, None), (None, places)]
+    for i, (picture, found) in enumerate(pages):
+        path = tmp_path / f"{i}.png"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            plots.explanation("漢字 $x " * 40, "note", picture, found, words, path)
+        with Image.open(path) as page:
+            assert page.width == 480 + 2 * plots.EDGE + 20 + (616 if i < 2 else 308)
+            margin = np.asarray(page.convert("RGB"))
+            assert (margin[:, -15:] == 255).all() and (margin[-15:] == 255).all()
+
+
+def test_bars_go_left_and_red_for_words_that_support(tmp_path):
+    words = [("one", -0.2, ""), ("two", 0.1, ""), ("three", None, "unknown")]
+    plots.explanation("t", "n", None, None, words, tmp_path / "page.png")
+    with Image.open(tmp_path / "page.png") as page:
+        pixels = np.asarray(page).astype(int)
+    spans = {}
+    for colour in (heat.BELOW, heat.ABOVE):
+        found = np.flatnonzero((pixels == ImageColor.getrgb(colour)).all(axis=2).any(axis=0))
+        spans[colour] = (found.min(), found.max())
+    red, blue = spans[heat.BELOW], spans[heat.ABOVE]
+    assert red[1] <= blue[0] + 1
+    assert red[1] - red[0] == pytest.approx(2 * (blue[1] - blue[0]), abs=3)
 
 
 def test_the_best_answer_stands_out(tmp_path):

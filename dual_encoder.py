@@ -1,0 +1,221 @@
+"""The dual encoder: two towers and a loss, and what it makes of a whole split.
+
+A tower turns its side of a batch into rows of L2 norm 1; the normalisation is its last step and
+happens nowhere else. The towers of each system stand in a file of their own; `models.build_model`
+joins them.
+
+Shape letters: B batch, b rows of one replica, D embedding, F feature, N images, M captions.
+
+Reference: [IRSE] M. Sijmkens, IRSE project report, 2021, section 1.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+import distribution
+from losses import relevance_matrix
+
+CHUNK = 512  # rows encoded at once: large products run at the machine's full rate
+
+
+class DualEncoder(keras.Model):
+    """Two towers and a loss.
+
+    A system of its own is a subclass that adds outputs in `call`, and terms in `loss_terms` (of the
+    whole batch) or in `row_terms` (of each row by itself).
+
+    Args:
+      image_tower, text_tower: models that return (b, D) unit rows.
+      loss: called as `loss(relevance, {"image", "text"})`.
+      beta: share of the intra-modal losses, in [0, 1]: b1 = 1 - beta, b2 = b3 = beta / 2 in
+        l = b1 l_image_text + b2 l_image_image + b3 l_text_text ([IRSE] assignment, Eq. 7; the
+        report's run "beta = 0.5" is b1 = 0.5, b2 = b3 = 0.25). 0 leaves them out.
+      literal_relevance: see `relevance_matrix`.
+      terms: {name: weight} of a system's own terms, instead of those of `beta`.
+
+    Attributes:
+      encoders: {"image", "text"}: graphs of what makes rows after training; `encoder_models` are
+        the Keras models they were made from.
+      chunks: {"image", "text"}: rows that go through an encoder at once.
+    """
+
+    def __init__(
+        self, image_tower, text_tower, loss, beta=0.0, literal_relevance=False, terms=None
+    ):
+        super().__init__(name="dual_encoder")
+        if not 0.0 <= beta <= 1.0:
+            raise ValueError(f"beta is {beta}; it must lie between 0 and 1")
+        self.image_tower, self.text_tower = image_tower, text_tower
+        self.chunks = {"image": CHUNK, "text": CHUNK}
+        self.use_encoders(image_tower, text_tower)
+        self.pair_loss = loss
+        self.literal_relevance = literal_relevance
+        self.term_weights = dict(terms or {"image_text": 1.0 - beta})
+        if beta:
+            self.term_weights |= {"image_image": beta / 2, "text_text": beta / 2}
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in self.term_weights}
+        self.embed_dim = text_tower.output_shape[-1]
+        self.built = True  # both towers are, so fit need not build it from a first batch
+
+    def use_encoders(self, image, text):
+        """Sets what makes rows after training: Keras models, of pictures or vectors and of ids."""
+        # In a namespace, which Keras does not look into: their layers are those of the towers.
+        self.encoder_models = SimpleNamespace(image=image, text=text)
+        self.encoders = {
+            "image": distribution.compiled(image),
+            "text": distribution.compiled(text),
+        }
+
+    def rates(self, settings):
+        """{path of a weight: factor of the learning rate} of those that differ from 1."""
+        return {}
+
+    def for_test(self, settings):
+        """Makes `encoders` those of the final measurement, where they differ from validation's."""
+
+    def call(self, batch, training=False):
+        """The batch dict -> {"image": (b, D), "text": (b, D)}."""
+        return {
+            "image": self.read_images(batch, training),
+            "text": self.text_tower(batch["tokens"], training=training),
+        }
+
+    def read_images(self, batch, training):
+        """The image tower's row for each caption (b, D); each picture is read once."""
+        rows = self.image_tower(batch["image"], training=training)
+        return ops.take(rows, batch["image_row"], axis=0) if "image_row" in batch else rows
+
+    def loss_terms(self, batch, outputs):
+        """Scalars of the WHOLE batch by the names in `term_weights`; all arguments have B rows."""
+        sides = {"image_text": ("image", "text")}
+        if "image_image" in self.term_weights:
+            sides |= {"image_image": ("image", "image"), "text_text": ("text", "text")}
+        relevance = self.relevance(batch)
+        return {
+            name: self.pair_term(relevance, outputs[a], outputs[b])
+            for name, (a, b) in sides.items()
+        }
+
+    def relevance(self, batch):
+        """(B, B) relevance of the whole batch."""
+        return relevance_matrix(
+            batch["image_id"],
+            batch.get("concepts"),
+            batch.get("similarity"),
+            literal=self.literal_relevance,
+            text_id=batch.get("text_id"),
+        )
+
+    def pair_term(self, relevance, image, text):
+        """The loss of (B, D) rows of the whole batch, a scalar."""
+        # Keras has divided a mean, but not a sum, by the number of replicas: undone here, because
+        # compute_loss does it for both.
+        whole = distribution.num_replicas() if self.pair_loss.reduction == "mean" else 1
+        return whole * self.pair_loss(relevance, {"image": image, "text": text})
+
+    def compute_loss(self, x: Any = None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The weighted sum of `loss_terms`, as this replica's share of the whole batch's loss.
+
+        Args:
+          x: this replica's batch dict; y_pred: what `call` made of it. The others are Keras'.
+        """
+        kept = {key: x[key] for key in ("image_id", "concepts", "similarity") if key in x}
+        rows = {key: y_pred[key] for key in ("image", "text")}
+        kept |= {"text_id": y_pred["text_id"]} if "text_id" in y_pred else {}
+        whole = distribution.gather(kept)
+        terms = self.loss_terms(whole, distribution.gather(rows))
+        here = ops.shape(x["image_id"])[0]
+        for name, term in terms.items():
+            self.trackers[name].update_state(term, sample_weight=here)
+        total = sum(self.term_weights[name] * term for name, term in terms.items())
+        total = total / distribution.num_replicas()
+        size = ops.cast(ops.shape(whole["image_id"])[0], "float32")
+        for name, term in self.row_terms(x, y_pred).items():  # no replica needs the others' rows
+            self.trackers[name].update_state(term)
+            if name in self.term_weights:
+                total = total + self.term_weights[name] * ops.sum(term) / size
+        return total
+
+    def row_terms(self, batch, outputs):
+        """{name: (b,)} of this replica's rows; those in `term_weights` are losses.
+
+        The loss is their mean over the whole batch; the others are only shown.
+        """
+        return {}
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing: towers and optimizer are built before fit.
+
+        Keras' own averages the first batch over the replicas to learn its shapes, which fails for a
+        dict of PerReplica values under MultiWorkerMirroredStrategy (Keras 3.15).
+        """
+
+    def get_metrics_result(self):
+        """Running means over the epoch: `loss`, and its terms where there are several."""
+        results = super().get_metrics_result()
+        if len(self.trackers) == 1:
+            results = {"loss": results["loss"]}
+        return distribution.metric_shape(results)
+
+
+def encode(model, vectors, tokens, workers=1):
+    """Embeddings of a split.
+
+    Rows are computed a chunk at a time, captions of equal length and pictures of equal shape
+    together, short chunks filled up.
+    How a matrix product rounds depends on its shape and on its threads; so with one thread to an
+    operation (`distribution.set_devices`) the result is the same bytes however many workers share
+    the chunks.
+
+    Args:
+      model: a DualEncoder.
+      vectors: (N, F) image vectors, or `pictures.Pictures`.
+      tokens: the M captions' ids (`text.Tokens`).
+      workers: chunks computed at the same time.
+
+    Returns:
+      image (N, D), text (M, D): float32 NumPy arrays of unit rows.
+    """
+
+    def rows(side, parts, take, number):
+        compute, size, chunk = model.encoders[side], model.embed_dim, model.chunks[side]
+        found = np.empty((number, size), np.float32)
+
+        def one(part):
+            filled = np.concatenate([part, np.full(chunk - len(part), part[0])])
+            found[part] = ops.convert_to_numpy(compute(take(filled)))[: len(part)]
+
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(one, parts))
+        return found
+
+    def split(order, chunk):
+        return [order[start : start + chunk] for start in range(0, len(order), chunk)]
+
+    def take_image(part):
+        return np.asarray(vectors[part], np.float32)
+
+    if hasattr(vectors, "view_groups"):
+        take_image, parts = vectors.views, vectors.view_groups(model.chunks["image"])
+    else:
+        parts = split(np.arange(len(vectors)), model.chunks["image"])
+    image = rows("image", parts, take_image, len(vectors))
+    captions = split(tokens.order(), model.chunks["text"])
+    return image, rows("text", captions, tokens.pad, len(tokens))
+
+
+def encode_rows(model, vectors, tokens):
+    """Embeddings of a few rows at once, as after training.
+
+    Args:
+      model: a DualEncoder; vectors: (B, F) float32; tokens: (B, T) int32.
+
+    Returns:
+      {"image": (B, D), "text": (B, D)} of the backend's tensors.
+    """
+    return {"image": model.encoders["image"](vectors), "text": model.encoders["text"](tokens)}

@@ -1,0 +1,363 @@
+"""Pictures for a tower that reads pixels: crops for training, whole pictures for evaluation.
+
+What a picture looks like is a function of the file, its window and whether it is mirrored: the same
+bytes whether it is decoded anew each time or kept in memory or on disk, alone or in a batch.
+
+Resizing is bilinear between the four nearest pixels. Pictures come at a scale where they are at
+most 2.3 times too large (`decoding.choose_scales`), so little is skipped.
+Differs from the paper: bicubic there; it takes three times as long here.
+
+Shape letters: N pictures, b of a batch, S side of the tower's input, h, w height and width.
+"""
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+import datasets
+import decoding
+import experiment
+from activations import refuse
+from records import some
+
+ASPECTS = (3 / 4, 4 / 3)  # width by height of a crop
+TRIES = 10
+LONGEST = 3  # a view's long side, in short ones; longer pictures are squashed
+
+
+class Pictures:
+    """The pictures of a split as the image tower reads them.
+
+    Args:
+      split: with pictures: paths, or (N, H, W, 3) uint8.
+      side: S.
+      crop_area: smallest area of a random crop, relative to the picture, 1: no crop.
+      mirror: mirror half of the pictures.
+      cache: where decoded pictures are kept: "memory", "disk", "none", or "auto" (memory or disk
+        where they fit in a quarter of what is free). Alters no pixel.
+      cache_dir: folder for what is kept on disk.
+
+    Attributes:
+      broken: row -> why it cannot be read, filled as they are met.
+      cache: where decoded pictures are kept; "none" also for arrays.
+      shapes: (N, 2) int32, h and w of the decoded pictures, which windows are cut from.
+      view_shapes: (N, 2) int32, h and w of `views`.
+
+    Raises:
+      ValueError: unknown cache.
+    """
+
+    def __init__(
+        self,
+        split: datasets.Split,
+        side: int,
+        crop_area: float = 1.0,
+        mirror: bool = False,
+        cache: str = "auto",
+        cache_dir: str | os.PathLike = ".cache",
+    ):
+        self.split, self.side, self.crop_area, self.mirror = split, side, crop_area, mirror
+        view_side = round(side * 8 / 7) if crop_area < 1 else side
+        self.broken: dict[int, str] = {}
+        self._told: set[int] = set()
+        self.store: decoding.Store | None = None
+        self.cache = "none"
+        decoding.choose_cache(cache, 0, cache_dir)
+        source = split.pictures
+        if isinstance(source, list):
+            headers, self.broken = decoding.read_headers(source, cache_dir)
+            heights, widths = (np.maximum(headers[name], 1) for name in ("height", "width"))
+            self._jpeg, turned = headers["jpeg"], headers["turn"] > 1
+        else:
+            heights, widths = (np.full(len(source), n) for n in source.shape[1:3])  # pyright: ignore
+            self._jpeg = turned = np.zeros(len(source), bool)  # pyright: ignore
+        self.scales = decoding.choose_scales(heights, widths, view_side)
+        self.shapes = -(-np.stack([heights, widths], axis=1) // self.scales[:, None])
+        self.shapes = self.shapes.astype(np.int32)  # (N, 2)
+        self._plain = self._jpeg & ~turned  # those that TensorFlow's graph may decode
+        short = self.shapes.min(axis=1, keepdims=True)  # (N, 1)
+        wanted = np.rint(self.shapes * (view_side / short))
+        self.view_shapes = np.clip(wanted, 1, LONGEST * view_side).astype(np.int32)
+        self._pool, self._lock = ThreadPoolExecutor(decoding.THREADS), threading.Lock()
+        self._checked = False  # whether all that is broken is known
+        if isinstance(source, list):
+            self._open_store(source, cache, cache_dir)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def _open_store(self, paths: list[str], cache: str, cache_dir: str | os.PathLike) -> None:
+        """Decodes all pictures into memory or a file, where that is asked for."""
+        size = int(decoding.count_bytes(self.shapes).sum())
+        self.cache = decoding.choose_cache(cache, size, cache_dir)
+        what = f"decoding {self.split.name} pictures"
+        if self.cache == "memory":
+            store = decoding.Store(np.empty(size, np.uint8), self.shapes)
+            store.fill(self._decode, what)
+            self.store = store
+        elif self.cache == "disk":
+            key = decoding.fingerprint(paths, self.scales.tolist())
+            path = os.path.join(cache_dir, f"pictures-{key}.u8")
+            facts = os.path.join(cache_dir, f"pictures-{key}.json")
+            if not os.path.isfile(path):
+                with experiment.atomic_path(path, size) as temporary:
+                    pixels = np.memmap(temporary, np.uint8, "w+", shape=(size,))
+                    decoding.Store(pixels, self.shapes).fill(self._decode, what)
+                    pixels.flush()
+                    experiment.write_json(facts, {str(r): w for r, w in self.broken.items()})
+            self.broken |= {int(r): why for r, why in experiment.read_json(facts).items()}
+            self.store = decoding.Store(np.memmap(path, np.uint8, "r", shape=(size,)), self.shapes)
+
+    # ---- Windows --------------------------------------------------------------------------------
+
+    def windows(self, rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draws where pictures are cropped and which are mirrored.
+
+        A crop has `crop_area` to 1 of the picture's area and is 3/4 to 4/3 as wide as high, drawn
+        from uniform areas and log-uniform aspects until it fits in; after ten misses it is the
+        largest one of the nearest aspect.
+
+        Args:
+          rows: (b,) which pictures.
+          rng: the draw is a function of its state.
+
+        Returns:
+          (b, 4) int32, y, x, height and width in decoded pixels; (b,) bool.
+
+        Reference: torchvision's RandomResizedCrop.
+        Differs from it: the last resort lies anywhere, not in the middle.
+        """
+        height, width = self.shapes[np.asarray(rows)].T.astype(np.float64)  # (b,) each
+        count, limits = len(height), np.log(ASPECTS)
+        mirrored = rng.random(count) < (0.5 if self.mirror else 0)
+        if self.crop_area >= 1:
+            whole = np.stack([0 * height, 0 * height, height, width], axis=1)
+            return whole.astype(np.int32), mirrored
+        area = (height * width)[:, None] * rng.uniform(self.crop_area, 1, (count, TRIES))
+        aspect = np.exp(rng.uniform(limits[0], limits[1], (count, TRIES)))
+        drawn = np.rint(np.sqrt([area / aspect, area * aspect]))  # (2, b, TRIES)
+        fits = (drawn >= 1).all(axis=0)
+        fits &= (drawn[0] <= height[:, None]) & (drawn[1] <= width[:, None])
+        chosen = drawn[:, np.arange(count), fits.argmax(axis=1)]  # (2, b)
+        nearest = np.clip(width / height, *ASPECTS)
+        largest = [np.minimum(height, width / nearest), np.minimum(width, height * nearest)]
+        chosen = np.where(fits.any(axis=1), chosen, np.maximum(1, np.rint(largest)))
+        corner = np.floor(rng.random((2, count)) * ([height, width] - chosen + 1))
+        return np.concatenate([corner, chosen]).T.astype(np.int32), mirrored
+
+    # ---- Training -------------------------------------------------------------------------------
+
+    def read(self, rows, windows, mirrored):
+        """Crops of pictures. For tf.data: several batches may be read at a time.
+
+        Of a plain JPEG only the band of rows is decoded that the window lies in. What cannot be
+        read becomes grey and is told by `complaint`.
+
+        Args:
+          rows: (b,) int32.
+          windows: (b, 4) int32 and
+          mirrored: (b,) bool, of `windows`.
+
+        Returns:
+          (b, S, S, 3) uint8.
+        """
+        import tensorflow as tf
+
+        with tf.device("CPU:0"):
+            rows, windows = tf.cast(rows, tf.int32), tf.cast(windows, tf.int32)
+            if isinstance(self.split.pictures, list) and self.store is None:
+                return self._read_files(rows, windows, mirrored)
+            return self._cut(rows, windows, mirrored)
+
+    def _read_files(self, rows, windows, mirrored):
+        """Decodes in the graph; if that fails, or some files are not plain, in Python."""
+        import tensorflow as tf
+
+        def plan(rows):
+            files = [os.fsencode(self.split.pictures[row]) for row in rows]  # pyright: ignore
+            facts = np.stack([self.scales[rows], self.shapes[rows, 1]], axis=1)
+            return np.array(files, object), facts.astype(np.int32), self._plain[rows].all()
+
+        files, facts, plain = tf.numpy_function(plan, [rows], [tf.string, tf.int32, tf.bool])
+        for value, rank in ((files, 1), (facts, 2), (plain, 0)):
+            value.set_shape([None] * rank)
+        facts = tf.ensure_shape(facts, (None, 2))
+        # TensorFlow has no `try`: what fails is left out, and the next in line takes its place.
+        quick = tf.data.Dataset.from_tensors((files, facts, windows, mirrored))
+        quick = quick.filter(lambda *_: plain).map(self._decode_bands).ignore_errors()
+        slow = tf.data.Dataset.from_tensors((rows, windows, mirrored)).map(self._cut)
+        return quick.concatenate(slow).take(1).get_single_element()
+
+    def _decode_bands(self, files, facts, windows, mirrored):
+        """Crops of plain JPEGs: (b, S, S, 3) uint8."""
+        import tensorflow as tf
+
+        scales = np.unique(self.scales).tolist()
+
+        def decode(content, band, scale):
+            return tf.io.decode_and_crop_jpeg(
+                content, band, channels=3, ratio=scale, dct_method="INTEGER_ACCURATE"
+            )
+
+        def read(file, facts, window, flip):
+            (scale, width), (y, x, height, wide) = tf.unstack(facts), tf.unstack(window)
+            # Whole rows: to leave out columns saves nothing and alters colours at the edge.
+            content, band = tf.io.read_file(file), tf.stack([y, 0, height, width])
+            ways = [partial(decode, content, band, scale) for scale in scales]
+            which = tf.searchsorted(scales, [scale])[0]
+            pixels = tf.switch_case(which, ways) if len(ways) > 1 else ways[0]()
+            return self._finish(pixels[:, x : x + wide], flip)
+
+        return self._each(read, files, facts, windows, mirrored)
+
+    def _cut(self, rows, windows, mirrored):
+        """Crops of pictures from wherever they are: (b, S, S, 3) uint8."""
+        import tensorflow as tf
+
+        crops = tf.numpy_function(self._crops, [rows, windows], tf.uint8)
+        crops = tf.ensure_shape(crops, (None, None, None, 3))
+
+        def cut(crop, window, flip):
+            return self._finish(crop[: window[2], : window[3]], flip)
+
+        return self._each(cut, crops, windows, mirrored)
+
+    def _each(self, function, *rows):
+        """What a function makes of each row: (b, S, S, 3) uint8."""
+        import tensorflow as tf
+
+        one = tf.TensorSpec((self.side, self.side, 3), tf.uint8)
+        return tf.map_fn(lambda row: function(*row), rows, fn_output_signature=one)
+
+    def _finish(self, pixels, flip):
+        """(h, w, 3) -> (S, S, 3) uint8, mirrored where `flip`."""
+        import tensorflow as tf
+
+        pixels = self._resize(pixels, (self.side, self.side))
+        return tf.cond(flip, lambda: tf.reverse(pixels, [1]), lambda: pixels)
+
+    def _resize(self, pixels, shape):
+        """(h, w, 3) uint8 of another shape."""
+        import tensorflow as tf
+
+        return tf.cast(tf.image.resize(pixels, shape) + 0.5, tf.uint8)  # rounded
+
+    def _crops(self, rows: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        """Crops one above the other in the corner of (b, largest h, largest w, 3) uint8."""
+        crops = np.zeros((len(rows), *windows[:, 2:].max(axis=0, initial=1), 3), np.uint8)
+
+        def put(place: int) -> None:
+            y, x, height, width = windows[place]
+            pixels = self.pixels(int(rows[place]))[y : y + height, x : x + width]
+            crops[place, :height, :width] = pixels
+
+        decodes = isinstance(self.split.pictures, list) and self.store is None
+        list((self._pool.map if decodes else map)(put, range(len(rows))))
+        return crops
+
+    def pixels(self, row: int) -> np.ndarray:
+        """A decoded picture, (h, w, 3) uint8; grey if it cannot be read."""
+        if self.store is not None:
+            return self.store[row]
+        return self._decode(row)
+
+    def _decode(self, row: int) -> np.ndarray:
+        source, scale = self.split.pictures[row], int(self.scales[row])  # pyright: ignore
+        if not isinstance(source, str):
+            return np.asarray(Image.fromarray(source).reduce(scale)) if scale > 1 else source
+        height, width = self.shapes[row].tolist()
+        if row not in self.broken:
+            try:
+                return decoding.decode(source, bool(self._jpeg[row]), scale, (height, width))
+            except ValueError as error:
+                self.broken[row] = str(error)
+                self._plain[row] = False
+        return decoding.grey(height, width)
+
+    def complaint(self) -> str | None:
+        """A line on the pictures found broken since the last call, or None."""
+        new = sorted(set(self.broken) - self._told)
+        self._told.update(new)
+        if not new:
+            return None
+        what = "picture" if len(new) == 1 else "pictures"
+        verb = "is" if len(new) == 1 else "are"
+        first = "; ".join(self.broken[row] for row in new[:3])
+        more = f"; and {len(new) - 3} more" if len(new) > 3 else ""
+        return (
+            f"{len(new)} {what} of the {self.split.name} split could not be read and {verb} grey: "
+            f"{first}{more}"
+        )
+
+    # ---- Evaluation -----------------------------------------------------------------------------
+
+    def view_groups(self, chunk: int) -> list[np.ndarray]:
+        """Rows of equal view shape, at most `chunk` in a group; each row in one group."""
+        groups = []
+        for shape in np.unique(self.view_shapes, axis=0):
+            rows = np.flatnonzero((self.view_shapes == shape).all(axis=1))
+            groups += [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
+        return groups
+
+    def views(self, rows: Sequence[int] | np.ndarray, mirrored: bool = False) -> np.ndarray:
+        """Whole pictures of one view shape, not cropped.
+
+        The short side is S, or 8/7 S where training crops; the long one keeps the picture's aspect
+        up to 3 to 1, beyond which it is squashed.
+
+        Args:
+          rows: (b,) of one group of `view_groups`.
+          mirrored: left and right changed.
+
+        Returns:
+          (b, h, w, 3) uint8.
+
+        Raises:
+          ValueError: some pictures of the split cannot be read: all are counted. Or the rows have
+            several shapes.
+        """
+        shapes = np.unique(self.view_shapes[np.asarray(rows)], axis=0)
+        if len(shapes) != 1:
+            raise ValueError(
+                f"views of {len(shapes)} shapes ({some(shapes.tolist())}) cannot be one array: "
+                "read them by view_groups"
+            )
+        views = self._whole(rows, shapes[0])
+        if self.broken:
+            self.check()
+        return views[:, :, ::-1] if mirrored else views
+
+    def check(self) -> None:
+        """Reads all pictures.
+
+        Raises:
+          ValueError: some cannot be read: counts all of them and names the first.
+        """
+        with self._lock:
+            if not (self._checked or self.store):
+                what = f"checking {self.split.name} pictures"
+                for _ in decoding.progress(
+                    self._pool.map(self._decode, range(len(self))), what, len(self)
+                ):
+                    pass
+            self._checked = True
+        refuse(self.split, self.broken)
+
+    def __getitem__(self, rows) -> np.ndarray:
+        """Whole pictures squashed into squares: (b, S, S, 3) uint8."""
+        return self._whole(rows, (self.side, self.side))
+
+    def _whole(self, rows, shape) -> np.ndarray:
+        import tensorflow as tf
+
+        def read(row):
+            with tf.device("CPU:0"):
+                return self._resize(self.pixels(row), tuple(shape)).numpy()
+
+        rows, places = np.unique(rows, return_inverse=True)  # a short chunk may repeat a row
+        return np.stack(list(self._pool.map(read, rows.tolist())))[places]
