@@ -15,6 +15,22 @@ SMALL = "small"  # the name of our own
 SMALL_STAGES = (32, 64, 128, 256)  # channels; each stage halves the map
 
 
+class Backbone(keras.Model):
+    """A network that can be made to run as after training at all times.
+
+    `training=False` where a functional model calls it would not do: Keras 3 overrides that with how
+    the whole model is called.
+
+    Attributes:
+      still: whether it does.
+    """
+
+    still = False
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs, training=False if self.still else training, mask=mask)
+
+
 def make_backbone(name):
     """A network without weights of its own yet: (B, h, w, 3) uint8 RGB of any size -> last map.
 
@@ -35,7 +51,7 @@ def make_backbone(name):
         make = getattr(keras.applications, name)
         prepared = keras.applications.__dict__[cnn.module_of(name)].preprocess_input(x)
         maps = make(weights=None, include_top=False, input_tensor=prepared).output
-    return keras.Model(pixels, maps, name="backbone")
+    return Backbone(pixels, maps, name="backbone")
 
 
 def check_name(name):

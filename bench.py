@@ -24,6 +24,13 @@ r"""Measures speed and memory, each beside the floor that this machine can reach
     extraction     extract.py's way from JPEG files to         the network alone, arrays in memory
                    full-network embeddings, MobileNetV2
     optimiser      Adam's step on 25 M weights                 keras.optimizers.Adam
+    picture_reading  JPEG files decoded, cropped, resized and  tf.io.decode_jpeg alone
+                   mirrored, from files and from both caches
+    picture_eating the same, beside the step that reads them   a step of stage I, MobileNetV2
+    text_towers    captions through the convolutional tower    the GRU of the same embedding size
+    stage_one      an epoch of stage I, the CNN run in it      the same on its cached vectors
+    classifier     a step with a class for each of COCO's      (peak memory)
+                   113,287 training images, 2,048 numbers each
 
 Each bench has a process of its own, so that peak memory (resident; of our code, before the floor
 has run) is its own. Ours and the floor take turns: other work on the machine slows both. Times are
@@ -44,7 +51,9 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
+import bench_dual_path
 import bench_system2
+import bench_system3
 import config
 import datasets
 import distribution
@@ -370,7 +379,7 @@ def bench_order():
 _ALL = bench_metrics, bench_bootstrap, bench_query, bench_step, bench_csv, bench_order
 _ALL += (bench_metrics_large,)
 BENCHES = {function.__name__.removeprefix("bench_"): function for function in _ALL}
-for _function in bench_system2.BENCHES:
+for _function in (*bench_system2.BENCHES, *bench_system3.BENCHES, *bench_dual_path.BENCHES):
     BENCHES[_function.__name__] = lambda measured=_function: measured(FLAGS.scale, FLAGS.threads)
 UNASKED = {  # and the factor of their scale
     "metrics": 1, "bootstrap": 1, "query": 1, "step": 1, "csv": 0.05, "order": 1, "optimiser": 1,

@@ -58,6 +58,12 @@ class Pace(keras.callbacks.Callback):
         self.seconds = self.trained = self.began = self.idle = 0.0
         self.compiled = False
 
+    def on_train_begin(self, logs=None):
+        self.clock.start()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.clock.want()
+
     def on_epoch_begin(self, epoch, logs=None):
         self.began = time.perf_counter()
 

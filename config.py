@@ -95,6 +95,11 @@ def _check_dual_path(chosen):
         raise ValueError("--dictionary word_vectors: which? Give --word_vectors FILE")
     if chosen["similarity"] == "order":
         raise ValueError("--similarity order is not for dual_path: it compares cosines")
+    if chosen["hard_texts"] and chosen["loss"] != "paired_hinge":
+        raise ValueError(
+            f"--hard_texts {chosen['hard_texts']} makes the texts of a batch's second half "
+            f"negatives, which --loss {chosen['loss']} takes for pairs: choose paired_hinge"
+        )
 
 
 def _own_names(values):
@@ -144,7 +149,7 @@ def _default_recipe(argv):
     words = [word.lstrip("-") for word in argv[1:]]
     if "resume" in words or "resume=true" in words:
         return None
-    for flag, following in zip(words, [*words[1:], ""], strict=True):
+    for flag, following in zip(words, [*words, ""][1:], strict=True):
         name, _, value = flag.partition("=")
         if name == "model":
             return DEFAULT_RECIPE.get(value or following)

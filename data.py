@@ -136,7 +136,8 @@ class TrainingBatches:
         if self.classes is not None:
             batch["label"] = self.classes[images].astype(np.int32)
         if self.candidates:
-            batch |= {"row": part.astype(np.int32)} | self.pool(rng, replica, total)
+            batch |= {"row": part.astype(np.int32)}
+            batch |= self.pool(self.classes, rng, replica, total)
         return batch
 
     def places(self, rows, rng) -> np.ndarray:
@@ -154,7 +155,7 @@ class TrainingBatches:
             "mirrored": mirrored[part],
         }
 
-    def pool(self, rng, replica, total) -> dict[str, np.ndarray]:
+    def pool(self, classes, rng, replica, total) -> dict[str, np.ndarray]:
         """This replica's share of the captions that hard texts are chosen from."""
         rows = rng.integers(len(self.tokens), size=self.candidates)
         part = np.array_split(np.arange(len(rows)), total)[replica]
@@ -162,7 +163,7 @@ class TrainingBatches:
         return {
             "pool": self.tokens.shifted(rows, rng)[part],
             "pool_id": images.astype(np.int32),
-            "pool_label": self.classes[images].astype(np.int32),
+            "pool_label": classes[images].astype(np.int32),
         }
 
     def dataset(self, strategy=None, first_epoch: int = 0):
@@ -184,21 +185,22 @@ class TrainingBatches:
         def to_batch(count):
             values = tf.numpy_function(read, [count], types, stateful=False)
             batch = dict(zip(example, values, strict=True))
-            batch = {key: tf.ensure_shape(value, shapes[key]) for key, value in batch.items()}
-            if self.reads_pictures:
-                window = (batch.pop("window"), batch.pop("mirrored"))
-                batch["image"] = self.vectors.read(batch["image"], *window)
-            return batch
+            return {key: tf.ensure_shape(value, shapes[key]) for key, value in batch.items()}
+
+        def with_pictures(batch):
+            window = (batch.pop("window"), batch.pop("mirrored"))
+            return batch | {"image": self.vectors.read(batch["image"], *window)}
 
         def make():
             # Numbers are mapped to batches; from_tensor_slices would copy the arrays into the
             # graph and die at 2 GiB, while rows of a memory map are read where they are needed.
             start = first_epoch * self.steps_per_epoch * here
             numbers = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
-            if not self.reads_pictures:
-                return numbers.map(to_batch).prefetch(2 * here)
-            batches = numbers.map(to_batch, num_parallel_calls=2, deterministic=True)
-            return waiting.timed(batches.prefetch(2 * here), self.clock)
+            batches = numbers.map(to_batch)  # one after the other: `share` remembers the order
+            if self.reads_pictures:
+                batches = batches.map(with_pictures, tf.data.AUTOTUNE, deterministic=True)
+                batches = waiting.timed(batches, self.clock, here)
+            return batches.prefetch(2 * here)
 
         return distribution.distribute(strategy, make)
 

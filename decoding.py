@@ -11,7 +11,6 @@ Shape letters: N pictures, h, w height and width of decoded pixels.
 """
 
 import hashlib
-import json
 import os
 import shutil
 import struct
@@ -95,9 +94,15 @@ def read_headers(paths: Sequence[str], cache_dir: str | os.PathLike) -> tuple[np
     return headers, broken
 
 
+def array_headers(pictures: np.ndarray) -> np.ndarray:
+    """(N,) HEADER of pictures in memory, (N, H, W, 3)."""
+    count, height, width, _ = pictures.shape
+    return np.full(count, np.array((height, width, 1, False), HEADER))
+
+
 def fingerprint(paths: Iterable[str], *facts) -> str:
     """Of names, sizes and times of files, and of further facts."""
-    digest = hashlib.sha256(json.dumps([FORMAT, *facts]).encode())
+    digest = hashlib.sha256(" ".join(map(str, (FORMAT, *facts))).encode())
     for path in paths:
         try:
             found = os.stat(path)
@@ -189,8 +194,8 @@ class Store:
         """(h, w, 3) uint8, a view."""
         return self.pixels[self.starts[row] : self.starts[row + 1]].reshape(*self.shapes[row], 3)
 
-    def fill(self, read: Callable[[int], np.ndarray], what: str) -> None:
-        """Reads all pictures, in threads.
+    def fill(self, read: Callable[[int], np.ndarray], what: str) -> "Store":
+        """Reads all pictures, in threads; gives itself.
 
         Args:
           read: row -> (h, w, 3) uint8.
@@ -203,6 +208,37 @@ class Store:
         with ThreadPoolExecutor(THREADS) as pool:
             for _ in progress(pool.map(put, range(len(self.shapes))), what, len(self.shapes)):
                 pass
+        return self
+
+
+def open_store(
+    path: Path | None,
+    shapes: np.ndarray,
+    read: Callable[[int], np.ndarray],
+    broken: dict[int, str],
+    what: str,
+) -> Store:
+    """Decoded pictures, in memory or on disk; decodes them unless they lie there.
+
+    Args:
+      path: the file, beside which a .json tells what is broken; None: in memory.
+      shapes: (N, 2) h and w.
+      read: row -> (h, w, 3) uint8; notes in `broken` what it cannot read.
+      broken: row -> why; what was broken when the file was written is added.
+      what: for the progress bar.
+    """
+    size = int(count_bytes(shapes).sum())
+    if path is None:
+        return Store(np.empty(size, np.uint8), shapes).fill(read, what)
+    facts = path.with_suffix(".json")
+    if not path.is_file():
+        with experiment.atomic_path(path, size) as temporary:
+            pixels = np.memmap(temporary, np.uint8, "w+", shape=(size,))
+            Store(pixels, shapes).fill(read, what)
+            pixels.flush()
+            experiment.write_json(facts, {str(row): why for row, why in broken.items()})
+    broken.update({int(row): why for row, why in experiment.read_json(facts).items()})
+    return Store(np.memmap(path, np.uint8, "r", shape=(size,)), shapes)
 
 
 def count_bytes(shapes: np.ndarray) -> np.ndarray:

@@ -118,7 +118,9 @@ class DualEncoder(keras.Model):
         whole = distribution.num_replicas() if self.pair_loss.reduction == "mean" else 1
         return whole * self.pair_loss(relevance, {"image": image, "text": text})
 
-    def compute_loss(self, x: Any = None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self, x: Any = None, y=None, y_pred: Any = None, sample_weight=None, training=True
+    ):
         """The weighted sum of `loss_terms`, as this replica's share of the whole batch's loss.
 
         Args:

@@ -17,13 +17,12 @@ from keras import ops
 import backbone as backbones
 import distribution
 from dual_encoder import DualEncoder
-from layers import UnitNorm, he_normal, norm
+from layers import NORM_MOMENTUM, UnitNorm, he_normal, norm
 from ranking import FAR
 from text_cnn import ShiftSum, text_cnn
 
 CHUNKS = {"image": 32, "text": 64}  # a caption goes through its tower once for each shift
 NORM_SCALE_RATE, BIAS_RATE = 2.0, 20.0  # of learning_rate, with sgd
-NORM_MOMENTUM = 0.95  # of a fine-tuned backbone's moving statistics: the code's rate is 0.05
 
 
 def instance_terms(logits, labels):
@@ -64,7 +63,7 @@ class DualPath(DualEncoder):
       loss: L_rank, called as in `DualEncoder`.
       lambdas: (lambda1, lambda2, lambda3) >= 0; a term of weight 0 is not computed.
       num_classes: K.
-      settings: with dropout, mirror, classifier_bias and literal_relevance.
+      settings: with dropout, mirror, compare_relu, classifier_bias and literal_relevance.
 
     Reference: [Dual] section 3.3 and the authors' code.
     """
@@ -78,6 +77,7 @@ class DualPath(DualEncoder):
         for side in self.classified:
             self.trackers[f"{side}_error"] = keras.metrics.Mean(name=f"{side}_error")
         self.unit = UnitNorm()
+        self.compare_relu = settings.compare_relu
         self.dropouts = {side: keras.layers.Dropout(settings.dropout) for side in names[1:]}
         self.classifier = None
         if self.classified:
@@ -102,18 +102,22 @@ class DualPath(DualEncoder):
     def call(self, batch, training=False):
         """The batch dict -> unit rows "image", "text" (b, D), and what `row_terms` reads."""
         image = self.read_images(batch, training)
-        outputs = {"image": self.unit(ops.relu(image))}
+        outputs = {"image": self.compared(image)}
         texts = {"tokens": batch["tokens"]}
         if "pool" in batch:
             texts = self.exchange(batch, outputs["image"])
             outputs["text_id"], outputs["text_label"] = texts["image_id"], texts["label"]
         text = self.text_tower(texts["tokens"], training=training)
-        outputs["text"] = self.unit(ops.relu(text))
+        outputs["text"] = self.compared(text)
         features = {"visual": image, "textual": text}
         for side in self.classified:
             row = ops.relu(features[side])
             outputs[side] = self.dropouts[side](row, training=training)
         return outputs
+
+    def compared(self, features):
+        """Unit rows of the towers' features, as the ranking loss compares them."""
+        return self.unit(ops.relu(features) if self.compare_relu else features)
 
     def exchange(self, batch, image):
         """The batch's texts with those of its second half replaced by the hardest of the pool.
@@ -130,7 +134,7 @@ class DualPath(DualEncoder):
         """
         pool = {key: batch[key] for key in ("pool", "pool_id", "pool_label")}
         # No gradient is wanted: they are read as after training.
-        rows = self.unit(ops.relu(self.text_tower(pool["pool"], training=False)))
+        rows = self.compared(self.text_tower(pool["pool"], training=False))
         pool["rows"] = ops.stop_gradient(rows)
         pool = distribution.gather(pool)
         here = {"image": ops.stop_gradient(image), "image_id": batch["image_id"]}
@@ -178,6 +182,18 @@ class DualPath(DualEncoder):
             found[f"{side}_error"] = ops.cast(wrong, "float32")
         return found
 
+    def get_metrics_result(self):
+        """As in `DualEncoder`, but the loss is the sum of its terms' means over the rows.
+
+        Keras' own weighs a replica's share of the loss by its rows, which the sum over rows has
+        done already: with unequal shares it would show another number.
+        """
+        results = super().get_metrics_result()
+        if len(self.trackers) > 1:
+            parts = self.term_weights.items()
+            results["loss"] = sum(weight * results[name] for name, weight in parts)
+        return results
+
     def rates(self, settings):
         """{path of a weight: factor of the learning rate} of those that differ from 1.
 
@@ -220,7 +236,37 @@ class SumPositions(keras.layers.Layer):
         return ops.sum(x, axis=(1, 2))
 
 
-def image_head(channels, settings, window=1):
+@keras.saving.register_keras_serializable("matchbox")
+class Places(keras.layers.Layer):
+    """(B, h, w, F) -> (B, h, w, F + 2): each position's row and column, from -1 to 1, behind it."""
+
+    def call(self, x):
+        batch, height, width = ops.shape(x)[:3]
+
+        def middles(count):
+            count = ops.cast(count, x.dtype)
+            return (2.0 * ops.arange(count, dtype=x.dtype) + 1.0) / count - 1.0
+
+        rows = ops.broadcast_to(middles(height)[None, :, None, None], (batch, height, width, 1))
+        columns = ops.broadcast_to(middles(width)[None, None, :, None], (batch, height, width, 1))
+        return ops.concatenate([x, rows, columns], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] + 2)
+
+
+def strongest_places(maps, channels):
+    """(B, h, w, F) -> (B, 1, 1, C): how strongly each of C features of a place, its position among
+    them, shows anywhere in the picture. Not in the paper.
+    """
+    x = keras.layers.Conv2D(
+        channels, 1, use_bias=False, kernel_initializer=he_normal(), name="image_places"
+    )(Places()(maps))
+    x = keras.layers.ReLU()(norm("image_places_norm")(x))
+    return keras.layers.GlobalMaxPooling2D(keepdims=True)(x)
+
+
+def image_head(channels, settings):
     """(B, h, w, F) maps, or vectors as maps of one position -> (B, D), before the last ReLU.
 
     Two 1x1 convolutions, each with batch norm, a ReLU between them, summed over the positions.
@@ -228,14 +274,13 @@ def image_head(channels, settings, window=1):
     Args:
       channels: F.
       settings: with embed_dim and hidden_dim.
-      window: side of the maps that the first convolution sees at once.
 
     Reference: [Dual] section 3.1: 2048 -> 2048 -> 2048 for ResNet-50.
     """
     maps = keras.Input((None, None, channels), name="map")
     hidden = settings.hidden_dim or channels
     x = keras.layers.Conv2D(
-        hidden, window, use_bias=False, kernel_initializer=he_normal(), name="image_hidden"
+        hidden, 1, use_bias=False, kernel_initializer=he_normal(), name="image_hidden"
     )(maps)
     x = keras.layers.ReLU()(norm("image_hidden_norm")(x))
     x = keras.layers.Conv2D(
@@ -260,14 +305,15 @@ def image_cnn(settings):
             layer.synchronized = distribution.num_replicas() > 1
             layer.momentum = NORM_MOMENTUM
     # A frozen one runs as after training, its batch norm too.
-    still = {"training": False} if settings.freeze_backbone or settings.freeze_norm else {}
-    maps = backbone(pixels, **still)
+    backbone.still = settings.freeze_backbone or settings.freeze_norm
+    maps = backbone(pixels)
     side = settings.image_size
     window = backbone.compute_output_shape((1, side, side, 3))[1]
     if settings.image_pooling == "mean":
         maps = keras.layers.AveragePooling2D(window, 1, name="pool")(maps)
-        window = 1
-    head = image_head(maps.shape[-1], settings, window)
+    else:
+        maps = strongest_places(maps, settings.hidden_dim or maps.shape[-1])
+    head = image_head(maps.shape[-1], settings)
     return keras.Model(pixels, head(maps), name="image_tower")
 
 

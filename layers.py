@@ -9,6 +9,7 @@ from keras import ops
 
 import distribution
 
+NORM_MOMENTUM = 0.95  # of moving statistics
 NORM_FLOOR = 1e-8  # of the squared norm: bounds the gradient (1e4) where a row is all zeros
 
 
@@ -73,7 +74,10 @@ def he_normal():
 
 
 def norm(name, start="ones"):
-    """Batch normalisation over the batch of all replicas, epsilon 1e-3.
+    """Batch normalisation over the batch of all replicas, epsilon 1e-3, momentum 0.95.
+
+    Reference: Zheng et al., Dual-path convolutional image-text embeddings with instance loss, 2017,
+      the authors' code (rate 0.05 of the moments).
 
     Args:
       start: initial scales, "ones" or "zeros". Zeros at the end of a residual block leave it out at
@@ -82,5 +86,9 @@ def norm(name, start="ones"):
     """
     together = distribution.num_replicas() > 1
     return keras.layers.BatchNormalization(
-        epsilon=1e-3, gamma_initializer=start, synchronized=together, name=name
+        momentum=NORM_MOMENTUM,
+        epsilon=1e-3,
+        gamma_initializer=start,
+        synchronized=together,
+        name=name,
     )

@@ -3,6 +3,8 @@
 The towers of each system stand in a file of their own.
 """
 
+from collections.abc import Callable
+
 import backbone
 from dual_encoder import DualEncoder
 from dual_path import dual_path_model, find_backbone
@@ -60,13 +62,13 @@ def two_towers(make):
     """A system of two towers and nothing else, from what makes the towers."""
 
     def build(settings, sizes, loss):
-        towers = make(settings, sizes)
-        return DualEncoder(*towers, loss, settings.beta, settings.literal_relevance)
+        image, text = make(settings, sizes)
+        return DualEncoder(image, text, loss, settings.beta, settings.literal_relevance)
 
     return build
 
 
-MODELS = {
+MODELS: dict[str, Callable] = {
     "projection": two_towers(projection_model),
     "gru": two_towers(gru_model),
     "dual_path": dual_path_model,

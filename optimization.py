@@ -37,14 +37,15 @@ class SGDL2(keras.optimizers.SGD):
     def update_step(self, gradient, variable, learning_rate):
         """One weight's step."""
         dense = clipped(gradient, self.clip_norm)
-        # Like the base class, this may be handed the backend's own variable.
-        velocity = self.momentums[self._get_variable_index(variable)]
         lr = ops.cast(own_rate(self, variable, learning_rate), variable.dtype)
-        slope = dense + self.l2 * ops.convert_to_tensor(variable)
-        total = self.momentum * velocity + slope
-        self.assign(velocity, total)
-        if self.nesterov:
-            total = slope + self.momentum * total
+        total = slope = dense + self.l2 * ops.convert_to_tensor(variable)
+        if self.momentum:  # without, the base class keeps no velocities
+            # Like the base class, this may be handed the backend's own variable.
+            velocity = self.momentums[self._get_variable_index(variable)]
+            total = self.momentum * velocity + slope
+            self.assign(velocity, total)
+            if self.nesterov:
+                total = slope + self.momentum * total
         self.assign_sub(variable, lr * total)
 
     def get_config(self):

@@ -33,8 +33,8 @@ def _define_tower_flags(values):
     flags.DEFINE_bool(
         "zero_init",
         False,
-        "dual_path: residual blocks of the text CNN begin as their shortcuts alone, which learns "
-        "far sooner (not in the paper).",
+        "dual_path: residual blocks of the text CNN begin as their shortcuts alone, which then "
+        "average where they stride: it learns far sooner (not in the paper).",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -59,9 +59,9 @@ def _define_tower_flags(values):
     flags.DEFINE_enum(
         "image_pooling",
         "mean",
-        ("mean", "flatten"),
-        "dual_path: the CNN's last map as its mean, or read place by place (for pictures where "
-        "left and right matter).",
+        ("mean", "places"),
+        "dual_path: the CNN's last map as its mean (the paper); or the strongest response of "
+        "features that are told their places, for pictures where left and right matter.",
         flag_values=values,
     )
 
@@ -121,6 +121,13 @@ def _define_loss_flags(values):
         "dual_path: K pseudo classes, by k-means of the training pictures, in place of one class "
         "for each; 0: each its own.",
         0,
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "compare_relu",
+        True,
+        "dual_path: the ranking loss compares what is behind the last ReLU (the paper); else what "
+        "is before it, as in use.",
         flag_values=values,
     )
     flags.DEFINE_bool(

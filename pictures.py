@@ -1,10 +1,11 @@
 """Pictures for a tower that reads pixels: crops for training, whole pictures for evaluation.
 
 What a picture looks like is a function of the file, its window and whether it is mirrored: the same
-bytes whether it is decoded anew each time or kept in memory or on disk, alone or in a batch.
+bytes whether it is decoded anew each time or kept in memory or on disk, alone or in a batch. Only
+of a damaged file may a crop that misses the damage be read, where nothing is kept.
 
-Resizing is bilinear between the four nearest pixels. Pictures come at a scale where they are at
-most 2.3 times too large (`decoding.choose_scales`), so little is skipped.
+Resizing is bilinear between the four nearest pixels. Pictures come at a scale where a short side is
+at most 2.3 times too large (`decoding.choose_scales`), so few are skipped.
 Differs from the paper: bicubic there; it takes three times as long here.
 
 Shape letters: N pictures, b of a batch, S side of the tower's input, h, w height and width.
@@ -15,19 +16,35 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 import datasets
 import decoding
-import experiment
 from activations import refuse
 from records import some
 
 ASPECTS = (3 / 4, 4 / 3)  # width by height of a crop
 TRIES = 10
 LONGEST = 3  # a view's long side, in short ones; longer pictures are squashed
+
+
+def decode_band(content, band, scale: int):
+    """Whole rows of a JPEG: to leave out columns saves nothing and alters colours at the edge.
+
+    Args:
+      content: the file's bytes; band: y, 0, height, width; scale: of `decoding.SCALES`.
+
+    Returns:
+      (height, width, 3) uint8, of the whole decoded picture, to the byte.
+    """
+    import tensorflow as tf
+
+    return tf.io.decode_and_crop_jpeg(
+        content, band, channels=3, ratio=int(scale), dct_method="INTEGER_ACCURATE"
+    )
 
 
 class Pictures:
@@ -69,49 +86,36 @@ class Pictures:
         self.cache = "none"
         decoding.choose_cache(cache, 0, cache_dir)
         source = split.pictures
-        if isinstance(source, list):
-            headers, self.broken = decoding.read_headers(source, cache_dir)
-            heights, widths = (np.maximum(headers[name], 1) for name in ("height", "width"))
-            self._jpeg, turned = headers["jpeg"], headers["turn"] > 1
+        self._files = source if isinstance(source, list) else []
+        if self._files:
+            headers, self.broken = decoding.read_headers(self._files, cache_dir)
         else:
-            heights, widths = (np.full(len(source), n) for n in source.shape[1:3])  # pyright: ignore
-            self._jpeg = turned = np.zeros(len(source), bool)  # pyright: ignore
+            headers = decoding.array_headers(np.asarray(source))
+        heights, widths = (np.maximum(headers[name], 1) for name in ("height", "width"))
         self.scales = decoding.choose_scales(heights, widths, view_side)
+        self._ways = np.unique(self.scales).tolist()
         self.shapes = -(-np.stack([heights, widths], axis=1) // self.scales[:, None])
         self.shapes = self.shapes.astype(np.int32)  # (N, 2)
-        self._plain = self._jpeg & ~turned  # those that TensorFlow's graph may decode
+        self._jpeg = headers["jpeg"]
+        self._plain = self._jpeg & (headers["turn"] == 1)  # these may be decoded in the graph
         short = self.shapes.min(axis=1, keepdims=True)  # (N, 1)
         wanted = np.rint(self.shapes * (view_side / short))
         self.view_shapes = np.clip(wanted, 1, LONGEST * view_side).astype(np.int32)
         self._pool, self._lock = ThreadPoolExecutor(decoding.THREADS), threading.Lock()
         self._checked = False  # whether all that is broken is known
-        if isinstance(source, list):
-            self._open_store(source, cache, cache_dir)
+        if self._files:
+            size = int(decoding.count_bytes(self.shapes).sum())
+            self.cache = decoding.choose_cache(cache, size, cache_dir)
+        if self.cache != "none":
+            path = None
+            if self.cache == "disk":
+                key = decoding.fingerprint(self._files, *self.scales)
+                path = Path(cache_dir) / f"pictures-{key}.u8"
+            what = f"decoding {split.name} pictures"
+            self.store = decoding.open_store(path, self.shapes, self._decode, self.broken, what)
 
     def __len__(self) -> int:
         return len(self.shapes)
-
-    def _open_store(self, paths: list[str], cache: str, cache_dir: str | os.PathLike) -> None:
-        """Decodes all pictures into memory or a file, where that is asked for."""
-        size = int(decoding.count_bytes(self.shapes).sum())
-        self.cache = decoding.choose_cache(cache, size, cache_dir)
-        what = f"decoding {self.split.name} pictures"
-        if self.cache == "memory":
-            store = decoding.Store(np.empty(size, np.uint8), self.shapes)
-            store.fill(self._decode, what)
-            self.store = store
-        elif self.cache == "disk":
-            key = decoding.fingerprint(paths, self.scales.tolist())
-            path = os.path.join(cache_dir, f"pictures-{key}.u8")
-            facts = os.path.join(cache_dir, f"pictures-{key}.json")
-            if not os.path.isfile(path):
-                with experiment.atomic_path(path, size) as temporary:
-                    pixels = np.memmap(temporary, np.uint8, "w+", shape=(size,))
-                    decoding.Store(pixels, self.shapes).fill(self._decode, what)
-                    pixels.flush()
-                    experiment.write_json(facts, {str(r): w for r, w in self.broken.items()})
-            self.broken |= {int(r): why for r, why in experiment.read_json(facts).items()}
-            self.store = decoding.Store(np.memmap(path, np.uint8, "r", shape=(size,)), self.shapes)
 
     # ---- Windows --------------------------------------------------------------------------------
 
@@ -153,7 +157,7 @@ class Pictures:
     # ---- Training -------------------------------------------------------------------------------
 
     def read(self, rows, windows, mirrored):
-        """Crops of pictures. For tf.data: several batches may be read at a time.
+        """Crops of pictures; in the map of a tf.data dataset, or at once.
 
         Of a plain JPEG only the band of rows is decoded that the window lies in. What cannot be
         read becomes grey and is told by `complaint`.
@@ -170,50 +174,52 @@ class Pictures:
 
         with tf.device("CPU:0"):
             rows, windows = tf.cast(rows, tf.int32), tf.cast(windows, tf.int32)
-            if isinstance(self.split.pictures, list) and self.store is None:
-                return self._read_files(rows, windows, mirrored)
-            return self._cut(rows, windows, mirrored)
+            if self._decodes:
+                crops = self._read_files(rows, windows, mirrored).get_single_element()
+            else:
+                crops = self._cut(rows, windows, mirrored)
+            return tf.ensure_shape(crops, (None, self.side, self.side, 3))
+
+    @property
+    def _decodes(self) -> bool:
+        """Whether files are decoded each time."""
+        return bool(self._files) and self.store is None
 
     def _read_files(self, rows, windows, mirrored):
-        """Decodes in the graph; if that fails, or some files are not plain, in Python."""
+        """Crops of picture files, as a dataset of one element."""
         import tensorflow as tf
 
-        def plan(rows):
-            files = [os.fsencode(self.split.pictures[row]) for row in rows]  # pyright: ignore
-            facts = np.stack([self.scales[rows], self.shapes[rows, 1]], axis=1)
-            return np.array(files, object), facts.astype(np.int32), self._plain[rows].all()
+        def plan(rows, windows, mirrored):
+            if not self._plain[rows].all():
+                rows, windows, mirrored = rows[:0], windows[:0], mirrored[:0]
+            files = np.array([os.fsencode(self._files[row]) for row in rows], object)
+            y, x, height, width = windows.T
+            none, all_columns = np.zeros_like(x), self.shapes[rows, 1]
+            band = np.stack([y, none, height, all_columns], axis=1)
+            start, size = np.stack([none, x, none], 1), np.stack([height, width, none + 3], 1)
+            way = np.searchsorted(self._ways, self.scales[rows]).astype(np.int32)
+            return files, way, band, start, size, mirrored
 
-        files, facts, plain = tf.numpy_function(plan, [rows], [tf.string, tf.int32, tf.bool])
-        for value, rank in ((files, 1), (facts, 2), (plain, 0)):
-            value.set_shape([None] * rank)
-        facts = tf.ensure_shape(facts, (None, 2))
-        # TensorFlow has no `try`: what fails is left out, and the next in line takes its place.
-        quick = tf.data.Dataset.from_tensors((files, facts, windows, mirrored))
-        quick = quick.filter(lambda *_: plain).map(self._decode_bands).ignore_errors()
-        slow = tf.data.Dataset.from_tensors((rows, windows, mirrored)).map(self._cut)
-        return quick.concatenate(slow).take(1).get_single_element()
+        places, types = (rows, windows, mirrored), (tf.string, *[tf.int32] * 4, tf.bool)
+        planned = tf.numpy_function(plan, places, types, stateful=False)
+        for values, columns in zip(planned, (None, None, 4, 3, 3, None), strict=True):
+            values.set_shape((None, columns) if columns else (None,))
+        # TensorFlow has no `try`. A picture that fails is left out; a batch that lacks one, or has
+        # some that are not plain, is left out too; and the next in line takes its place.
+        whole = tf.maximum(tf.size(rows, tf.int64), 1)
+        quick = tf.data.Dataset.from_tensor_slices(tuple(planned)).map(self._read_plain)
+        quick = quick.ignore_errors().batch(whole, drop_remainder=True)
+        careful = tf.data.Dataset.from_tensors(places).map(self._cut)
+        return quick.concatenate(careful).take(1)
 
-    def _decode_bands(self, files, facts, windows, mirrored):
-        """Crops of plain JPEGs: (b, S, S, 3) uint8."""
+    def _read_plain(self, file, way, band, start, size, flip):
+        """A crop of a plain JPEG, (S, S, 3) uint8, where `_read_files` has planned it."""
         import tensorflow as tf
 
-        scales = np.unique(self.scales).tolist()
-
-        def decode(content, band, scale):
-            return tf.io.decode_and_crop_jpeg(
-                content, band, channels=3, ratio=scale, dct_method="INTEGER_ACCURATE"
-            )
-
-        def read(file, facts, window, flip):
-            (scale, width), (y, x, height, wide) = tf.unstack(facts), tf.unstack(window)
-            # Whole rows: to leave out columns saves nothing and alters colours at the edge.
-            content, band = tf.io.read_file(file), tf.stack([y, 0, height, width])
-            ways = [partial(decode, content, band, scale) for scale in scales]
-            which = tf.searchsorted(scales, [scale])[0]
-            pixels = tf.switch_case(which, ways) if len(ways) > 1 else ways[0]()
-            return self._finish(pixels[:, x : x + wide], flip)
-
-        return self._each(read, files, facts, windows, mirrored)
+        content = tf.io.read_file(file)
+        ways = [partial(decode_band, content, band, scale) for scale in self._ways]
+        pixels = tf.switch_case(way, ways) if len(ways) > 1 else ways[0]()
+        return self._finish(tf.slice(pixels, start, size), flip)
 
     def _cut(self, rows, windows, mirrored):
         """Crops of pictures from wherever they are: (b, S, S, 3) uint8."""
@@ -222,17 +228,12 @@ class Pictures:
         crops = tf.numpy_function(self._crops, [rows, windows], tf.uint8)
         crops = tf.ensure_shape(crops, (None, None, None, 3))
 
-        def cut(crop, window, flip):
+        def cut(place):
+            crop, window, flip = place
             return self._finish(crop[: window[2], : window[3]], flip)
 
-        return self._each(cut, crops, windows, mirrored)
-
-    def _each(self, function, *rows):
-        """What a function makes of each row: (b, S, S, 3) uint8."""
-        import tensorflow as tf
-
         one = tf.TensorSpec((self.side, self.side, 3), tf.uint8)
-        return tf.map_fn(lambda row: function(*row), rows, fn_output_signature=one)
+        return tf.map_fn(cut, (crops, windows, mirrored), fn_output_signature=one)
 
     def _finish(self, pixels, flip):
         """(h, w, 3) -> (S, S, 3) uint8, mirrored where `flip`."""
@@ -253,12 +254,25 @@ class Pictures:
 
         def put(place: int) -> None:
             y, x, height, width = windows[place]
-            pixels = self.pixels(int(rows[place]))[y : y + height, x : x + width]
-            crops[place, :height, :width] = pixels
+            band = self._band(int(rows[place]), y, height)
+            crops[place, :height, :width] = band[:, x : x + width]
 
-        decodes = isinstance(self.split.pictures, list) and self.store is None
-        list((self._pool.map if decodes else map)(put, range(len(rows))))
+        list((self._pool.map if self._decodes else map)(put, range(len(rows))))
         return crops
+
+    def _band(self, row: int, y: int, height: int) -> np.ndarray:
+        """Some rows of a decoded picture, (height, w, 3) uint8: as `_read_plain` reads them."""
+        import tensorflow as tf
+
+        if self._decodes and self._plain[row]:
+            try:
+                with tf.device("CPU:0"):
+                    content = tf.io.read_file(self._files[row])
+                    band = (y, 0, height, self.shapes[row, 1])
+                    return decode_band(content, band, self.scales[row]).numpy()
+            except tf.errors.OpError:
+                pass  # the rest of the way finds out what is wrong
+        return self.pixels(row)[y : y + height]
 
     def pixels(self, row: int) -> np.ndarray:
         """A decoded picture, (h, w, 3) uint8; grey if it cannot be read."""
@@ -267,17 +281,16 @@ class Pictures:
         return self._decode(row)
 
     def _decode(self, row: int) -> np.ndarray:
-        source, scale = self.split.pictures[row], int(self.scales[row])  # pyright: ignore
-        if not isinstance(source, str):
-            return np.asarray(Image.fromarray(source).reduce(scale)) if scale > 1 else source
-        height, width = self.shapes[row].tolist()
-        if row not in self.broken:
-            try:
-                return decoding.decode(source, bool(self._jpeg[row]), scale, (height, width))
-            except ValueError as error:
-                self.broken[row] = str(error)
-                self._plain[row] = False
-        return decoding.grey(height, width)
+        scale, (height, width) = int(self.scales[row]), self.shapes[row].tolist()
+        if not self._files:
+            source = self.split.pictures[row]  # pyright: ignore[reportOptionalSubscript]
+            return np.asarray(Image.fromarray(np.asarray(source)).reduce(scale))
+        try:
+            jpeg = bool(self._jpeg[row])
+            return decoding.decode(self._files[row], jpeg, scale, (height, width))
+        except ValueError as error:
+            self.broken.setdefault(row, str(error))
+            return decoding.grey(height, width)
 
     def complaint(self) -> str | None:
         """A line on the pictures found broken since the last call, or None."""
@@ -339,7 +352,7 @@ class Pictures:
           ValueError: some cannot be read: counts all of them and names the first.
         """
         with self._lock:
-            if not (self._checked or self.store):
+            if not self._checked and self.store is None:
                 what = f"checking {self.split.name} pictures"
                 for _ in decoding.progress(
                     self._pool.map(self._decode, range(len(self))), what, len(self)

@@ -114,7 +114,7 @@ def error_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     """
     shown = [row for row in rows if any(name in row for name in ERRORS)]
     figure = new_figure(7, 4)
-    axes = figure.subplots()
+    axes: Any = figure.subplots()
     epochs = [row["epoch"] for row in shown]
     for colour, (name, label) in zip(COLOURS, ERRORS.items(), strict=False):
         values = [row.get(name, np.nan) for row in shown]

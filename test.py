@@ -161,13 +161,17 @@ def save_projections(run, split, image, text, chosen):
     experiment.write_arrays(run.projections, arrays)
 
 
-def export_towers(run, model):
+def export_towers(run, model, settings):
     """query.onnx and image.onnx, the towers for ONNX Runtime."""
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"keras\.src\.export")
     towers = model.encoder_models
     pictures = len(towers.image.input_shape) == 4
-    shape = (2, 64, 64, 3) if pictures else (2, towers.image.input_shape[1])
+    shape = (
+        (2, settings.image_size, settings.image_size, 3)
+        if pictures
+        else (2, towers.image.input_shape[1])
+    )
     examples = {
         run.query_tower: (towers.text, np.ones((2, 3), np.int32)),
         run.image_tower: (towers.image, np.zeros(shape, np.uint8 if pictures else "f")),
@@ -244,7 +248,7 @@ def grade_run(run):
     )
     hashes = hash_inputs(run, settings, split, descriptor)
     save_projections(run, split, image, text, settings.similarity)
-    export_towers(run, model)
+    export_towers(run, model, settings)
     grading.write_ranks(run.folder, found, split.captions, split.image_names)
     score = {"protocol": facts, "hashes": hashes, **score}
     plots.recall_curves(found, score, run / "score.png")

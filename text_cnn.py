@@ -59,19 +59,25 @@ def conv(x, channels, size, stride, name, start="ones"):
     return norm(f"{name}_norm", start)(x)
 
 
-def residual_block(x, inner, channels, stride, projected, start, name):
+def residual_block(x, inner, channels, stride, projected, zero, name):
     """1 -> 2 -> 1 bottleneck beside a shortcut; ReLU after their sum.
 
     Args:
       x: (B, P, C). inner: channels between; channels: that come out.
       stride: of the middle convolution, and of the shortcut.
       projected: whether the shortcut is a 1x1 convolution and batch norm, or nothing.
-      start: of the last batch norm's scales; "zeros" begins with the shortcuts alone.
+      zero: begin with the shortcut alone; so that this one reads all words, where it strides it
+        takes the mean of two. Not in the paper, whose shortcut takes every second word.
     """
-    shortcut = conv(x, channels, 1, stride, f"{name}_shortcut") if projected else x
+    shortcut = x
+    if projected:
+        apart = stride
+        if zero and stride > 1:
+            shortcut, apart = keras.layers.AveragePooling1D(stride)(x), 1
+        shortcut = conv(shortcut, channels, 1, apart, f"{name}_shortcut")
     y = keras.layers.ReLU()(conv(x, inner, 1, 1, f"{name}_in"))
     y = keras.layers.ReLU()(conv(y, inner, 2, stride, f"{name}_middle"))
-    y = conv(y, channels, 1, 1, f"{name}_out", start)
+    y = conv(y, channels, 1, 1, f"{name}_out", "zeros" if zero else "ones")
     return keras.layers.ReLU()(keras.layers.Add()([y, shortcut]))
 
 
@@ -130,7 +136,6 @@ def text_cnn(settings, num_words):
     x = norm("words_norm")(x)  # (B, 32, W)
     if settings.word_dropout:
         x = keras.layers.Dropout(settings.word_dropout, noise_shape=(None, None, 1))(x)
-    start = "zeros" if settings.zero_init else "ones"
     for number, stage in enumerate(STAGES, start=2):
         channels = scaled(stage.channels, settings.text_width)
         for block in range(stage.blocks):
@@ -138,7 +143,7 @@ def text_cnn(settings, num_words):
             inner = scaled(stage.first if first else stage.inner, settings.text_width)
             stride = stage.stride if first else 1
             name = f"text_{number}_{block + 1}"
-            x = residual_block(x, inner, channels, stride, first, start, name)
+            x = residual_block(x, inner, channels, stride, first, settings.zero_init, name)
     pool = {"max": keras.layers.GlobalMaxPooling1D, "mean": keras.layers.GlobalAveragePooling1D}
     x = pool[settings.pooling]()(x)  # (B, C)
     x = keras.layers.Dense(

@@ -136,6 +136,9 @@ def read_data(settings, run, resumed):
     splits = datasets.open_run_data(settings)
     settings.relevance = data.choose_relevance(settings, splits["train"].concepts)
     used = {name: splits[name] for name in ("train", "validation")}
+    if settings.features == "auto" and settings.model == "dual_path" and not resumed:
+        # Said now: a second phase may read pixels where the first one read vectors.
+        settings.features = "pixels" if used["train"].vectors is None else "auto"
     source = run if resumed else None  # the run whose words and descriptor are read
     if settings.init_from and not resumed:
         source = experiment.find(FLAGS.exp_root, settings.init_from)
@@ -156,6 +159,8 @@ def read_data(settings, run, resumed):
     vectors = {
         name: features.open_images(split, descriptor, settings) for name, split in used.items()
     }
+    if settings.features == "pixels":
+        vectors["validation"].check()  # now, not after the first epoch
     settings.feature_dim = features.size_of(vectors["train"])
     settings.train_images = used["train"].num_images
     settings.described = descriptor is not None

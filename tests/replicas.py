@@ -4,12 +4,16 @@ Run by test_distribution.py:  python tests/replicas.py STRATEGY DEVICES OUTPUT.n
 """
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+# On a processor oneDNN's convolutions of an empty share have a wrong shape (TensorFlow 2.21).
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
 import config
 import distribution
@@ -18,7 +22,24 @@ from data import TrainingBatches, tfidf_rows
 from text import Tokens, Vocabulary
 
 WORDS = [f"w{i}" for i in range(20)]
+BLOCKS = 2  # of the dual path's text CNN: the others are alike
 IMAGES, CAPTIONS, BATCH = 35, 67, 16  # the last batch has 3 rows: on four replicas one is empty
+
+
+class Pictures:
+    """Stands in for `pictures.Pictures`: 35 of them, mirrored at random."""
+
+    def __init__(self, rng):
+        self.pixels = rng.integers(0, 256, (IMAGES, 32, 32, 3)).astype(np.uint8)
+
+    def windows(self, images, rng):
+        return np.zeros((len(images), 4), np.float32), rng.random(len(images)) < 0.5
+
+    def read(self, images, windows, mirrored):
+        import tensorflow as tf
+
+        found = tf.gather(self.pixels, images)
+        return tf.where(mirrored[:, None, None, None], tf.reverse(found, [2]), found)
 
 
 def make_batches(settings):
@@ -30,6 +51,10 @@ def make_batches(settings):
     vectors = rng.standard_normal((IMAGES, 12)).astype(np.float32)
     concepts = rng.integers(0, 2, (IMAGES, 5)).astype(np.float32)
     tokens = Tokens(captions, Vocabulary(WORDS, config.tokeniser(settings)))
+    if settings.model == "dual_path":
+        images = Pictures(rng) if settings.features == "pixels" else vectors
+        classes = np.arange(IMAGES, dtype=np.int32)
+        return TrainingBatches(images, tokens, caption_image, settings, classes=classes)
     if settings.relevance == "tfidf":
         tfidf = tfidf_rows(captions)
         return TrainingBatches(vectors, tokens, caption_image, settings, tfidf=tfidf)
@@ -42,7 +67,9 @@ def train(loss, strategy, **changes):
 
     import models
     import optimization
+    import text_cnn
 
+    text_cnn.STAGES = tuple(stage._replace(blocks=1) for stage in text_cnn.STAGES[:BLOCKS])
     small = {"hidden_dim": 16, "embed_dim": 8, "dropout": 0.0, "batch_size": BATCH, "loss": loss}
     sgd = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "schedule": "step"}
     defaults = {**config.default_settings(), "captions": "all", "learning_rate": 1e-3}
@@ -53,7 +80,8 @@ def train(loss, strategy, **changes):
         sizes = {"feature_dim": 12, "vocabulary_size": int(batches.tokens.flat.max())}
         sizes["train_images"] = IMAGES
         model = models.build_model(settings, sizes)
-        optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch)
+        rates = model.rates(settings)
+        optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch, rates)
         model.compile(optimizer=optimizer, jit_compile=False)
         model.optimizer.build(model.trainable_variables)
     found = {}
@@ -98,6 +126,14 @@ def main(strategy_name, devices, output, *only):
         "sum_hinge",
         {"model": "gru", "word_dim": 6, "clip_norm": 0.1, "optimizer": "adam", "weight_decay": 0.0},
     )
+    # The hard texts of a batch are chosen from shares of 2, 2, 1 and 1 captions.
+    dual = {"model": "dual_path", "word_dim": 6, "text_width": 1 / 16, "reduction": "mean"}
+    vectors = {"features": "last", "hard_texts": 6, "pooling": "max", "classifier_bias": True}
+    runs["dual_path"] = ("paired_hinge", {**dual, **vectors, "margin": 1.0})
+    # Pictures are read once for their captions; the last batch has three, for four replicas.
+    pixels = {"features": "pixels", "cnn": "small", "image_size": 32, "captions": "together"}
+    pixels |= {"pooling": "mean", "temperature": 0.5, "backbone_rate": 1.0}
+    runs["dual_pixels"] = ("cross_entropy", {**dual, **pixels})
     for name in only or runs:
         loss, changes = runs[name]
         values = train(loss, strategy, **changes)

@@ -5,11 +5,13 @@ import csv
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import callbacks
 import config
 import experiment
 import models
+import waiting
 from text import Tokens, Vocabulary
 
 
@@ -134,3 +136,61 @@ def test_a_loss_that_is_not_finite_stops_with_advice(tmp_path):
 def test_workers_that_must_not_write_do_not(tmp_path):
     run_epochs(tmp_path / "quiet", [0.1], write=False)
     assert not (tmp_path / "quiet").exists()
+
+
+def test_pace_leaves_out_the_first_step_and_tells_the_share_of_waiting(monkeypatch):
+    now, clock = [100.0], waiting.Clock()
+    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: now[0])
+    pace = callbacks.Pace(captions=60, steps=3, clock=clock)
+    assert (pace.rate, pace.starved) == (0.0, 0.0)
+    for epoch in range(2):
+        pace.on_epoch_begin(epoch)
+        for step in range(3):
+            first = epoch == step == 0
+            now[0] += 50.0 if first else 2.0  # the first compiles
+            clock.waited += 40.0 if first else 0.5  # of which it waits
+            pace.on_train_batch_end(step)
+        pace.on_epoch_end(epoch)
+        now[0] += 30.0  # validation
+    assert pace.rate == pytest.approx(5 * 20 / 10.0)
+    assert pace.starved == pytest.approx(5 * 0.5 / 10.0)
+
+
+def test_pictures_that_could_not_be_read_are_told_of():
+    class Pictures:
+        lines = iter(["1 of 5 pictures: a.jpg", None, "2 of 5 pictures: a.jpg, b.jpg"])
+
+        def complaint(self):
+            return next(self.lines)
+
+    told = []
+    watch = callbacks.Complaints(Pictures(), told.append)
+    for epoch in range(3):
+        watch.on_epoch_end(epoch)
+    callbacks.Complaints(np.zeros((2, 3)), told.append).on_epoch_end(0)  # vectors
+    assert told == ["1 of 5 pictures: a.jpg", "2 of 5 pictures: a.jpg, b.jpg"]
+
+
+def test_errors_of_the_classifier_have_a_picture_of_their_own(tmp_path, monkeypatch):
+    drawn = []
+    error_curves = callbacks.plots.error_curves
+    monkeypatch.setattr(
+        callbacks.plots, "error_curves", lambda rows, path: drawn.append(rows) or path
+    )
+    records = run_epochs(tmp_path / "plain", [0.1])
+    assert not drawn  # other systems have no classifier
+    logs = {"loss": 5.0, "visual_error": 0.75, "textual_error": 0.5}
+    records.on_epoch_end(1, logs)
+    assert drawn[0][1]["visual_error"] == 0.75 and "visual_error" not in drawn[0][0]
+    with open(tmp_path / "plain" / "history.csv", encoding="utf-8") as file:
+        assert [row["textual_error"] for row in csv.DictReader(file)] == ["", "0.5"]
+    for number, rows in enumerate(
+        [
+            [{"epoch": 0, "val_mrr": 0.1}, {"epoch": 1, "visual_error": 0.5, "textual_error": 0.9}],
+            [{"epoch": 1, "visual_error": 0.5}, {"epoch": 2, "visual_error": 0.25}],
+        ]
+    ):
+        path = tmp_path / f"{number}.png"
+        error_curves(rows, path)
+        with Image.open(path) as picture:
+            assert picture.size[0] > 500 and len(set(picture.convert("L").tobytes())) > 20

@@ -1,5 +1,7 @@
 """Flags, recipes and the snapshot."""
 
+import re
+
 import pytest
 from absl import flags
 from conftest import ROOT
@@ -8,6 +10,10 @@ import config
 import options
 
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.flags"))
+LATER = {
+    "nesterov": False,
+    "precision": "float32",
+}  # newer than some recipes
 
 
 def parse(argv):
@@ -74,6 +80,94 @@ def test_order_embeddings_need_a_ranking_loss():
         parse(["--similarity=order"])
 
 
+@pytest.mark.parametrize(
+    ("flags_given", "reason"),
+    [
+        ("--features=pixels", "--features pixels is for --model dual_path, not projection"),
+        ("--model=gru --features=pixels", "is for --model dual_path, not gru"),
+        ("--hidden_dim=0", "--hidden_dim 0 is for --model dual_path"),
+        ("--model=dual_path --test_shifts=0", "--test_shifts 0: expected all, or a number"),
+        ("--model=dual_path --test_shifts=33", "--test_shifts 33: expected all"),
+        ("--model=dual_path --test_shifts=-1", "--test_shifts -1: expected all"),
+        ("--model=dual_path --test_shifts=some", "--test_shifts some: expected all"),
+        ("--model=dual_path --dictionary=word_vectors", "which? Give --word_vectors FILE"),
+        ("--model=dual_path --similarity=order", "--similarity order is not for dual_path"),
+        ("--model=dual_path --hard_texts=5", "which --loss cross_entropy takes for pairs"),
+    ],
+)
+def test_flags_of_the_dual_path_that_mean_nothing_are_refused(flags_given, reason):
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        parse(flags_given.split())
+
+
+def test_flags_of_the_dual_path_that_mean_something_are_not():
+    made = parse(["--recipe=dual_path_stage2", "--test_shifts=32", "--hidden_dim=0"])
+    assert (made.model, made.hard_texts, made.test_shifts) == ("dual_path", 256, "32")
+    assert parse(["--model=dual_path", "--dictionary=word_vectors", "--word_vectors=f"])
+
+
+def test_the_dual_path_paper_settings():
+    first, second = (parse([f"--recipe=dual_path_stage{stage}"]) for stage in (1, 2))
+    assert (first.lambdas, second.lambdas) == ("0:1:1", "1:1:1")
+    assert (first.freeze_backbone, second.freeze_backbone) == (True, False)
+    assert (first.hard_texts, second.hard_texts) == (0, 256)
+    assert (first.decay_epochs, second.decay_epochs, second.epochs) == (240, 40, 60)
+    for made in (first, second, parse(["--recipe=dual_path_kclass"])):
+        assert (made.margin, made.batch_size, made.embed_dim, made.text_width) == (1, 32, 2048, 1)
+        assert (made.optimizer, made.momentum, made.nesterov) == ("sgd", 0.9, True)
+        assert (made.learning_rate, made.classifier_rate, made.word_rate) == (0.01, 0.1, 0.01)
+        assert (made.weight_decay, made.crop_area, made.image_size) == (1e-4, 0.8, 224)
+        assert (made.pooling, made.zero_init, made.compare_relu) == ("max", False, True)
+        assert config.tokeniser(made) == "split"  # case is kept
+    both = parse(["--recipe=dual_path"])
+    assert both.first_phase == "dual_path_stage1"
+    apart = {"recipe", "first_phase"}
+    assert {k: v for k, v in vars(both).items() if k not in apart} == {
+        k: v for k, v in vars(second).items() if k not in apart
+    }
+    assert parse(["--recipe=dual_path_kclass"]).num_classes == 3000
+    alone = [parse([f"--recipe=dual_path_{what}_only"]).lambdas for what in ("ranking", "instance")]
+    assert alone[0] == "1:0:0" and alone[1].startswith("0:")
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        (["--model=dual_path"], "dual_path_scenes"),
+        (["--epochs=2", "--model", "dual_path", "--exp=x"], "dual_path_scenes"),
+        (["-model=dual_path"], "dual_path_scenes"),
+        (["--model=dual_path", "--recipe=dual_path_stage1"], "dual_path_stage1"),
+        (["--model=dual_path", "--resume"], None),
+        (["--model=gru"], None),
+        (["--model"], None),
+        ([], None),
+    ],
+)
+def test_a_model_without_a_recipe_has_its_own(given, name):
+    argv = ["train.py", *given]
+    found = config.with_recipe(argv)
+    if name is None:
+        assert found == argv
+    else:
+        rest = [word for word in given if not word.startswith("--recipe")]
+        path = config.RECIPES / f"{name}.flags"
+        assert found == ["train.py", f"--flagfile={path}", f"--recipe={name}", *rest]
+
+
+def test_every_model_has_its_words_and_its_own_flags():
+    import text
+
+    made = {name: parse([f"--model={name}", "--lowercase"]) for name in options.MODELS}
+    assert {name: config.tokeniser(value) for name, value in made.items()} == {
+        "projection": "bag", "gru": "words", "dual_path": "lower_split",
+    }  # fmt: skip
+    assert {config.tokeniser(value) for value in made.values()} <= set(text.TOKENISERS)
+    own = [name for names in options.ONLY.values() for name in names]
+    assert len(set(own)) == len(own) and set(own) <= set(config.default_settings())
+    assert set(options.ONLY) == set(options.DESCRIBED) == set(options.MODELS)
+    assert set(config.SHAPES) | set(config.PLACES) <= set(config.default_settings())
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_builds_a_model(name):
     import models
@@ -81,19 +175,24 @@ def test_every_recipe_builds_a_model(name):
 
     settings = parse([f"--recipe={name}"])
     assert settings.recipe == name
-    sizes = {"hidden_dim": 4, "embed_dim": 4, "word_dim": 3}
+    sizes = {"hidden_dim": 4, "embed_dim": 4, "word_dim": 3, "text_width": 1 / 64}
+    sizes |= {"cnn": "small", "image_size": 32}
     small = config.Settings(**{**vars(settings), **sizes})
-    model = models.build_model(small, {"feature_dim": 5, "vocabulary_size": 6})
+    model = models.build_model(small, {"feature_dim": 5, "vocabulary_size": 6, "train_images": 7})
     assert model.count_params() > 0
-    assert optimization.build_optimizer(small, 3) is not None
+    assert optimization.build_optimizer(small, 3, model.rates(small)) is not None
     values = flags.FlagValues()
     options.define_training_flags(values)
     values(config.with_recipe(["train.py", f"--recipe={name}"]))
     places = {"data_dir", "limit", "data_seed", "cache_dir", "model", "seed", "word_vectors"}
     places |= {"init_from", "first_phase", "stop_on_collapse"}  # how it goes on, and where it is
     places |= {"features", "cnn", "image_weights", "crops", "resize", "pre_activation"}  # the data
+    for other in set(options.ONLY) - {settings.model}:
+        places |= set(options.ONLY[other])  # this run does not read them
     open_ones = [n for n in config.default_settings() if not values[n].present and n not in places]
-    assert not open_ones  # a later default may not change what a recipe means
+    # A later default may not change what a recipe means.
+    assert not set(open_ones) - set(LATER)
+    assert all(getattr(settings, name) == LATER[name] for name in open_ones)
     text = (ROOT / "recipes" / f"{name}.flags").read_text()
     assert text.startswith("#") and f"--recipe {name}" in text  # says where it is from, and its use
 
@@ -115,7 +214,7 @@ def test_an_unknown_recipe_lists_the_known_ones():
 
 def test_the_snapshot_survives_its_file_and_newer_settings_get_defaults(tmp_path):
     settings = parse(["--margin=0.3"])
-    settings.feature_dim, settings.described = 7, True
+    settings.feature_dim, settings.described, settings.train_images = 7, True, 9
     settings.save(tmp_path / "config.json")
     again = config.load_settings(tmp_path / "config.json")
     assert vars(again) == vars(settings)

@@ -123,3 +123,149 @@ def test_what_relevance_means():
             data.choose_relevance(settings, concepts)
     settings.loss = "modified"
     assert data.choose_relevance(settings, concepts) == "concepts"
+
+
+# ---- System 3: classes, shifts, captions together, hard texts --------------------------------
+
+
+CLASSES = np.array([5, 6, 7, 8], np.int32)  # of the four images
+
+
+def classed(vectors=VECTORS, **changes):
+    changes = {"captions": "all", "batch_size": 4, **changes}
+    settings = config.Settings(**{**config.default_settings(), **changes})
+    tokens = Tokens(CAPTIONS, Vocabulary.from_captions(CAPTIONS, 100, "lower_split"))
+    return data.TrainingBatches(vectors, tokens, OWNER, settings, classes=CLASSES)
+
+
+def test_images_have_their_classes_and_captions_a_place_in_a_row_of_32():
+    made, again = classed(), classed()
+    found = {}
+    for step in range(60):
+        batch = made.share(step, 0, 1)
+        np.testing.assert_array_equal(batch["label"], CLASSES[batch["image_id"]])
+        assert batch["tokens"].shape == (len(batch["label"]), 32) and "pool" not in batch
+        assert batch["tokens"].dtype == batch["label"].dtype == np.int32
+        for ids, caption in zip(batch["tokens"], batch["caption_id"], strict=True):
+            start = int(np.flatnonzero(ids)[0])
+            own = made.tokens[caption]
+            np.testing.assert_array_equal(ids[start : start + len(own)], own)
+            assert (np.delete(ids, range(start, start + len(own))) == 0).all()
+            found.setdefault(int(caption), []).append(start)
+        for key, value in again.share(step, 0, 1).items():
+            np.testing.assert_array_equal(batch[key], value)
+    assert all(len(set(starts)) > 8 for starts in found.values())  # other places in each epoch
+    assert max(map(max, found.values())) > 25
+    assert "label" not in batches().share(0, 0, 1)  # of the other systems
+
+
+def test_captions_together_share_one_reading_of_their_picture():
+    made = classed(captions="together", batch_size=4)
+    assert (made.size, made.steps_per_epoch, made.items) == (2, 2, 6)
+    for epoch in range(4):
+        seen = []
+        for position in range(2):
+            batch = made.share(2 * epoch + position, 0, 1)
+            pictures = batch["image"]
+            assert len(pictures) == (2, 1)[position]
+            np.testing.assert_array_equal(
+                pictures[batch["image_row"]], VECTORS[batch["image_id"]].astype(np.float32)
+            )
+            for image in set(batch["image_id"].tolist()):  # all its captions
+                own = batch["caption_id"][batch["image_id"] == image].tolist()
+                assert own == [caption for caption in range(6) if OWNER[caption] == image]
+            seen += batch["caption_id"].tolist()
+        assert sorted(seen) == list(range(6))
+    orders = {tuple(made.order(epoch)) for epoch in range(20)}
+    assert len(orders) == 6  # three images have six orders
+
+
+def test_hard_texts_are_chosen_from_captions_of_the_training_split():
+    made, counted = classed(hard_texts=5), np.zeros(6)
+    for step in range(40):
+        batch = made.share(step, 0, 1)
+        assert batch["pool"].shape == (5, 32) and batch["pool"].dtype == np.int32
+        np.testing.assert_array_equal(batch["row"], np.arange(len(batch["image_id"])))
+        np.testing.assert_array_equal(batch["pool_label"], CLASSES[batch["pool_id"]])
+        for ids, image in zip(batch["pool"], batch["pool_id"], strict=True):
+            captions = [c for c in range(6) if made.tokens[c].tolist() == ids[ids > 0].tolist()]
+            owners = OWNER[captions]
+            assert image in owners
+            counted[captions[owners.tolist().index(image)]] += 1
+    assert counted.sum() == 200 and counted.min() > 15  # each of six about 33 times
+    assert "pool" not in batches(hard_texts=5).share(0, 0, 1)
+
+
+@pytest.mark.parametrize("total", [2, 3, 4])
+@pytest.mark.parametrize("captions", ["all", "one", "together"])
+def test_replicas_share_pool_and_pictures_of_one_device(total, captions):
+    changes = {"captions": captions, "hard_texts": 6, "batch_size": 5}
+    whole, made = classed(**changes), classed(**changes)
+    for step in range(2 * made.steps_per_epoch):
+        batch = whole.share(step, 0, 1)
+        parts = [made.share(step, replica, total) for replica in range(total)]
+        for key, value in batch.items():
+            if key == "image_row":
+                continue
+            np.testing.assert_array_equal(np.concatenate([p[key] for p in parts]), value)
+        for part in parts:  # each looks its pictures up among its own
+            if captions == "together" and len(part["image_id"]):
+                own = part["image"][part["image_row"]]
+                np.testing.assert_array_equal(own, VECTORS[part["image_id"]].astype(np.float32))
+        assert {len(part["pool"]) for part in parts} <= {6 // total, -(-6 // total)}
+
+
+class Pictures:
+    """Stands in for `pictures.Pictures`: windows are drawn numbers, and reading adds them up."""
+
+    def windows(self, images, rng):
+        return rng.random((len(images), 4)).astype(np.float32), rng.random(len(images)) < 0.5
+
+    def read(self, images, windows, mirrored):
+        import tensorflow as tf
+
+        rows = tf.cast(images, tf.float32)[:, None] + windows
+        return tf.where(mirrored[:, None], -rows, rows)
+
+
+@pytest.mark.parametrize("captions", ["all", "together"])
+def test_windows_of_pictures_are_drawn_for_the_whole_batch(captions):
+    made = classed(Pictures(), captions=captions, hard_texts=3)
+    assert made.reads_pictures
+    for step in range(4):
+        batch = made.share(step, 0, 1)
+        parts = [made.share(step, replica, 3) for replica in range(3)]
+        for key in ("image", "window", "mirrored", "tokens", "pool"):
+            np.testing.assert_array_equal(np.concatenate([p[key] for p in parts]), batch[key])
+        assert len(np.unique(batch["window"])) == batch["window"].size  # each its own
+    epochs = [made.share(step, 0, 1)["window"][0] for step in (0, made.steps_per_epoch)]
+    assert np.abs(epochs[0] - epochs[1]).max() > 0.01  # fresh in every epoch
+    stream = classed(Pictures(), captions=captions, hard_texts=3).dataset(None, 1).take(3)
+    for step, batch in enumerate(stream, start=made.steps_per_epoch):
+        share = made.share(step, 0, 1)
+        assert set(batch) == set(share) - {"window", "mirrored"}
+        sign = np.where(share["mirrored"], -1, 1)[:, None]
+        expected = sign * (share["image"][:, None] + share["window"])
+        np.testing.assert_allclose(batch["image"], expected, rtol=1e-6)
+        for key in ("tokens", "label", "pool", "row"):
+            np.testing.assert_array_equal(batch[key], share[key])
+
+
+def test_each_image_is_a_class_or_pseudo_classes_are_clusters():
+    settings = config.Settings(**config.default_settings())
+    own = data.instance_classes(settings, None, 5)
+    assert own.dtype == np.int32 and own.tolist() == [0, 1, 2, 3, 4]
+    rng = np.random.default_rng(0)
+    centres = np.eye(3)[rng.integers(0, 3, 60)]
+    # Direction, not length, tells them apart.
+    vectors = (centres + 0.02 * rng.standard_normal((60, 3))) * rng.uniform(1, 50, (60, 1))
+    settings.num_classes = 3
+    found = data.instance_classes(settings, vectors, 60)
+    assert found.dtype == np.int32 and set(found) == {0, 1, 2}
+    pairs = set(zip(centres.argmax(1).tolist(), found.tolist(), strict=True))
+    assert len(pairs) == 3
+    np.testing.assert_array_equal(data.instance_classes(settings, vectors, 60), found)
+    for odd in (1, 61):
+        settings.num_classes = odd
+        with pytest.raises(ValueError, match=f"--num_classes {odd}: expected 2 to 60"):
+            data.instance_classes(settings, vectors, 60)

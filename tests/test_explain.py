@@ -5,13 +5,14 @@ import pytest
 import reference_metrics as reference
 from PIL import Image
 from test_picture_encoder import pixel_run
-from test_search import WORDS, make_run, unit
+from test_search import WORDS, gallery_arrays, make_run, unit, write_text_tower
 
+import experiment
 import explain
 import search
 import similarity
 from picture_encoder import PictureEncoder
-from text import TOKENISERS
+from text import TOKENISERS, Vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,22 @@ def test_the_only_known_word_has_no_number(encoder):
     ]
     with pytest.raises(ValueError, match="knows no word"):
         explain.word_changes(encoder, "zebra", against(image_of("red")))
+
+
+def test_punctuation_stays_and_is_no_word(tmp_path):
+    run = make_run(tmp_path / "run")
+    Vocabulary([",", "red", "circle"], "words").save(run.vocabulary)
+    table = np.zeros((6, 7))  # ids 1 to 3, the unknown word and the end
+    table[[1, 2, 3], [6, 0, 2]] = 1
+    write_text_tower(run.query_tower, table)
+    words, count = explain.word_changes(
+        search.QueryEncoder(run), "Red, zebra's circle", against(image_of("red", "circle"))
+    )
+    assert [word.text for word in words] == ["Red", "zebra", "'s", "circle"] and count == 4
+    # (1, 1, 1) with (1, 1, 0), and (1, 1) of the comma and a word with the same
+    change = 1 / 2 - (2 / 3) ** 0.5
+    np.testing.assert_allclose(changes_of([words[0], words[3]]), [change] * 2, atol=1e-6)
+    assert words[1].note == words[2].note == explain.UNKNOWN
 
 
 def test_a_long_sentence_is_explained_as_far_as_its_first_words(encoder):
@@ -207,6 +224,26 @@ def test_the_corner_that_the_tower_looks_at_lights_up_behind_an_encoder(tmp_path
     found = explainer("p", red, PictureEncoder(run)([picture]), picture)
     assert found.places is not None and np.argmin(found.places) == 6  # the lower left
     assert found.places[0, 2] == found.places[0, 1] != 0  # less blue, more of the mean: alike
+
+
+def test_the_order_similarity_has_the_sentence_first(tmp_path):
+    run = pixel_run(tmp_path / "run")
+    arrays = gallery_arrays() | {"similarity": similarity.to_array("order")}
+    experiment.write_arrays(run.projections, arrays)
+    gallery, encoder = search.Gallery(run), search.QueryEncoder(run)
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28, 3), np.uint8)
+    pixels[:, 14:, 0] = 0
+    picture, encode = Image.fromarray(pixels), PictureEncoder(run)
+    found = explain.Explainer(run, gallery, encoder, 2)("p", "red", encode([picture]), picture)
+    covered = [pixels.copy() for _ in range(4)]
+    for i, one in enumerate(covered):  # patches of ceil(2 / 3 * 28) = 19
+        top, left = 9 * (i // 2), 9 * (i % 2)
+        one[top : top + 19, left : left + 19] = np.round(pixels.mean(axis=(0, 1)))
+    rows = encode([picture, *map(Image.fromarray, covered)]).tolist()
+    whole, *rest = reference.scores(encoder.encode(["red"]).tolist(), rows, "order")[0]
+    assert found.score == pytest.approx(whole, abs=1e-6)
+    assert found.places is not None
+    np.testing.assert_allclose(found.places.ravel(), np.array(rest) - whole, atol=1e-6)
 
 
 # What is told.

@@ -34,6 +34,8 @@ FLOORS = [
     {"explain"},
     {"data", "callbacks", "collapse", "phases", "trials"},
     {"bench_system2"},
+    {"bench_dual_path"},
+    {"bench_system3"},
     {"train", "test", "retrieve", "extract", "bench", "study"},
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
@@ -42,7 +44,7 @@ TREES = {name: ast.parse((ROOT / f"{name}.py").read_text(encoding="utf-8")) for 
 HEAVY = {"tensorflow", "keras", "tensorflow_text"}
 MAY_USE_TENSORFLOW = {
     "data", "distribution", "optimization", "tokenise", "cnn", "pictures", "waiting", "test",
-    "train", "bench",
+    "train", "bench", "bench_dual_path", "bench_system3",
 }  # fmt: skip
 MAY_USE_KERAS = MAY_USE_TENSORFLOW | {
     "models", "layers", "projection", "recurrent", "losses", "ranking", "callbacks", "collapse",
@@ -52,7 +54,7 @@ LIGHT = [
     "text", "tokenise", "word_vectors", "pictures", "decoding", "waiting", "options_dual_path",
     "explain", "heat", "picture_encoder", "similarity", "options", "phases", "full_network", "cnn",
     "activations", "extract", "study", "trials", "metrics", "intervals", "experiment", "search",
-    "plots", "config", "scenes", "timing", "bench_system2",
+    "plots", "config", "scenes", "timing", "bench_system2", "bench_dual_path", "bench_system3",
     "datasets", "features", "grading", "distribution", "train", "test", "retrieve", "bench",
 ]  # fmt: skip
 

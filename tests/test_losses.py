@@ -189,6 +189,11 @@ def test_relevance_equals_the_loop_reference():
             np.testing.assert_allclose(ops.convert_to_numpy(got), expected, atol=1e-6)
 
 
+def test_exchanged_texts_belong_to_their_own_images():
+    got = losses.relevance_matrix(np.array([4, 5, 6, 7]), text_id=np.array([4, 5, 4, 9]))
+    np.testing.assert_array_equal(got, [[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+
+
 def test_relevance_takes_similarity_but_keeps_own_pairs():
     similarity = np.array([[0.2, 0.5], [0.5, 1.2]], np.float32)
     got = losses.relevance_matrix(np.array([0, 1], np.int32), similarity=similarity)

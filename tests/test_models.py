@@ -21,23 +21,32 @@ import options
 import projection
 from text import Tokens, Vocabulary
 
-# {model: parameters, moving statistics included} for F = 7, V = 11, H = 5, D = 3
+# {model: parameters, moving statistics included} for F = 7, V = 11, H = 5, D = 3, N = 6
 PARAMETERS = {
     # image: 7*5+5, BN 4*5, 5*3+3 = 78; text: 11*5+5, BN 4*5, 5*3+3 = 98
     "projection": 78 + 98,
     # image: 7*3; words of 300: 12 rows; GRU: 9 columns of 300 + 3 + 1
     "gru": 7 * 3 + 12 * 300 + 9 * 304,
+    # image: 7*5, BN 4*5, 5*3, BN 4*3 = 82; classifier: 3*6; text, channels 1/64 of the published:
+    # words 11*300 + 300, BN 4*300 = 4,800; [in, middle, out] and its norms 4 (2 m + o), projected
+    # i o + 4 o more: 2.1 [300 2 4] 1,864, 2.2-3 each [4 1 4] 34, 3.1 [4 8 8] 384, 3.2-4 each
+    # [8 2 8] 88, 4.1 [8 16 16] 1,280, 4.2-6 each [16 4 16] 256, 5.1 [16 32 32] 4,608 = 9,748;
+    # head 32*3, BN 4*3 = 108
+    "dual_path": 82 + 18 + 4800 + 9748 + 108,
 }
 
 
 def settings(**changes):
     small = {"hidden_dim": 5, "embed_dim": 3, "dropout": 0.0}
+    if changes.get("model") == "dual_path":
+        small |= {"features": "last", "pooling": "max", "text_width": 1 / 64}
     return config.Settings(**{**config.default_settings(), **small, **changes})
 
 
 def build(**changes):
     keras.utils.set_random_seed(0)
-    return models.build_model(settings(**changes), {"feature_dim": 7, "vocabulary_size": 11})
+    sizes = {"feature_dim": 7, "vocabulary_size": 11, "train_images": 6}
+    return models.build_model(settings(**changes), sizes)
 
 
 def random_batch(rows=4, seed=0):
@@ -191,7 +200,7 @@ def test_encoding_in_chunks_is_encoding_at_once(monkeypatch):
     np.testing.assert_allclose(
         whole[1], model.text_tower(tokens.pad(np.arange(5)), training=False), atol=1e-6
     )
-    monkeypatch.setattr(models, "CHUNK", 2)
+    monkeypatch.setattr(model, "chunks", {"image": 2, "text": 2})
     for workers in (1, 3):
         for a, b in zip(whole, dual_encoder.encode(model, vectors, tokens, workers), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-6)
@@ -218,6 +227,71 @@ def test_sgd_with_l2_is_pytorchs():
     for gradient in gradients:
         optimizer.apply([ops.convert_to_tensor(gradient.astype("float32"))], [variable])
     np.testing.assert_allclose(ops.convert_to_numpy(variable), expected, rtol=1e-5)
+
+
+def test_sgd_without_momentum_is_a_step_down_the_slope():
+    variable = keras.Variable(np.array([1.0, -2.0], "float32"))
+    optimizer = optimization.SGDL2(0.5, momentum=0.0, l2=0.1)
+    for _ in range(2):
+        optimizer.apply([ops.convert_to_tensor(np.array([0.2, 0.4], "float32"))], [variable])
+    # 1 - 0.5 (0.2 + 0.1) = 0.85 - 0.5 (0.2 + 0.085); -2 - 0.5 (0.4 - 0.2) = -2.1 - 0.5 (0.4 - 0.21)
+    np.testing.assert_allclose(variable, [0.7075, -2.195], rtol=1e-6)
+
+
+def test_nesterov_is_pytorchs():
+    gradients = [np.array([0.1, 0.2, -0.3]), np.array([1.0, 0.0, 0.5]), np.array([0.0, 1.0, 1.0])]
+    weights, velocity = np.array([1.0, -2.0, 3.0]), np.zeros(3)
+    variable = keras.Variable(weights.astype("float32"))
+    decayed = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-2, "nesterov": True}
+    optimizer = optimization.build_optimizer(
+        settings(**decayed, schedule="constant", learning_rate=0.1), 1
+    )
+    for gradient in gradients:
+        slope = gradient + 5e-2 * weights
+        velocity = 0.9 * velocity + slope
+        weights = weights - 0.1 * (slope + 0.9 * velocity)
+        optimizer.apply([ops.convert_to_tensor(gradient.astype("float32"))], [variable])
+    np.testing.assert_allclose(ops.convert_to_numpy(variable), weights, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_weights_have_their_own_rates(name):
+    rng = np.random.default_rng(0)
+    start = rng.standard_normal((3, 4)).astype("float32")
+    gradients = rng.standard_normal((4, 4)).astype("float32")
+    own = settings(
+        optimizer=name, learning_rate=0.1, schedule="constant",
+        weight_decay=0.0 if name == "adam" else 0.5,
+    )  # fmt: skip
+    variables = [keras.Variable(row, name=f"w{i}") for i, row in enumerate(start)]
+    rates = {variables[1].path: 0.0, variables[2].path: 0.25}
+    optimizer = optimization.build_optimizer(own, 1, rates)
+    alone = [keras.Variable(start[i]) for i in (0, 2)]
+    whole = optimization.build_optimizer(own, 1)
+    quarter = optimization.build_optimizer(settings(**{**vars(own), "learning_rate": 0.025}), 1)
+    for gradient in gradients:
+        tensor = ops.convert_to_tensor(gradient)
+        optimizer.apply([tensor] * 3, variables)
+        whole.apply([tensor], alone[:1])
+        quarter.apply([tensor], alone[1:])
+    got = [np.array(variable) for variable in variables]
+    np.testing.assert_allclose(got[0], alone[0], rtol=1e-6)
+    np.testing.assert_array_equal(got[1], start[1])  # its decay is that rate's, too
+    np.testing.assert_allclose(got[2], alone[1], rtol=1e-6)
+    assert np.abs(got[0] - start[0]).min() > 1e-3
+
+
+def test_the_decay_of_adamw_is_keras_own():
+    start = np.array([1.0, -2.0, 3.0], "float32")
+    ours, theirs = keras.Variable(start), keras.Variable(start)
+    fast = optimization.build_optimizer(
+        settings(optimizer="adamw", learning_rate=0.1, weight_decay=0.3, schedule="constant"), 1
+    )
+    plain = keras.optimizers.AdamW(0.1, weight_decay=0.3)
+    for gradient in np.random.default_rng(0).standard_normal((5, 3)).astype("float32"):
+        for optimizer, variable in ((fast, ours), (plain, theirs)):
+            optimizer.apply([ops.convert_to_tensor(gradient)], [variable])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["Adam", "AdamW"])

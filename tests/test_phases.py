@@ -6,9 +6,12 @@ import pytest
 
 import callbacks
 import config
+import dual_path
 import experiment
 import models
 import phases
+import text_cnn
+from text import Vocabulary
 
 
 def settings(**changes):
@@ -67,8 +70,9 @@ def test_other_towers_are_refused(tmp_path):
     phases.check_start(run, settings(), ())
     with pytest.raises(ValueError, match=r"trained with --embed_dim 4.*with 8: both phases"):
         phases.check_start(run, settings(embed_dim=8), ())
+    phases.check_sizes(run, settings(train_images=9))
     with pytest.raises(ValueError, match="vectors of 5 numbers, this data has 7"):
-        phases.check_vectors(run, 7)
+        phases.check_sizes(run, settings(feature_dim=7))
     second = settings(min_count=3, crops=1)
     phases.check_start(run, second, ("epochs",))
     assert (second.min_count, second.crops) == (1, 10)  # words and pictures are the first's
@@ -141,3 +145,119 @@ def test_the_start_stays_the_best_until_it_is_beaten(tmp_path, values, best):
     again = callbacks.Records(run, Scripted([]))
     assert again.restore(model) == 2 and again.best_epoch == best
     assert (run.folder / "history.png").is_file()
+
+
+# ---- System 3: stage I on vectors of the backbone, stage II on its pictures ----------------------
+
+
+@pytest.fixture
+def short(monkeypatch):
+    stages = tuple(stage._replace(blocks=1) for stage in text_cnn.STAGES[:1])
+    monkeypatch.setattr(text_cnn, "STAGES", stages)
+
+
+def dual(**changes):
+    small = {"model": "dual_path", "loss": "paired_hinge", "pooling": "max", "embed_dim": 4}
+    small |= {"word_dim": 3, "hidden_dim": 5, "text_width": 1 / 64, "cnn": "small"}
+    small |= {"features": "last", "feature_dim": 256, "train_images": 9, "image_size": 32}
+    return config.Settings(**{**config.default_settings(), **small, **changes})
+
+
+def make_dual(own, seed):
+    keras.utils.set_random_seed(seed)
+    model = models.build_model(own, models.sizes(own, Vocabulary(["aa", "bb"], "split")))
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def start_dual(folder, seed=1, **changes):
+    run, own = experiment.Experiment(folder), dual(**changes)
+    own.save(run.config)
+    Vocabulary(["aa", "bb"], "split").save(run.vocabulary)
+    model = make_dual(own, seed)
+    model.save_weights(run.best_weights)
+    return run, model
+
+
+@pytest.mark.parametrize("features", ["last", "pixels"])
+def test_the_second_stage_takes_over_both_paths_and_the_classifier(tmp_path, short, features):
+    run, first = start_dual(tmp_path, features=features, classifier_bias=True)
+    second = make_dual(dual(features="pixels", classifier_bias=True), 2)
+    source = dual_path.find_backbone(second)
+    before, step = source.get_weights(), second.optimizer.iterations.numpy()
+    assert phases.take_over(run, second) == experiment.file_hash(run.best_weights)
+    parts = [first.image_tower.get_layer("image_path"), first.text_tower, first.classifier]
+    taken = [second.image_tower.get_layer("image_path"), second.text_tower, second.classifier]
+    for part, own in zip(parts, taken, strict=True):
+        for value, got in zip(part.get_weights(), own.get_weights(), strict=True):
+            np.testing.assert_array_equal(value, got)
+    if features == "pixels":
+        before = dual_path.find_backbone(first).get_weights()
+    for value, got in zip(before, source.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, got)  # of vectors, the network stays as it is
+    assert second.optimizer.iterations.numpy() == step
+    if features == "last":
+        vectors = np.random.default_rng(0).uniform(size=(2, 256)).astype("float32")
+        path = second.image_tower.get_layer("image_path")
+        np.testing.assert_allclose(
+            path(vectors[:, None, None]), first.image_tower(vectors), rtol=1e-5
+        )
+        run.best_weights.write_bytes(b"junk")
+        with pytest.raises(ValueError, match="cannot be taken over"):
+            phases.take_over(run, second)
+
+
+def test_a_first_stage_without_a_classifier_leaves_the_seconds_as_it_is(tmp_path, short):
+    run, first = start_dual(tmp_path, lambdas="1:0:0")
+    second = make_dual(dual(features="pixels"), 2)
+    before = second.classifier.get_weights()
+    assert phases.find_part(first, "classifier") is None
+    phases.take_over(run, second)
+    np.testing.assert_array_equal(before[0], second.classifier.get_weights()[0])
+    for value, got in zip(
+        first.text_tower.get_weights(), second.text_tower.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(value, got)
+
+
+def test_what_a_second_stage_may_read(tmp_path):
+    run = experiment.Experiment(tmp_path)
+    dual(min_count=2, lowercase=False, image_weights="f.h5", resize="short_side").save(run.config)
+    second = dual(features="pixels", image_weights="imagenet")
+    phases.check_start(run, second, ("features",))
+    assert (second.min_count, second.lowercase, second.image_weights) == (2, False, "f.h5")
+    assert (second.features, second.resize) == ("pixels", "squash")  # its own
+    with pytest.raises(ValueError, match="trained with --cnn small, so it cannot"):
+        phases.check_start(run, dual(features="pixels", cnn="MobileNetV2"), ("cnn",))
+    for name, value in (("text_width", 1.0), ("num_classes", 3), ("classifier_bias", True)):
+        with pytest.raises(ValueError, match=f"trained with --{name}"):
+            phases.check_start(run, dual(features="pixels", **{name: value}), ())
+    dual(features="fne").save(run.config)
+    with pytest.raises(ValueError, match="--features fne: a run that reads pixels starts from"):
+        phases.check_start(run, dual(features="pixels"), ())
+    dual(features="pixels").save(run.config)
+    with pytest.raises(ValueError, match="trained with --features pixels"):
+        phases.check_start(run, dual(), ("features",))
+
+
+def test_both_stages_need_the_same_images(tmp_path):
+    run = experiment.Experiment(tmp_path)
+    dual(train_images=1234).save(run.config)
+    phases.check_sizes(run, dual(train_images=1234, features="pixels", feature_dim=0))
+    with pytest.raises(ValueError, match=r"class for each of 1,234 training images, .* has 1,235"):
+        phases.check_sizes(run, dual(train_images=1235, features="pixels"))
+    with pytest.raises(ValueError, match="vectors of 256 numbers, this data has 7"):
+        phases.check_sizes(run, dual(train_images=1234, feature_dim=7))
+
+
+def test_both_stages_of_the_dual_path_fit():
+    argv = ["train.py", "--recipe=dual_path", "--hidden_dim=8", "--lambdas=2:1:0.1"]
+    phases.check_recipe("dual_path_stage1", config.settings_of(argv), argv)
+    given = config.given_flags(argv, phases.OWN)
+    assert given == ["--hidden_dim=8"]  # the weights of the losses are each stage's own
+    before = config.settings_of(["train.py", "--recipe=dual_path_stage1", *given])
+    assert (before.lambdas, before.hidden_dim) == ("0:1:1", 8)

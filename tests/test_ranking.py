@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+import reference_dual_path as dual
 import reference_ranking as loops
 
 import ranking
@@ -163,3 +164,109 @@ def test_odd_settings_are_refused():
         ranking.CrossEntropy(temperature=0.0)
     with pytest.raises(ValueError, match="similarity is 'x'"):
         ranking.CrossEntropy(similarity="x")
+
+
+# ---- One negative to each anchor ----------------------------------------------------------------
+
+
+def paired(image, text, image_id, text_id=None, margin=1.0, **settings):
+    """The loss with images of `image_id` and texts of `text_id`, and the loop reference's sum."""
+    text_id = image_id if text_id is None else text_id
+    relevance = (np.asarray(image_id)[:, None] == np.asarray(text_id)).astype(float)
+    got = value("paired_hinge", relevance, image, text, margin=margin, **settings)
+    return got, dual.paired_hinge(image, text, image_id, text_id, margin)[0]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8])
+@pytest.mark.parametrize("margin", [0.2, 1.0])
+def test_paired_hinges_equal_the_loop_reference(size, margin):
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        image, text = rows(rng, size), rows(rng, size)
+        got, expected = paired(image, text, list(range(size)), margin=margin)
+        assert got == pytest.approx(expected, rel=2e-6, abs=1e-7)
+        mean, _ = paired(image, text, list(range(size)), margin=margin, reduction="mean")
+        assert mean == pytest.approx(expected / size, rel=2e-6, abs=1e-7)
+        assert (expected > 0) == (size > 1)
+
+
+def test_paired_hinges_by_eye():
+    # Anchor 0 with S = 1/2; its negatives: text 1 with 1/4, image 1 with 0. Margin 1/2.
+    image, text = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.5, 0.0], [0.25, 0.9]])
+    got, _ = paired(image, text, [0, 1], margin=0.5)
+    assert got == pytest.approx((0.5 - 0.5 + 0.25) + 0.0)
+    got, _ = paired(image, text, [0, 1], margin=1.0)
+    assert got == pytest.approx((1 - 0.5 + 0.25) + (1 - 0.5 + 0.0))
+
+
+def test_equal_embeddings_and_the_margin():
+    one = np.tile(rows(np.random.default_rng(0), 1), (9, 1))
+    assert paired(one, one, list(range(9)))[0] == pytest.approx(8.0)  # 2 x 4 hinges of 1
+    own = rows(np.random.default_rng(1), 8)
+    got, expected = paired(own, np.roll(own, 4, axis=0), list(range(8)))  # texts of the other half
+    assert got == pytest.approx(expected, rel=2e-6) and got > 8.0
+    apart = np.eye(8)
+    assert paired(apart, apart, list(range(8)))[0] == 0.0  # ahead by just the margin
+
+
+def test_the_own_pair_must_be_ahead_not_behind():
+    rng = np.random.default_rng(2)
+    image, text = rows(rng, 6), rows(rng, 6)
+    wrong, _ = dual.paired_hinge(image, text, range(6), range(6), 1.0, dual.distance)
+    assert abs(paired(image, text, list(range(6)))[0] - wrong) > 0.1
+
+
+def test_negatives_that_belong_to_the_anchor_count_nothing():
+    rng = np.random.default_rng(3)
+    image, text = rows(rng, 6), rows(rng, 6)
+    # Image 3 is of anchor 0's; text 4 was exchanged for one of anchor 1's own.
+    got, expected = paired(image, text, [0, 1, 2, 0, 4, 5], [0, 1, 2, 3, 1, 5])
+    assert got == pytest.approx(expected, rel=2e-6)
+    whole, _ = paired(image, text, list(range(6)))
+    assert got < whole - 0.5
+    for swapped in range(2):  # only one of the two sides is left out
+        ids = [list(range(6)), [0, 1, 2, 3, 1, 5]]
+        got, expected = paired(image, text, *(ids[::-1] if swapped else ids))
+        assert got == pytest.approx(expected, rel=2e-6)
+
+
+def test_paired_hinges_have_no_sides_and_know_their_halves():
+    rng = np.random.default_rng(4)
+    image, text = rows(rng, 8), rows(rng, 8)
+    plain, _ = paired(image, text, list(range(8)))
+    assert paired(text, image, list(range(8)))[0] == pytest.approx(plain, rel=2e-6)
+    order = np.array([2, 0, 3, 1])
+    order = np.append(order, order + 4)  # anchors and negatives alike
+    moved, _ = paired(image[order], text[order], list(range(8)))
+    assert moved == pytest.approx(plain, rel=2e-6)
+
+
+def test_paired_gradients_equal_central_differences():
+    import tensorflow as tf
+
+    rng = np.random.default_rng(5)
+    image, text = rows(rng, 7), rows(rng, 7)
+    ids = [0, 1, 2, 3, 1, 5, 6]
+
+    def unnormalised(x):  # the loss itself divides by no norm
+        product = lambda a, b: float(np.dot(a, b))  # noqa: E731
+        return dual.paired_hinge(x[0], x[1], ids, ids, 0.7, product)[0]
+
+    numeric = np.array(reference.numerical_gradient(unnormalised, np.stack([image, text])))
+    x, y = tf.Variable(image, dtype="float32"), tf.Variable(text, dtype="float32")
+    relevance = (np.array(ids)[:, None] == ids).astype("float32")
+    with tf.GradientTape() as tape:
+        total = ranking.PairedHinge(0.7, reduction="sum")(relevance, {"image": x, "text": y})
+    analytic = np.stack([np.array(tf.convert_to_tensor(g)) for g in tape.gradient(total, [x, y])])
+    np.testing.assert_allclose(analytic, numeric, atol=1e-4)
+    assert not analytic[:, 6].any()  # the odd row is neither anchor nor negative
+
+
+def test_paired_hinge_settings_survive_and_odd_ones_are_refused():
+    loss = build_loss("paired_hinge", margin=0.3, similarity="order", reduction="sum")
+    again = type(loss).from_config(loss.get_config())
+    assert again.get_config() == loss.get_config()
+    with pytest.raises(ValueError, match="margin is 0"):
+        ranking.PairedHinge(margin=0.0)
+    with pytest.raises(ValueError, match="similarity is 'x'"):
+        ranking.PairedHinge(similarity="x")

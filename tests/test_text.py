@@ -4,6 +4,7 @@ import unicodedata
 
 import numpy as np
 import pytest
+import reference_dual_path as loops
 from sklearn.feature_extraction.text import CountVectorizer
 
 import text
@@ -102,7 +103,7 @@ def test_rare_words_can_be_left_out():
         text.Vocabulary.from_captions(captions, 9, min_count=3)
 
 
-@pytest.mark.parametrize("tokeniser", ["bag", "words"])
+@pytest.mark.parametrize("tokeniser", ["bag", "words", "split", "lower_split"])
 def test_vocabulary_survives_its_file(tmp_path, tokeniser):
     vocabulary = text.Vocabulary.from_captions(["red star ⭐", "blue é"], 10, tokeniser)
     vocabulary.save(tmp_path / "v.json")
@@ -159,3 +160,74 @@ def test_tokens_of_flat_ids_are_those_of_the_captions():
 def test_flat_ids_that_do_not_fit_their_lengths_are_refused(lengths):
     with pytest.raises(ValueError, match="3 ids do not fit 2 lengths"):
         text.Tokens.from_flat(np.arange(3), np.array(lengths))
+
+
+# ---- System 3 -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "caption", [*ODD, "a-b - (c).d,e?f ", "Apple apple", "\tx  y!\n", "-.,()?"]
+)
+def test_split_words_are_the_loop_references(caption):
+    spaced = caption.translate({ord(mark): " " for mark in "\t\n\u2028\u00a0"})  # spaces, too
+    assert text.split_words(caption) == loops.split_words(spaced)
+    assert text.lower_split_words(caption) == loops.split_words(spaced.lower())
+
+
+def test_split_words_keep_their_case_and_drop_the_unknown():
+    captions = ["A red dog.", "a Red star-dog", "red (dog)?"]
+    kept = text.Vocabulary.from_captions(captions, 9, "split")
+    assert kept.words == ["dog", "red", "A", "Red", "a", "star"]
+    assert (kept.num_ids, kept.unknown_id, kept.end_id) == (6, None, None)
+    caption = "Red zebra dog, DOG? a"
+    assert kept.encode(caption) == [4, 1, 5] == loops.encode(loops.split_words(caption), kept.ids)
+    lower = text.Vocabulary.from_captions(captions, 9, "lower_split")
+    assert lower.words == ["dog", "red", "a", "star"]
+    assert lower.encode(caption) == [2, 1, 1, 3]
+    assert lower.unknown(caption) == ["zebra"] and kept.unknown(caption) == ["zebra", "DOG"]
+    with pytest.raises(ValueError, match=r"no caption has a word .*between spaces and - \. ,"):
+        text.Vocabulary.from_captions(["-.", "(?)"], 9, "split")
+
+
+def test_only_some_words_of_a_vocabulary():
+    whole = text.Vocabulary(["dog", "red", "a"], "split")
+    some = whole.only(np.array([True, False, True]))
+    assert (some.words, some.tokeniser, some.encode("a red dog")) == (["dog", "a"], "split", [2, 1])
+    assert whole.words == ["dog", "red", "a"]
+    with pytest.raises(ValueError, match="no word of the captions is left"):
+        whole.only([False, False, False])
+    with pytest.raises(ValueError, match="no word of the captions is left"):
+        text.Vocabulary(["dog", "."], "words").only([False, True])
+    with pytest.raises(ValueError, match="zip"):
+        whole.only([True])
+
+
+def test_captions_start_anywhere_in_their_row_with_equal_chance():
+    lengths = [29, 30, 32, 40, 0]
+    tokens = text.Tokens.from_flat(np.arange(1, sum(lengths) + 1), np.array(lengths))
+    rng, draws = np.random.default_rng(0), 2000
+    for row, length in enumerate(lengths):
+        kept = tokens[row][: text.POSITIONS]
+        found = tokens.shifted(np.full(draws, row), rng)
+        assert found.shape == (draws, 32) and found.dtype == np.int32
+        law = loops.shift_law(len(kept))
+        if not length:
+            assert not found.any()
+            continue
+        starts = (found > 0).argmax(axis=1)
+        for offset, chance in law.items():
+            own = found[starts == offset]
+            np.testing.assert_array_equal(own, np.tile(loops.place(kept, offset), (len(own), 1)))
+            expected = draws * float(chance)
+            assert abs(len(own) - expected) <= 5 * np.sqrt(expected)
+        assert set(starts) == set(law)
+
+
+def test_shifts_of_a_row_depend_on_the_draws_alone():
+    tokens = text.Tokens(["aa bb", "", "cc"], text.Vocabulary(["aa", "bb", "cc"], "split"))
+    rows = np.array([2, 0, 1, 0])
+    one, two = (tokens.shifted(rows, np.random.default_rng(7)) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert [ids[ids > 0].tolist() for ids in one] == [[3], [1, 2], [], [1, 2]]
+    nothing = text.Tokens(["zz"], text.Vocabulary(["aa"], "split"))
+    assert nothing.shifted(np.array([0, 0]), np.random.default_rng(0)).tolist() == [[0] * 32] * 2

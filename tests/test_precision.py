@@ -1,0 +1,66 @@
+"""Mixed precision: every system trains in 16 bits, close to 32, and grades in 32."""
+
+import keras
+import numpy as np
+import pytest
+
+import config
+import models
+import optimization
+from data import TrainingBatches
+from text import Tokens, Vocabulary
+
+WORDS = [f"w{i}" for i in range(9)]
+SMALL = {
+    "projection": {"loss": "modified", "optimizer": "sgd", "standardize": True},
+    "gru": {"loss": "max_hinge", "word_dim": 6, "bidirectional": True, "pooling": "max"},
+    "dual_path": {
+        "loss": "cross_entropy", "word_dim": 6, "text_width": 0.02, "pooling": "mean",
+        "features": "last", "optimizer": "sgd",
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def policy():
+    yield
+    keras.mixed_precision.set_global_policy("float32")
+
+
+def losses(model_name, precision, steps=3):
+    """The first losses of a training, and the model."""
+    sizes = {"hidden_dim": 16, "embed_dim": 8, "dropout": 0.0, "batch_size": 8}
+    chosen = {**config.default_settings(), **sizes, **SMALL[model_name], "model": model_name}
+    settings = config.Settings(**{**chosen, "precision": precision, "learning_rate": 1e-3})
+    keras.utils.set_random_seed(0)
+    keras.mixed_precision.set_global_policy(precision)
+    rng = np.random.default_rng(0)
+    captions = [" ".join(rng.choice(WORDS, 4)) for _ in range(24)]
+    tokens = Tokens(captions, Vocabulary(WORDS, config.tokeniser(settings)))
+    vectors = rng.standard_normal((24, 5)).astype(np.float32)
+    classes = np.arange(24, dtype=np.int32) if model_name == "dual_path" else None
+    batches = TrainingBatches(vectors, tokens, np.arange(24), settings, classes=classes)
+    of_data = {"feature_dim": 5, "vocabulary_size": 12, "train_images": 24}
+    model = models.build_model(settings, of_data)
+    optimizer = optimization.build_optimizer(settings, steps, model.rates(settings))
+    model.compile(optimizer=optimizer, jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    history = model.fit(
+        batches.dataset(), steps_per_epoch=1, epochs=steps, verbose=0, shuffle=False
+    )
+    return np.array(history.history["loss"]), model
+
+
+@pytest.mark.parametrize("model_name", models.MODELS)
+def test_sixteen_bits_train_like_thirty_two(model_name):
+    whole, model = losses(model_name, "float32")
+    for precision, near in (("mixed_bfloat16", 0.05), ("mixed_float16", 0.02)):
+        half, model = losses(model_name, precision)
+        assert np.isfinite(half).all()
+        # 8 and 11 bits of mantissa; the towers do round, so the figures do differ.
+        np.testing.assert_allclose(half, whole, rtol=near)
+        assert (half != whole).any()
+        assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
+        image = np.zeros((2, 5), "float32") + 1
+        rows = model({"image": image, "tokens": np.ones((2, 32), "int32")})
+        assert rows["image"].dtype == rows["text"].dtype == "float32"
