@@ -12,7 +12,7 @@ import cnn
 from layers import he_normal, norm
 
 SMALL = "small"  # the name of our own
-SMALL_STAGES = (32, 64, 128, 256)  # channels; each stage halves the map
+SMALL_CHANNELS = (32, 64, 128)  # each convolution halves the map
 
 
 class Backbone(keras.Model):
@@ -82,17 +82,15 @@ def load_backbone(backbone, settings):
 
 
 def small_network(x):
-    """(B, S, S, 3) in [-1, 1] -> (B, S / 16, S / 16, 256), for small pictures and no weights.
+    """(B, S, S, 3) in [-1, 1] -> (B, S / 8, S / 8, 128), for small pictures and no weights.
 
-    Four strided convolutions, all but the first followed by a residual one ([He]) that begins as
-    nothing.
+    Three strided convolutions and a residual one ([He]) that begins as nothing.
     """
-    x = _conv(x, SMALL_STAGES[0], 5, 2, "small_1")
-    for number, channels in enumerate(SMALL_STAGES[1:], start=2):
+    x = _conv(x, SMALL_CHANNELS[0], 5, 2, "small_1")
+    for number, channels in enumerate(SMALL_CHANNELS[1:], start=2):
         x = _conv(x, channels, 3, 2, f"small_{number}")
-        y = _conv(x, channels, 3, 1, f"small_{number}_more", start="zeros")
-        x = keras.layers.ReLU()(keras.layers.Add()([x, y]))
-    return x
+    more = _conv(x, SMALL_CHANNELS[-1], 3, 1, "small_more", start="zeros")
+    return keras.layers.ReLU()(keras.layers.Add()([x, more]))
 
 
 def _conv(x, channels, size, stride, name, start="ones"):

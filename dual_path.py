@@ -11,6 +11,8 @@ Reference:
          the authors' code.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -79,7 +81,7 @@ class DualPath(DualEncoder):
         self.unit = UnitNorm()
         self.compare_relu = settings.compare_relu
         self.dropouts = {side: keras.layers.Dropout(settings.dropout) for side in names[1:]}
-        self.classifier = None
+        self.classifier: Any = None
         if self.classified:
             # Its initial weights are a tenth of the other layers', as in the paper's code.
             start = keras.initializers.RandomNormal(stddev=0.1 * (2.0 / self.embed_dim) ** 0.5)
@@ -179,7 +181,7 @@ class DualPath(DualEncoder):
         for side, own in zip(self.classified, logits, strict=True):
             found[side] = instance_terms(own, labels[side])
             wrong = ops.not_equal(ops.argmax(own, axis=1), ops.cast(labels[side], "int32"))
-            found[f"{side}_error"] = ops.cast(wrong, "float32")
+            found |= {f"{side}_error": ops.cast(wrong, "float32")}
         return found
 
     def get_metrics_result(self):
@@ -191,7 +193,8 @@ class DualPath(DualEncoder):
         results = super().get_metrics_result()
         if len(self.trackers) > 1:
             parts = self.term_weights.items()
-            results["loss"] = sum(weight * results[name] for name, weight in parts)
+            loss: Any = sum(weight * results[name] for name, weight in parts)
+            results["loss"] = loss
         return results
 
     def rates(self, settings):

@@ -38,18 +38,40 @@ class SGDL2(keras.optimizers.SGD):
         """One weight's step."""
         dense = clipped(gradient, self.clip_norm)
         lr = ops.cast(own_rate(self, variable, learning_rate), variable.dtype)
-        total = slope = dense + self.l2 * ops.convert_to_tensor(variable)
-        if self.momentum:  # without, the base class keeps no velocities
-            # Like the base class, this may be handed the backend's own variable.
-            velocity = self.momentums[self._get_variable_index(variable)]
-            total = self.momentum * velocity + slope
-            self.assign(velocity, total)
-            if self.nesterov:
-                total = slope + self.momentum * total
+        slope = dense + self.l2 * ops.convert_to_tensor(variable)
+        if not self.momentum:  # the base class keeps no velocities
+            self.assign_sub(variable, lr * slope)
+            return
+        # Like the base class, this may be handed the backend's own variable.
+        velocity = self.momentums[self._get_variable_index(variable)]
+        if keras.backend.backend() == "tensorflow":
+            momentum_step(variable, velocity, slope, lr, self.momentum, self.nesterov)
+            return
+        total = self.momentum * velocity + slope
+        self.assign(velocity, total)
+        if self.nesterov:
+            total = slope + self.momentum * total
         self.assign_sub(variable, lr * total)
 
     def get_config(self):
         return {**super().get_config(), "l2": self.l2}
+
+
+def momentum_step(variable, velocity, slope, rate, momentum, nesterov):
+    """v = momentum v + slope and w = w - rate v, or Nesterov's, in place by one TensorFlow kernel.
+
+    A classifier over 113,287 images and its velocity take a gigabyte each: no copies of them.
+    """
+    import tensorflow as tf
+
+    tf.raw_ops.ResourceApplyMomentum(
+        var=variable.handle,
+        accum=velocity.value.handle,
+        lr=rate,
+        grad=slope,
+        momentum=ops.cast(momentum, variable.dtype),
+        use_nesterov=nesterov,
+    )
 
 
 def own_rate(optimizer: Any, variable, learning_rate):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import config
 import experiment
@@ -177,7 +178,7 @@ def _take_over_paths(first, before, model):
     return experiment.file_hash(first.best_weights)
 
 
-def find_part(model, name):
+def find_part(model, name) -> Any:
     """A dual-path model's "image_path", "text_tower" or "classifier", None where it has none."""
     if name == "image_path":
         return model.image_tower.get_layer(name)

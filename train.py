@@ -131,6 +131,7 @@ def read_data(settings, run, resumed):
     """
     import data
     import features
+    import pictures
     from text import Vocabulary
 
     splits = datasets.open_run_data(settings)
@@ -159,7 +160,7 @@ def read_data(settings, run, resumed):
     vectors = {
         name: features.open_images(split, descriptor, settings) for name, split in used.items()
     }
-    if settings.features == "pixels":
+    if isinstance(vectors["validation"], pictures.Pictures):
         vectors["validation"].check()  # now, not after the first epoch
     settings.feature_dim = features.size_of(vectors["train"])
     settings.train_images = used["train"].num_images

@@ -1,5 +1,7 @@
 """Training batches: a function of (seed, epoch, position), cut for replicas without a loss."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -131,7 +133,7 @@ def test_what_relevance_means():
 CLASSES = np.array([5, 6, 7, 8], np.int32)  # of the four images
 
 
-def classed(vectors=VECTORS, **changes):
+def classed(vectors: Any = VECTORS, **changes):
     changes = {"captions": "all", "batch_size": 4, **changes}
     settings = config.Settings(**{**config.default_settings(), **changes})
     tokens = Tokens(CAPTIONS, Vocabulary.from_captions(CAPTIONS, 100, "lower_split"))

@@ -1,5 +1,10 @@
 """System 3: one classifier for both paths, hard texts, rates, towers and what is kept still."""
 
+# What a tape gives may be nested or None, by its types; here it is an array.
+# pyright: reportArgumentType=false, reportCallIssue=false, reportOptionalCall=false
+# pyright: reportOptionalMemberAccess=false
+# pyright: reportPossiblyUnboundVariable=false
+
 import keras
 import numpy as np
 import pytest
@@ -386,19 +391,19 @@ def test_the_head_is_two_convolutions_summed_over_the_positions():
 
 
 def test_pictures_of_the_training_size_are_vectors_of_the_backbone():
-    pixels, vectors = build(features="pixels"), build(feature_dim=256)
+    pixels, vectors = build(features="pixels"), build(feature_dim=128)
     source = dual_path.find_backbone(pixels)
     path = pixels.image_tower.get_layer("image_path")
     assert dual_path.find_backbone(vectors) is None
     batch = make_batch(3, pixels=True)
     maps = np.array(source(batch["image"], training=False))
-    assert maps.shape == (3, 2, 2, 256)
+    assert maps.shape == (3, 4, 4, 128)
     got = pixels.image_tower(batch["image"], training=False)
     np.testing.assert_allclose(got, path(maps.mean((1, 2), keepdims=True)), rtol=1e-4, atol=1e-5)
-    # A larger one: windows of 2 x 2, one beside the other, are summed.
+    # A larger one: windows of 4 x 4, one beside the other, are summed.
     large = np.random.default_rng(0).integers(0, 256, (1, 32, 64, 3)).astype(np.uint8)
     maps = np.array(source(large, training=False))
-    means = np.stack([maps[0, :, x : x + 2].mean((0, 1)) for x in range(3)])[:, None, None]
+    means = np.stack([maps[0, :, x : x + 4].mean((0, 1)) for x in range(5)])[:, None, None]
     expected = np.array(path(means, training=False)).sum(0)
     got = pixels.image_tower(large, training=False)[0]
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)

@@ -169,7 +169,7 @@ def test_odd_settings_are_refused():
 # ---- One negative to each anchor ----------------------------------------------------------------
 
 
-def paired(image, text, image_id, text_id=None, margin=1.0, **settings):
+def paired(image, text, image_id, text_id=None, margin: float = 1.0, **settings):
     """The loss with images of `image_id` and texts of `text_id`, and the loop reference's sum."""
     text_id = image_id if text_id is None else text_id
     relevance = (np.asarray(image_id)[:, None] == np.asarray(text_id)).astype(float)
@@ -226,7 +226,8 @@ def test_negatives_that_belong_to_the_anchor_count_nothing():
     assert got < whole - 0.5
     for swapped in range(2):  # only one of the two sides is left out
         ids = [list(range(6)), [0, 1, 2, 3, 1, 5]]
-        got, expected = paired(image, text, *(ids[::-1] if swapped else ids))
+        images, texts = ids[::-1] if swapped else ids
+        got, expected = paired(image, text, images, texts)
         assert got == pytest.approx(expected, rel=2e-6)
 
 

@@ -1,5 +1,9 @@
 """System 3's text path: each layer and the whole tower against loops, and the sum over shifts."""
 
+# What a tape gives may be nested or None, by its types; here it is an array.
+# pyright: reportArgumentType=false, reportCallIssue=false, reportOptionalCall=false
+# pyright: reportPossiblyUnboundVariable=false
+
 import types
 
 import keras

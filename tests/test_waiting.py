@@ -1,5 +1,7 @@
 """The clock of what training waits for: the same batches, the time of each."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -17,9 +19,8 @@ class Watch:
 def test_the_batches_are_the_same_and_all_are_noted(monkeypatch):
     import tensorflow as tf
 
-    source = tf.data.Dataset.from_tensor_slices(
-        {"image": np.arange(12.0).reshape(6, 2), "row": np.arange(6, dtype=np.int32)}
-    ).batch(2)
+    arrays: Any = {"image": np.arange(12.0).reshape(6, 2), "row": np.arange(6, dtype=np.int32)}
+    source = tf.data.Dataset.from_tensor_slices(arrays).batch(2)
     clock = waiting.Clock()
     noted = []
     monkeypatch.setattr(clock, "ready", noted.append)
