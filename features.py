@@ -55,11 +55,12 @@ def learn(split: datasets.Split, settings) -> Descriptor | None:
     if settings.features == "pixels" and split.pictures is not None:
         return None
     if split.pictures is None:
+        verb = "reads" if settings.features == "pixels" else "describes"
         raise ValueError(
             "the data set has captions but neither pictures nor vectors, so there is nothing to "
             "train on: add the folder with its pictures"
             if split.vectors is None
-            else f"--features {settings.features} reads pictures, and the data set has ready "
+            else f"--features {settings.features} {verb} pictures, and the data set has ready "
             "vectors only: leave the flag out, or add the folder with its pictures"
         )
     if settings.features in KINDS:
