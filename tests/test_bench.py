@@ -99,8 +99,6 @@ def test_all_benches_are_tried_here():
         ("query",),
         ("sentences", "encode"),
         ("extraction", "optimiser"),
-        ("picture_reading", "picture_eating"),
-        ("text_towers", "stage_one", "classifier"),
     ],
 )
 def test_benches_print_their_lines(names, tmp_path):
