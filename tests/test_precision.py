@@ -15,8 +15,8 @@ SMALL = {
     "projection": {"loss": "modified", "optimizer": "sgd", "standardize": True},
     "gru": {"loss": "max_hinge", "word_dim": 6, "bidirectional": True, "pooling": "max"},
     "dual_path": {
-        "loss": "cross_entropy", "word_dim": 6, "text_width": 0.02, "pooling": "mean",
-        "features": "last", "optimizer": "sgd",
+        "loss": "paired_hinge", "similarity": "cosine", "reduction": "mean", "word_dim": 6,
+        "text_width": 0.1, "pooling": "mean", "features": "last", "optimizer": "sgd",
     },
 }  # fmt: skip
 
@@ -31,7 +31,7 @@ def losses(model_name, precision, steps=3):
     """The first losses of a training, and the model."""
     sizes = {"hidden_dim": 16, "embed_dim": 8, "dropout": 0.0, "batch_size": 8}
     chosen = {**config.default_settings(), **sizes, **SMALL[model_name], "model": model_name}
-    settings = config.Settings(**{**chosen, "precision": precision, "learning_rate": 1e-3})
+    settings = config.Settings(**{**chosen, "precision": precision, "learning_rate": 1e-4})
     keras.utils.set_random_seed(0)
     keras.mixed_precision.set_global_policy(precision)
     rng = np.random.default_rng(0)
