@@ -139,6 +139,7 @@ def open_images(split: datasets.Split, descriptor: Descriptor | None, settings):
         settings.mirror,
         settings.cache,
         settings.cache_dir,
+        pictures.view_side(settings),
     )
 
 

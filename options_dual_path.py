@@ -71,7 +71,7 @@ def _define_picture_flags(values):
         "image_size",
         224,
         "--features pixels: side of the pictures in training. Afterwards whole pictures are read, "
-        "short side 8/7 of it where training crops.",
+        "short side 8/7 of it where training crops and --image_pooling is mean.",
         lower_bound=32,
         flag_values=values,
     )

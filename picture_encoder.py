@@ -17,7 +17,7 @@ import features
 import search
 from experiment import Experiment
 from full_network import NetworkDescriptor, cut_crops
-from pictures import LONGEST
+from pictures import LONGEST, view_side
 from regions import RegionDescriptor
 
 AT_ONCE = 16  # pictures, or crops of them, in a tower at the same time: bounds the memory
@@ -67,8 +67,7 @@ class PictureEncoder:
             activations = self.network(np.concatenate(crops).astype(np.float32))  # (B * K, C)
             means = activations.reshape(len(pictures), -1, activations.shape[1]).mean(axis=1)
             return self.descriptor.describe(means).astype(np.float32)
-        side = self.settings.image_size
-        side = round(side * 8 / 7) if self.settings.crop_area < 1 else side
+        side = view_side(self.settings)
         pixels = np.stack([whole_picture(picture, side) for picture in pictures])
         kind = self.tower.session.get_inputs()[0].type
         return pixels if kind == "tensor(uint8)" else pixels.astype(np.float32)

@@ -47,6 +47,18 @@ def decode_band(content, band, scale: int):
     )
 
 
+def view_side(settings) -> int:
+    """Short side of the whole pictures that a run's image tower reads in use.
+
+    S where training shows whole pictures. Where it crops and averages the last map, 8/7 S, so that
+    several windows of S are summed; features that know their places are for S alone.
+
+    Reference: [Dual], the authors' code: training crops 224 of 256.
+    """
+    crops = settings.crop_area < 1 and settings.image_pooling == "mean"
+    return round(settings.image_size * 8 / 7) if crops else settings.image_size
+
+
 class Pictures:
     """The pictures of a split as the image tower reads them.
 
@@ -58,6 +70,7 @@ class Pictures:
       cache: where decoded pictures are kept: "memory", "disk", "none", or "auto" (memory or disk
         where they fit in a quarter of what is free). Alters no pixel.
       cache_dir: folder for what is kept on disk.
+      view_side: short side of `views`; None: S.
 
     Attributes:
       broken: row -> why it cannot be read, filled as they are met.
@@ -77,9 +90,10 @@ class Pictures:
         mirror: bool = False,
         cache: str = "auto",
         cache_dir: str | os.PathLike = ".cache",
+        view_side: int | None = None,
     ):
         self.split, self.side, self.crop_area, self.mirror = split, side, crop_area, mirror
-        view_side = round(side * 8 / 7) if crop_area < 1 else side
+        view_side = view_side or side
         self.broken: dict[int, str] = {}
         self._told: set[int] = set()
         self.store: decoding.Store | None = None
@@ -320,8 +334,8 @@ class Pictures:
     def views(self, rows: Sequence[int] | np.ndarray, mirrored: bool = False) -> np.ndarray:
         """Whole pictures of one view shape, not cropped.
 
-        The short side is S, or 8/7 S where training crops; the long one keeps the picture's aspect
-        up to 3 to 1, beyond which it is squashed.
+        The short side is `view_side`; the long one keeps the picture's aspect up to 3 to 1, beyond
+        which it is squashed.
 
         Args:
           rows: (b,) of one group of `view_groups`.

@@ -4,12 +4,16 @@ Run by test_distribution.py:  python tests/replicas.py STRATEGY DEVICES OUTPUT.n
 """
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+# On a processor oneDNN's convolutions of an empty share have a wrong shape (TensorFlow 2.21).
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
 import config
 import distribution
@@ -21,6 +25,22 @@ WORDS = [f"w{i}" for i in range(20)]
 IMAGES, CAPTIONS, BATCH = 35, 67, 16  # the last batch has 3 rows: on four replicas one is empty
 
 
+class Pictures:
+    """Stands in for `pictures.Pictures`: 35 of them, mirrored at random."""
+
+    def __init__(self, rng):
+        self.pixels = rng.integers(0, 256, (IMAGES, 32, 32, 3)).astype(np.uint8)
+
+    def windows(self, images, rng):
+        return np.zeros((len(images), 4), np.float32), rng.random(len(images)) < 0.5
+
+    def read(self, images, windows, mirrored):
+        import tensorflow as tf
+
+        found = tf.gather(self.pixels, images)
+        return tf.where(mirrored[:, None, None, None], tf.reverse(found, [2]), found)
+
+
 def make_batches(settings):
     rng = np.random.default_rng(0)
     caption_image = np.sort(
@@ -30,6 +50,10 @@ def make_batches(settings):
     vectors = rng.standard_normal((IMAGES, 12)).astype(np.float32)
     concepts = rng.integers(0, 2, (IMAGES, 5)).astype(np.float32)
     tokens = Tokens(captions, Vocabulary(WORDS, config.tokeniser(settings)))
+    if settings.model == "dual_path":
+        images = Pictures(rng) if settings.features == "pixels" else vectors
+        classes = np.arange(IMAGES, dtype=np.int32)
+        return TrainingBatches(images, tokens, caption_image, settings, classes=classes)
     if settings.relevance == "tfidf":
         tfidf = tfidf_rows(captions)
         return TrainingBatches(vectors, tokens, caption_image, settings, tfidf=tfidf)
@@ -40,20 +64,27 @@ def train(loss, strategy, **changes):
     """Losses of two epochs of five steps; first gradient, and weights after all ten steps."""
     import keras
 
+    import backbone
     import models
     import optimization
+    import text_cnn
 
+    text_cnn.STAGES = (text_cnn.STAGES[0]._replace(blocks=1),)  # the other blocks are alike
+    backbone.SMALL_CHANNELS = (8, 16)
     small = {"hidden_dim": 16, "embed_dim": 8, "dropout": 0.0, "batch_size": BATCH, "loss": loss}
     sgd = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "schedule": "step"}
     defaults = {**config.default_settings(), "captions": "all", "learning_rate": 1e-3}
+    defaults["precision"] = "float64"  # batch norm over few rows magnifies the rounding of 32 bits
     settings = config.Settings(**{**defaults, **small, **sgd, **changes})
     keras.utils.set_random_seed(1)
+    keras.mixed_precision.set_global_policy(settings.precision)
     batches = make_batches(settings)
     with strategy.scope() if strategy else contextlib.nullcontext():
         sizes = {"feature_dim": 12, "vocabulary_size": int(batches.tokens.flat.max())}
         sizes["train_images"] = IMAGES
         model = models.build_model(settings, sizes)
-        optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch)
+        rates = model.rates(settings)
+        optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch, rates)
         model.compile(optimizer=optimizer, jit_compile=False)
         model.optimizer.build(model.trainable_variables)
     found = {}
@@ -71,7 +102,9 @@ def train(loss, strategy, **changes):
         shuffle=False,
         callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=keep)],
     )
-    found["loss"] = np.array(history.history["loss"])
+    # Of the dual path its terms and errors, too, which each replica adds up for its own rows.
+    names = sorted(history.history) if settings.model == "dual_path" else ["loss"]
+    found["loss"] = np.array([history.history[name] for name in names])  # (names, epochs)
     values = [keras.ops.convert_to_numpy(w) for w in model.weights]
     return found | {f"last/{i}": value for i, value in enumerate(values)}
 
@@ -86,18 +119,22 @@ def main(strategy_name, devices, output, *only):
     found = {}
     runs = {name: (name, {}) for name in options.LOSSES}
     runs["mix"] = ("modified", {"beta": 0.5})
-    # A mean gives the batch of 3 rows full weight, and batch norm over 3 rows magnifies rounding:
-    # a larger rate would show that instead of the replicas.
     runs["mean"] = ("modified", {"reduction": "mean", "learning_rate": 0.02})
     runs["tfidf"] = ("modified", {"relevance": "tfidf"})
     # Of all replicas' gradient the first weights' norm is above 0.1, of one replica's share below.
     gru = {"model": "gru", "word_dim": 6, "bag": True, "bidirectional": True, "bucket": 2}
     runs["gru"] = ("max_hinge", {**gru, "clip_norm": 0.1, "similarity": "order", "absolute": True})
-    # Without batch norm: Adam would blow up the rounding noise of a bias before it.
+    # Without batch norm: Adam would blow up the rounding of a bias before it, whose gradient is 0.
     runs["adam"] = (
         "sum_hinge",
         {"model": "gru", "word_dim": 6, "clip_norm": 0.1, "optimizer": "adam", "weight_decay": 0.0},
     )
+    # System 3. Pictures are read once for all their captions; the last batch has three of them, for
+    # four replicas. Hard texts are chosen from shares of 2, 2, 1 and 1 captions.
+    dual = {"model": "dual_path", "features": "pixels", "cnn": "small", "image_size": 32}
+    dual |= {"captions": "together", "hard_texts": 6, "margin": 1.0, "reduction": "mean"}
+    dual |= {"word_dim": 6, "text_width": 1 / 16, "pooling": "max", "classifier_bias": True}
+    runs["paired_hinge"] = ("paired_hinge", {**dual, "backbone_rate": 1.0})
     for name in only or runs:
         loss, changes = runs[name]
         values = train(loss, strategy, **changes)

@@ -21,6 +21,7 @@ KINDS = (
     "mean",
     "gru",
     "adam",
+    "paired_hinge",
 )  # one of each
 SCRIPT = str(ROOT / "tests" / "replicas.py")
 
@@ -53,24 +54,28 @@ def check_equal(output, expected, runs):
         for key in loaded.files:
             # The bias before a batch norm has gradient 0 and holds rounding noise, so errors are
             # measured on the scale of the same array or of the first kernel, whatever is larger.
+            # Towers have 64 bits, unit rows and losses 32: of equal rows a distance is noise.
             kernel = key if key.endswith("loss") else key[: key.rfind("/")] + "/0"
             scale = max(np.abs(expected[key]).max(), np.abs(expected[kernel]).max())
-            assert np.abs(loaded[key] - expected[key]).max() <= 1e-5 * scale, key
+            tolerance = 1e-5 if key.endswith("loss") else 1e-6
+            assert np.abs(loaded[key] - expected[key]).max() <= tolerance * scale, key
 
 
 def test_the_reference_run_learns_and_covers_every_loss(one_device):
     for loss in options.LOSSES:
         assert np.abs(one_device[f"{loss}/gradient/0"]).max() > 1e-3
-        assert len(one_device[f"{loss}/loss"]) == 2
-
-
-def test_four_virtual_devices_equal_one_device(one_device, tmp_path):
-    finish(start("mirrored", 4, tmp_path / "many.npz"))
-    check_equal(tmp_path / "many.npz", one_device, {key.split("/")[0] for key in one_device})
+        # Of system 3 three terms and two errors, too.
+        assert one_device[f"{loss}/loss"].shape == (6 if loss == "paired_hinge" else 1, 2)
 
 
 def test_two_virtual_devices_equal_one_device(one_device, tmp_path):
-    finish(start("mirrored", 2, tmp_path / "many.npz", KINDS))
+    finish(start("mirrored", 2, tmp_path / "many.npz"))
+    check_equal(tmp_path / "many.npz", one_device, {key.split("/")[0] for key in one_device})
+
+
+def test_four_virtual_devices_equal_one_device(one_device, tmp_path):
+    """Of the last batch, of three rows, the fourth has none."""
+    finish(start("mirrored", 4, tmp_path / "many.npz", KINDS))
     check_equal(tmp_path / "many.npz", one_device, KINDS)
 
 

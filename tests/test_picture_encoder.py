@@ -112,8 +112,8 @@ def test_where_training_crops_the_whole_picture_is_larger(tmp_path):
 def test_a_view_is_what_the_gallery_was_made_of(shape, crop_area):
     drawn = np.random.default_rng(0).integers(0, 256, (2, *shape, 3), np.uint8)
     split = datasets.Split("t", ["a", "b"], ["x", "y"], np.arange(2), pictures=drawn)
-    views = pictures.Pictures(split, 28, crop_area).views([0, 1])
     side = 32 if crop_area < 1 else 28
+    views = pictures.Pictures(split, 28, crop_area, view_side=side).views([0, 1])
     ours = np.stack([whole_picture(Image.fromarray(one), side) for one in drawn])
     assert ours.shape == views.shape and abs(ours - views.astype(int)).max() <= 1
     assert (ours != views).mean() < 1e-3

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import os
+import types
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image, ImageOps
 
 import datasets
 import decoding
-from pictures import Pictures
+from pictures import Pictures, view_side
 
 SIDE = 16
 BILINEAR = Image.Resampling.BILINEAR
@@ -65,7 +66,9 @@ def read(pictures, rows, windows=None, mirrored=None):
 
 
 def opened(split, folder, cache="none", side=SIDE, crop_area=0.8, mirror=True):
-    return Pictures(split, side, crop_area, mirror, cache, folder / "cache")
+    settings = types.SimpleNamespace(image_size=side, crop_area=crop_area, image_pooling="mean")
+    view = view_side(settings)
+    return Pictures(split, side, crop_area, mirror, cache, folder / "cache", view)
 
 
 @pytest.fixture(scope="module")
@@ -464,6 +467,15 @@ def test_views_are_whole_pictures(photos, tmp_path):
     assert opened(photos, tmp_path, crop_area=1.0).views([0]).shape == (1, 16, 16, 3)
     repeated = pictures.views([3, 3, 3])
     np.testing.assert_array_equal(repeated, np.repeat(pictures.views([3]), 3, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("crop_area", "pooling", "side"),
+    [(0.8, "mean", 73), (1.0, "mean", 64), (0.8, "places", 64), (1.0, "places", 64)],
+)
+def test_places_are_seen_at_the_size_of_training(crop_area, pooling, side):
+    chosen = {"image_size": 64, "crop_area": crop_area, "image_pooling": pooling}
+    assert view_side(types.SimpleNamespace(**chosen)) == side
 
 
 def test_very_long_pictures_are_squashed(tmp_path):
