@@ -179,7 +179,7 @@ def word_changes(
     found = words_of(sentence, encoder.vocabulary.tokenise)
     tokens = [token for _, token in found]
     places = [place for place, token in enumerate(tokens) if is_word(token)]
-    known = {place for place in places if tokens[place] in encoder.vocabulary.ids}
+    known = {place for place in places if encoder.vocabulary.knows(tokens[place])}
     whole = score(encoder.encode([sentence]))[0]
     words = []
     for place in tqdm(places[:MOST_WORDS], "words", delay=2, leave=False, disable=None):

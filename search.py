@@ -104,7 +104,7 @@ class QueryEncoder:
           ValueError: there is no known word; says which words there were.
         """
         tokens = self.vocabulary.tokenise(query)
-        if any(is_word(token) and token in self.vocabulary.ids for token in tokens):
+        if any(is_word(token) and self.vocabulary.knows(token) for token in tokens):
             return self.vocabulary.encode(query)
         if not query.strip():
             raise ValueError("the query is empty: write what the picture should show")

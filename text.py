@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import experiment
+import word_pieces
 
 _WORD = re.compile(r"(?u)\b\w\w+\b")
 PAD = 0
@@ -120,12 +121,14 @@ TOKENISERS = {
     "words": word_tokens,
     "split": split_words,
     "lower_split": lower_split_words,
+    "pieces": word_pieces.bert_words,
 }
 WORDS_ARE = {
     "bag": "two or more of a-z, 0-9 and _",
     "words": "letters and digits of any script",
     "split": "what stands between spaces and - . , ( ) ?",
     "lower_split": "what stands between spaces and - . , ( ) ?",
+    "pieces": "what can be spelt with the pieces of the vocabulary",
 }
 
 
@@ -133,7 +136,8 @@ class Vocabulary:
     """Words and their ids: 1..V in order of falling frequency; 0 pads.
 
     With the tokeniser "words", V + 1 stands for every word that is not in the vocabulary, and
-    V + 2 ends every caption. With the others there is neither: unknown words are dropped.
+    V + 2 ends every caption. With "pieces" the words are BERT's word pieces, and `word_pieces` cuts
+    captions into them. With the others there is neither: unknown words are dropped.
 
     Args:
       words: the V distinct words, most frequent first.
@@ -156,6 +160,7 @@ class Vocabulary:
         size = len(self.words)
         in_order = tokeniser == "words"
         self.unknown_id, self.end_id = (size + 1, size + 2) if in_order else (None, None)
+        self.pieces = word_pieces.WordPieces(self.words) if tokeniser == "pieces" else None
 
     def __len__(self) -> int:
         """Number of words; padding, unknown words and the end are not counted."""
@@ -186,6 +191,8 @@ class Vocabulary:
         """
         if tokeniser not in TOKENISERS:
             raise ValueError(f"unknown tokeniser {tokeniser!r}: choose from {sorted(TOKENISERS)}")
+        if tokeniser == "pieces":
+            return cls(word_pieces.learn(captions, max_words, min_count), tokeniser)
         counts = Counter(word for c in captions for word in TOKENISERS[tokeniser](c))
         if not any(is_word(word) for word in counts):
             raise ValueError(
@@ -222,7 +229,7 @@ class Vocabulary:
         experiment.write_json(path, {"tokeniser": self.tokeniser, "words": self.words})
 
     def tokenise(self, caption: str) -> list[str]:
-        """The caption's tokens, known or not, in order."""
+        """The caption's words, known or not, in order; with "pieces" before they are cut."""
         return TOKENISERS[self.tokeniser](caption)
 
     def encode(self, caption: str) -> list[int]:
@@ -231,6 +238,8 @@ class Vocabulary:
         Unknown words are dropped; but with "words" they are `unknown_id`, and `end_id` ends the
         list, so that it is never empty.
         """
+        if self.pieces:
+            return self.pieces.encode(caption)
         if self.unknown_id is None or self.end_id is None:
             found = (self.ids.get(word) for word in self.tokenise(caption))
             return [i for i in found if i is not None]
@@ -239,8 +248,12 @@ class Vocabulary:
 
     def unknown(self, caption: str) -> list[str]:
         """The caption's tokens that the vocabulary does not hold, in order, each once."""
-        words = self.tokenise(caption)
-        return list(dict.fromkeys(word for word in words if word not in self.ids))
+        words = dict.fromkeys(self.tokenise(caption))
+        return [word for word in words if not self.knows(word)]
+
+    def knows(self, token: str) -> bool:
+        """Whether a token of `tokenise` has an id, or can be spelt with pieces."""
+        return self.pieces.knows(token) if self.pieces else token in self.ids
 
 
 class Tokens:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+import word_pieces
 from text import Tokens, Vocabulary, spell
 
 BATCH = 2048  # captions that one thread tokenises at a time
@@ -24,15 +25,20 @@ def tokenise(captions: Sequence[str], vocabulary: Vocabulary) -> Tokens:
     """Ids of all captions, the same as `text.Tokens(captions, vocabulary)`.
 
     Runs a tf.data pipeline of tensorflow-text where there is one: it is made for Linux only.
-    Elsewhere, and for the tokeniser "bag", `text.Tokens` gives the same ids.
+    Elsewhere, and for the other tokenisers, `text.Tokens` gives the same ids.
     """
-    if vocabulary.tokeniser != "words" or not captions:
+    if vocabulary.tokeniser not in ("words", "pieces") or not captions:
         return Tokens(captions, vocabulary)
     try:
         import tensorflow_text  # noqa: F401
     except ImportError:
         return Tokens(captions, vocabulary)
-    parts = list(make_dataset(captions, vocabulary).as_numpy_iterator())
+    dataset = (
+        word_pieces.make_dataset(captions, vocabulary.words)
+        if vocabulary.pieces
+        else make_dataset(captions, vocabulary)
+    )
+    parts = list(dataset.as_numpy_iterator())
     flat, lengths = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return Tokens.from_flat(flat, lengths)
 

@@ -12,6 +12,7 @@ FLOORS = [
     {
         "timing",
         "waiting",
+        "word_pieces",
         "heat",
         "options_dual_path",
         "experiment",
@@ -23,7 +24,7 @@ FLOORS = [
     },
     {"options", "losses", "metrics", "layers", "text", "plots", "scene_pictures", "records"},
     {"regions", "word_vectors", "full_network", "dual_encoder", "text_cnn"},
-    {"config", "intervals", "projection", "tokenise", "search", "cnn"},
+    {"config", "intervals", "projection", "tokenise", "search", "cnn", "hub"},
     {"recurrent", "backbone", "scenes", "table", "nuswide"},
     {"dual_path", "readers"},
     {"models", "datasets"},
@@ -43,19 +44,20 @@ MODULES = sorted(path.stem for path in ROOT.glob("*.py"))
 TREES = {name: ast.parse((ROOT / f"{name}.py").read_text(encoding="utf-8")) for name in MODULES}
 HEAVY = {"tensorflow", "keras", "tensorflow_text"}
 MAY_USE_TENSORFLOW = {
-    "data", "distribution", "optimization", "tokenise", "cnn", "pictures", "waiting", "test",
-    "train", "bench", "bench_dual_path", "bench_system3",
+    "data", "distribution", "optimization", "tokenise", "word_pieces", "cnn", "pictures", "waiting",
+    "test", "train", "bench", "bench_dual_path", "bench_system3",
 }  # fmt: skip
 MAY_USE_KERAS = MAY_USE_TENSORFLOW | {
     "models", "layers", "projection", "recurrent", "losses", "ranking", "callbacks", "collapse",
-    "bench_system2", "phases", "dual_encoder", "dual_path", "text_cnn", "backbone",
+    "bench_system2", "phases", "dual_encoder", "dual_path", "text_cnn", "backbone", "hub",
 }  # fmt: skip
 LIGHT = [
-    "text", "tokenise", "word_vectors", "pictures", "decoding", "waiting", "options_dual_path",
-    "explain", "heat", "picture_encoder", "similarity", "options", "phases", "full_network", "cnn",
-    "activations", "extract", "study", "trials", "metrics", "intervals", "experiment", "search",
-    "plots", "config", "scenes", "timing", "bench_system2", "bench_dual_path", "bench_system3",
-    "datasets", "features", "grading", "distribution", "train", "test", "retrieve", "bench",
+    "text", "tokenise", "word_pieces", "word_vectors", "pictures", "decoding", "waiting",
+    "options_dual_path", "explain", "heat", "picture_encoder", "similarity", "options", "phases",
+    "full_network", "cnn", "activations", "extract", "study", "trials", "metrics", "intervals",
+    "experiment", "search", "plots", "config", "scenes", "timing", "bench_system2",
+    "bench_dual_path", "bench_system3", "datasets", "features", "grading", "distribution", "train",
+    "test", "retrieve", "bench",
 ]  # fmt: skip
 
 

@@ -1,0 +1,343 @@
+"""Towers of published networks, by KerasHub: DistilBERT reads word pieces, ResNets read pictures.
+
+KerasHub is imported where a network is made, so that other systems start without it.
+
+Shape letters: B batch, T pieces, V ids, W width of the transformer, D embedding, H heads; h and w
+sides of a map, F channels.
+
+Reference:
+  [Sanh] Sanh et al., DistilBERT, a distilled version of BERT, 2019.
+  [Turc] Turc et al., Well-read students learn better, 2019 (the smaller sizes).
+  [He]   He et al., Deep residual learning for image recognition, CVPR 2016.
+"""
+
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import keras
+import numpy as np
+from keras import ops
+
+import distribution
+
+NO_WEIGHTS = ("none", "random")  # both mean weights that were drawn
+POSITIONS = 512  # that the published transformers know
+
+
+class TextSize(NamedTuple):
+    """Sizes of a transformer; a head is hidden / heads wide."""
+
+    layers: int
+    heads: int
+    hidden: int  # W
+    inner: int  # of the two dense layers behind each attention
+
+
+TEXT_SIZES = {
+    "tiny": TextSize(2, 2, 128, 512),
+    "mini": TextSize(4, 4, 256, 1024),
+    "small": TextSize(4, 8, 512, 2048),
+    "base": TextSize(6, 12, 768, 3072),  # DistilBERT
+}
+
+
+class ImageSize(NamedTuple):
+    """Sizes of a residual network: of each stage, the channels and the blocks."""
+
+    channels: tuple[int, ...]
+    blocks: tuple[int, ...]
+    block: str = "basic_block"
+    published: str = ""  # weights trained on ImageNet, a preset of KerasHub
+
+
+CHANNELS = (64, 128, 256, 512)
+RESNETS = {
+    "resnet_8": ImageSize(CHANNELS[:3], (1, 1, 1)),  # for small pictures and no weights
+    "resnet_18": ImageSize(CHANNELS, (2, 2, 2, 2), published="resnet_18_imagenet"),
+    "resnet_34": ImageSize(CHANNELS, (3, 4, 6, 3), published="hf://timm/resnet34.a1_in1k"),
+    "resnet_50": ImageSize(
+        CHANNELS, (3, 4, 6, 3), "bottleneck_block", published="resnet_50_imagenet"
+    ),
+}
+# Of ImageNet's pixels in [0, 1], by which all published weights expect theirs standardised.
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+# ---- Text ---------------------------------------------------------------------------------------
+
+
+def text_tower(num_pieces, embed_dim, size="base", dropout=0.1):
+    """(B, T) ids of word pieces, 0 pads -> (B, D), not of norm 1.
+
+    The last layer's row at the first position, [CLS], through a dense layer without activation.
+    Padding is known by its id, and has no influence.
+
+    Args:
+      num_pieces: V, the largest id; the word table has a row for padding too.
+      embed_dim: D.
+      size: a name of `TEXT_SIZES`.
+      dropout: share of activations dropped in training, in [0, 1).
+
+    Raises:
+      ValueError: an unknown size.
+
+    Reference: [Sanh] (its pooling: none); the size "base" has 66,362,880 weights before the dense
+      layer with the 30,521 pieces of BERT's vocabulary.
+    """
+    if size not in TEXT_SIZES:
+        raise ValueError(f"--text_size {size}: there are {', '.join(TEXT_SIZES)}")
+    import keras_hub
+
+    chosen = TEXT_SIZES[size]
+    backbone = keras_hub.models.DistilBertBackbone(
+        num_pieces + 1,
+        chosen.layers,
+        chosen.heads,
+        chosen.hidden,
+        chosen.inner,
+        dropout,
+        POSITIONS,
+        name="backbone",
+    )
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    mask = ops.cast(ops.not_equal(tokens, 0), "int32")
+    rows = backbone({"token_ids": tokens, "padding_mask": mask})  # (B, T, W)
+    head = keras.layers.Dense(embed_dim, name="text_head")
+    return keras.Model(tokens, head(rows[:, 0]), name="text_tower")
+
+
+def load_text_weights(tower, weights):
+    """Gives the transformer of a new `text_tower` the weights that --text_weights names.
+
+    Args:
+      tower: of `text_tower`.
+      weights: "none", a preset of KerasHub (distil_bert_base_en_uncased, hf://...), its folder, or
+        a file of Keras weights (.weights.h5) of the bare transformer.
+
+    Raises:
+      ValueError: they cannot be had, or are of another size.
+    """
+    if weights not in NO_WEIGHTS:
+        fill(tower.get_layer("backbone"), weights, "--text_weights")
+
+
+def preset_vocabulary(weights):
+    """The word pieces that a preset was trained with, those from id 1 on.
+
+    Args:
+      weights: a preset of KerasHub, or its folder.
+
+    Raises:
+      ValueError: it cannot be had, or keeps capital letters.
+    """
+    import keras_hub
+
+    try:
+        found = keras_hub.models.DistilBertTokenizer.from_preset(weights)
+    except Exception as error:  # those of the download libraries have no common class
+        raise ValueError(_cannot_have("--text_weights", weights, error)) from error
+    if not found.lowercase:
+        raise ValueError(
+            f"--text_weights {weights} tells capital letters from small ones: expected an uncased "
+            "one, such as distil_bert_base_en_uncased"
+        )
+    return list(found.get_vocabulary())[1:]
+
+
+# ---- Pictures -----------------------------------------------------------------------------------
+
+
+def resnet(name):
+    """KerasHub's network without its classifier: standardised (B, h, w, 3) -> last map.
+
+    resnet_34 has 21,284,672 trainable weights, and 17,024 moving statistics.
+
+    Reference: [He]; the bottlenecks of resnet_50 have their stride in the 3x3 convolution, as those
+      of torchvision and timm, whose weights fit.
+    """
+    import keras_hub
+
+    size = RESNETS[name]
+    strides = [1] + [2] * (len(size.blocks) - 1)
+    return keras_hub.models.ResNetBackbone(
+        [64], [7], list(size.channels), list(size.blocks), strides, size.block
+    )
+
+
+def resnet_graph(name):
+    """The same with its preprocessing as the first step, layer by layer in one graph.
+
+    Args:
+      name: one of `RESNETS`.
+
+    Returns:
+      (input, output) of a functional model: (B, h, w, 3) uint8 RGB of any size -> last map, a 32nd
+      of the sides (resnet_8: a 16th).
+    """
+    network = resnet(name)
+    first = network.layers[1]
+
+    def call(layer, *inputs, **options):
+        if layer is first:
+            pixels = ops.cast(inputs[0], keras.config.floatx())
+            inputs = ((pixels / 255.0 - np.array(MEAN, "f")) / np.array(DEVIATION, "f"),)
+        return layer(*inputs, **options)
+
+    pixels = keras.Input((None, None, 3), dtype="uint8", name="pixels")
+    graph = keras.models.clone_model(
+        network, input_tensors=pixels, clone_function=lambda layer: layer, call_function=call
+    )
+    return graph.input, graph.output
+
+
+def load_resnet_weights(backbone, name, weights):
+    """Gives a network made of `resnet_graph` the weights that --image_weights names.
+
+    Args:
+      backbone: the model; name: its name in `RESNETS`.
+      weights: "none", "imagenet", a preset of KerasHub, its folder, or a file of Keras weights
+        (.weights.h5) of KerasHub's ResNetBackbone.
+
+    Raises:
+      ValueError: they cannot be had, or are of another network.
+    """
+    if weights in NO_WEIGHTS:
+        return
+    if weights == "imagenet":
+        weights = RESNETS[name].published
+        if not weights:
+            raise ValueError(f"there are no ImageNet weights of {name}: pass --image_weights none")
+    source = resnet(name)
+    fill(source, weights, "--image_weights")
+    for layer in backbone.layers:
+        if layer.weights:
+            layer.set_weights(source.get_layer(layer.name).get_weights())
+
+
+def image_tower(backbone, embed_dim):
+    """(B, h, w, 3) uint8 pictures -> (B, D), not of norm 1.
+
+    The mean of the last map through a dense layer without activation.
+
+    Args:
+      backbone: from pictures to a map, preprocessing included; its batch norm is made to see all
+        replicas.
+      embed_dim: D.
+    """
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = distribution.num_replicas() > 1
+    pixels = keras.Input((None, None, 3), dtype="uint8", name="image")
+    rows = keras.layers.GlobalAveragePooling2D(name="pool")(backbone(pixels))  # (B, F)
+    head = keras.layers.Dense(embed_dim, name="image_head")
+    return keras.Model(pixels, head(rows), name="image_tower")
+
+
+# ---- Weights ------------------------------------------------------------------------------------
+
+
+def fill(network, weights, flag):
+    """Sets a KerasHub network to published weights.
+
+    Args:
+      network: a backbone of KerasHub.
+      weights: a preset, its folder, or a file of Keras weights; flag: which named it.
+
+    Raises:
+      ValueError: they cannot be had, or are of another network.
+    """
+    path = Path(weights).expanduser()
+    if path.is_file():
+        _read_file(network, path, flag)
+        return
+    try:
+        source = type(network).from_preset(str(path) if path.is_dir() else weights)
+    except Exception as error:  # those of the download libraries have no common class
+        raise ValueError(_cannot_have(flag, weights, error)) from error
+    own, given = network.weights, source.weights
+    shapes = [(a.path, a.shape, b.shape) for a, b in zip(own, given, strict=False)]
+    wrong = [f"{name} is {theirs}, not {ours}" for name, ours, theirs in shapes if ours != theirs]
+    if len(own) != len(given) or wrong:
+        fault = wrong[0] if wrong else f"it has {len(given)} arrays, not {len(own)}"
+        raise ValueError(f"{flag} {weights} is of another size ({fault}): choose the size it has")
+    network.set_weights(source.get_weights())
+
+
+def _read_file(network, path, flag):
+    """Reads a file of Keras weights, all of them. Raises ValueError where they do not fit."""
+    for variable in network.weights:  # Keras leaves what a file lacks as it was
+        variable.assign(ops.full_like(variable, np.nan))
+    reason = "some layers are missing in it"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is raised, or found below
+            network.load_weights(path)
+    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        reason = _first_line(error)
+    if not all(np.isfinite(values).all() for values in network.get_weights()):
+        raise ValueError(
+            f"{flag} {path} does not hold the weights of this network ({reason}): is it the right "
+            "size? Expected what save_weights of KerasHub's backbone writes (.weights.h5)"
+        )
+
+
+def _cannot_have(flag, weights, error):
+    if isinstance(error, ImportError):
+        return f"{flag} {weights} needs {error.name or _first_line(error)}: pip install it"
+    return (
+        f"{flag} {weights} cannot be had ({_first_line(error)}): expected a preset of KerasHub "
+        f"where there is a network, the folder of one that was fetched elsewhere, a .weights.h5 "
+        "file, or none to train from scratch"
+    )
+
+
+def _first_line(error):
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+
+
+# ---- Export -------------------------------------------------------------------------------------
+
+
+def export_text(tower, path):
+    """Writes a text tower for ONNX Runtime: (B, T) int32 ids -> (B, D).
+
+    tf2onnx does not simplify the graph: ONNX Runtime does that when it opens the file, while
+    tf2onnx takes four times as long with it for the published size, copying the weights again and
+    again, and leaves some of them in the file twice.
+
+    Args:
+      tower: `text_tower`, or a model around it; path: a file to write.
+    """
+    from tf2onnx import optimizer
+
+    teach_onnx()
+    tower(np.ones((2, 3), np.int32))  # Keras exports only what was called once
+    with mock.patch.dict(optimizer._optimizers, clear=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        tower.export(path, format="onnx", verbose=False)
+
+
+@cache
+def teach_onnx():
+    """Teaches tf2onnx the function erfc of the exact GELU, which ONNX lacks: 1 - erf.
+
+    Where erfc is tiny it is rounded to a multiple of 6e-8, which a GELU multiplies by no more than
+    its input.
+    """
+    from tf2onnx.handler import tf_op
+
+    @tf_op("Erfc")
+    class _Erfc:
+        @classmethod
+        def version_9(cls, ctx, node, **_):  # opset 9 is the first with Erf
+            made, source = node.output[0], node.input[0]
+            kind, shape = ctx.get_dtype(made), ctx.get_shape(made)
+            ctx.remove_node(node.name)
+            one = ctx.make_const(f"{node.name}_one", np.ones((), np.float32))
+            erf = ctx.make_node("Erf", [source], dtypes=[kind], shapes=[shape])
+            ctx.make_node(
+                "Sub", [one.output[0], erf.output[0]], outputs=[made], dtypes=[kind], shapes=[shape]
+            )

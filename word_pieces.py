@@ -1,0 +1,273 @@
+"""Word pieces: captions as BERT reads them, without TensorFlow.
+
+    pieces = WordPieces(read_vocabulary("vocab.txt"))  # or learn(captions, 8000)
+    pieces.encode("a surfboarder")                     # [101, 1037, 14175, 6277, 2121, 102]
+
+Each character is spelt by itself, whatever stands beside it (`spell`), as the library `tokenizers`
+spells it for BERT; then captions are split at spaces, and words into the longest pieces that the
+vocabulary holds. `make_dataset` does the same in tf.data, from the same spellings, so that both
+sides agree by construction, whatever Unicode version the libraries were built with.
+
+Shape letters: B captions of a batch, C characters of a batch, P code points of the table, V words.
+
+Reference:
+  [BERT] Devlin et al., BERT, NAACL 2019, and the authors' code (tokenization.py), uncased.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+PADDING, UNKNOWN, START, END, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+INSIDE = "##"  # begins a piece that does not begin a word
+LONGEST = 32  # pieces of a caption, its start and its end counted
+LETTERS = 100  # of a word; a longer one is unknown
+SPELT = 3  # characters that `spell` makes of one, at most
+BATCH = 2048  # captions that one thread of tf.data reads at a time
+
+
+@cache
+def _rules():
+    """BERT's own normaliser and splitter, uncased."""
+    from tokenizers.normalizers import BertNormalizer  # 40 ms, not needed for --help
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+
+    return BertNormalizer(lowercase=True), BertPreTokenizer()
+
+
+def spell(character: str) -> str:
+    """What a character becomes before its caption is split at spaces, whatever stands beside it.
+
+    Letters in lower case and without their accents; Hangul in its jamo; punctuation and Chinese
+    characters between two spaces; marks, control and unassigned characters and lone surrogates
+    nothing.
+    """
+    normalise, split = _rules()
+    if "\ud800" <= character <= "\udfff":
+        return ""
+    # Between two letters, or spaces at its ends would not be seen.
+    parts = split.pre_tokenize_str(f"a{normalise.normalize_str(character)}a")
+    return " ".join(part for part, _ in parts)[1:-1]
+
+
+class _Spelling(dict):
+    """`spell` for `str.translate`: each character is looked up once in a process."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = spell(chr(code))
+        return self[code]
+
+
+_SPELLING = _Spelling()
+
+
+def bert_words(caption: str) -> list[str]:
+    """Words and punctuation marks of a caption, in lower case, in order, before they are cut.
+
+    Differs from the paper: where a letter bears several marks that BERT keeps (some scripts have
+    such), they stay in the order in which they came.
+    """
+    return caption.translate(_SPELLING).split()
+
+
+class WordPieces:
+    """Cuts captions into pieces.
+
+    Args:
+      words: the V pieces whose ids are 1, 2, ... V. Id 0 is [PAD]: with BERT's vocabulary these are
+        the lines of its file from the second one on.
+
+    Attributes:
+      start, end, unknown: ids of [CLS], [SEP] and [UNK].
+
+    Raises:
+      ValueError: [UNK], [CLS] or [SEP] is missing.
+
+    Reference: [BERT]; Wu et al., Google's neural machine translation system, 2016, section 4.1.
+    """
+
+    def __init__(self, words: Sequence[str]):
+        from tokenizers import Tokenizer, models, pre_tokenizers
+
+        ids = {word: number for number, word in enumerate(words, start=1)}
+        missing = [word for word in (UNKNOWN, START, END) if word not in ids]
+        if missing:
+            raise ValueError(
+                f"the vocabulary of {len(ids):,} word pieces lacks {' and '.join(missing)}: "
+                "expected one of BERT's, or what learn() made"
+            )
+        self.start, self.end, self.unknown = ids[START], ids[END], ids[UNKNOWN]
+        model = models.WordPiece(
+            ids,
+            unk_token=UNKNOWN,
+            max_input_chars_per_word=LETTERS,
+            continuing_subword_prefix=INSIDE,
+        )
+        self._tokeniser = Tokenizer(model)
+        self._tokeniser.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+
+    def cut(self, caption: str) -> list[str]:
+        """All pieces of a caption, in order, without start and end; of a word that cannot be spelt
+        it is [UNK].
+        """
+        return self._tokeniser.encode(caption.translate(_SPELLING)).tokens
+
+    def encode(self, caption: str) -> list[int]:
+        """Ids of [CLS], the first 30 pieces at most, and [SEP]: 2 to 32 of them."""
+        return self.encode_all([caption])[0]
+
+    def encode_all(self, captions: Iterable[str]) -> list[list[int]]:
+        """`encode` of many captions, by all cores."""
+        spelt = [caption.translate(_SPELLING) for caption in captions]
+        found = self._tokeniser.encode_batch_fast(spelt)
+        return [[self.start, *one.ids[: LONGEST - 2], self.end] for one in found]
+
+    def knows(self, word: str) -> bool:
+        """Whether the vocabulary can spell a word of `bert_words`."""
+        return UNKNOWN not in self.cut(word)
+
+
+def read_vocabulary(path: str | Path) -> list[str]:
+    """The pieces of a vocab.txt of BERT's, from the second line on; the first is [PAD], id 0.
+
+    Raises:
+      ValueError: the file is missing, or is not such a vocabulary.
+    """
+    path = Path(path).expanduser()
+    try:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}): expected BERT's vocab.txt, one word piece a line"
+        ) from error
+    lines = [line.removesuffix("\r") for line in lines]
+    missing = [word for word in (UNKNOWN, START, END) if word not in lines]
+    if lines[0] != PADDING or missing:
+        fault = "lacks " + " and ".join(missing) if missing else f"begins with {lines[0][:30]!r}"
+        raise ValueError(
+            f"{path} {fault}: expected the vocabulary of an uncased BERT, which begins with "
+            f"{PADDING} and holds {', '.join(SPECIAL[1:4])}"
+        )
+    twice = [word for word, count in Counter(lines).items() if count > 1]
+    if twice:
+        raise ValueError(f"{path} holds {twice[0]!r} more than once: is it damaged?")
+    return lines[1:]
+
+
+def learn(captions: Iterable[str], size: int, min_count: int = 1) -> list[str]:
+    """Learns word pieces from the TRAINING captions: pairs of pieces are joined, the most frequent
+    first, until there are enough.
+
+    The same captions in any order give the same pieces on any number of cores. Every word of their
+    characters can be spelt: each stands alone and inside a word.
+
+    Args:
+      captions: the training captions.
+      size: how many ids at most, that of [PAD] counted.
+      min_count: pairs that occur less often are not joined.
+
+    Returns:
+      The pieces 1 to V, V < size.
+
+    Raises:
+      ValueError: there is no caption with a word, or the characters alone are more than `size`.
+
+    Reference: [BERT]; the library's trainer joins by frequency, as byte pair encoding does
+      (Sennrich et al., ACL 2016).
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    spelt = [caption.translate(_SPELLING) for caption in captions]
+    letters = sorted(set().union(*spelt) - {" "})
+    if not letters:
+        raise ValueError("no caption has a word: is the file right?")
+    # Given in order, or the library would number them as its hash table lists them, anew in every
+    # process, and break ties by these numbers.
+    given = [*SPECIAL, *letters, *(INSIDE + letter for letter in letters)]
+    if len(given) > size:
+        raise ValueError(
+            f"{size:,} word pieces are too few: the captions have {len(letters):,} different "
+            f"characters, which alone need {len(given):,}; raise max_words"
+        )
+    tokeniser = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+    tokeniser.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        min_frequency=min_count,
+        show_progress=False,
+        special_tokens=given,
+        continuing_subword_prefix=INSIDE,
+    )
+    tokeniser.train_from_iterator(spelt, trainer)
+    found = tokeniser.get_vocab()
+    return sorted(found, key=lambda word: found[word])[1:]
+
+
+# ---- In tf.data ---------------------------------------------------------------------------------
+
+
+def make_dataset(captions: Sequence[str], words: Sequence[str]):
+    """`WordPieces(words).encode_all(captions)` as a tf.data pipeline of tensorflow-text.
+
+    Args:
+      captions: at least one; words: as in `WordPieces`.
+
+    Returns:
+      A dataset of (ids of B captions one after the other, int32; (B,) their lengths, int64).
+    """
+    import tensorflow as tf
+    import tensorflow_text as tf_text
+
+    spelling = tf.constant(spelling_table(set().union(*captions)))
+    cutter = tf_text.FastWordpieceTokenizer(
+        [PADDING, *words],
+        suffix_indicator=INSIDE,
+        max_bytes_per_word=4 * LETTERS,  # UTF-8 has up to four to a letter
+        unknown_token=UNKNOWN,
+        no_pretokenization=True,
+    )
+    splitter = tf_text.WhitespaceTokenizer()
+    start, end = words.index(START) + 1, words.index(END) + 1
+
+    def read(batch):
+        found = splitter.tokenize(_spell_batch(batch, spelling))  # (B, ragged) words
+        # The vocabulary holds [UNK] itself, which no word is spelt like: brackets stand alone.
+        letters = tf.strings.length(found.values, "UTF8_CHAR")
+        found = found.with_values(tf.where(letters > LETTERS, UNKNOWN, found.values))
+        ids = cutter.tokenize(found).merge_dims(1, 2)[:, : LONGEST - 2]  # (B, ragged) pieces
+        ones = tf.ones((tf.size(batch), 1), tf.int32)
+        ids = tf.concat([start * ones, tf.cast(ids, tf.int32), end * ones], axis=1)
+        return ids.values, ids.row_lengths()
+
+    # Half of a surrogate pair has no UTF-8, and is spelt as nothing.
+    encoded = [caption.encode("utf-8", "ignore") for caption in captions]
+    dataset = tf.data.Dataset.from_tensor_slices(tf.constant(encoded)).batch(BATCH)
+    return dataset.map(read, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def spelling_table(characters: set[str]) -> np.ndarray:
+    """`spell` as code points, for the characters at hand.
+
+    Args:
+      characters: every character that the captions hold.
+
+    Returns:
+      (P, 3) int32 from code point to spelling, filled up with 0, which no spelling holds.
+    """
+    table = np.zeros((max(map(ord, characters), default=0) + 1, SPELT), np.int32)
+    for character in characters:
+        spelt = [ord(part) for part in spell(character)]
+        table[ord(character), : len(spelt)] = spelt
+    return table
+
+
+def _spell_batch(batch, spelling):
+    """(B,) UTF-8 strings -> (B,) strings of which each character is spelt by the table."""
+    import tensorflow as tf
+
+    codes = tf.strings.unicode_decode(batch, "UTF-8")  # (B, ragged)
+    spelt = codes.with_values(tf.gather(spelling, codes.values)).merge_dims(1, 2)  # (B, ragged)
+    return tf.strings.unicode_encode(tf.ragged.boolean_mask(spelt, spelt > 0), "UTF-8")
