@@ -1,18 +1,27 @@
-"""The image CNN of a tower that reads pictures: one of keras.applications, or our small one.
+"""The image CNN of a tower that reads pictures: of keras.applications, KerasHub, or our small one.
 
-Shape letters: B batch, S side, h and w sides of the last map, F channels.
+Shape letters: B batch, S side, h and w sides of a map, F channels.
 
 Reference:
-  [He] He et al., Deep residual learning for image recognition, CVPR 2016 (blocks of the small one).
+  [He]       He et al., Deep residual learning for image recognition, CVPR 2016 (blocks of the small
+             one).
+  [Shechtman] Shechtman and Irani, Matching local self-similarities across images and videos, CVPR
+             2007.
 """
 
 import keras
+from keras import ops
 
 import cnn
+import hub
 from layers import he_normal, norm
 
 SMALL = "small"  # the name of our own
 SMALL_CHANNELS = (32, 64, 128)  # each convolution halves the map
+SMALL_OUTLINES = 96  # channels of the layers that read self-similarities
+CELL, WINDOW = 4, 12  # side of a place in pixels; squares in a row round its middle
+SQUARES = (1, 2)  # pixels: one for textures, one for shapes
+LIKENESS = 0.35  # colours of [-1, 1] that are so far apart count as little alike
 
 
 class Backbone(keras.Model):
@@ -37,12 +46,14 @@ def make_backbone(name):
     Its own preprocessing is its first step.
 
     Args:
-      name: "small", or a network of `cnn.NETWORKS`.
+      name: "small", or a network of `cnn.NETWORKS` or `hub.RESNETS`.
 
     Raises:
       ValueError: there is no such network.
     """
     check_name(name)
+    if name in hub.RESNETS:
+        return Backbone(*hub.resnet_graph(name), name="backbone")
     pixels = keras.Input((None, None, 3), dtype="uint8", name="pixels")
     x = keras.ops.cast(pixels, keras.config.floatx())
     if name == SMALL:
@@ -56,8 +67,8 @@ def make_backbone(name):
 
 def check_name(name):
     """Refuses an unknown network. Raises ValueError."""
-    if name != SMALL and name not in cnn.NETWORKS:
-        known = ", ".join((SMALL, *cnn.NETWORKS))
+    if name != SMALL and name not in (*cnn.NETWORKS, *hub.RESNETS):
+        known = ", ".join((SMALL, *hub.RESNETS, *cnn.NETWORKS))
         raise ValueError(f"unknown --cnn {name!r}; there are {known}")
 
 
@@ -68,6 +79,9 @@ def load_backbone(backbone, settings):
       ValueError: they cannot be had, or are of another network.
     """
     if settings.image_weights in cnn.RANDOM:
+        return
+    if settings.cnn in hub.RESNETS:
+        hub.load_resnet_weights(backbone, settings.cnn, settings.image_weights)
         return
     source, _ = cnn.build(cnn.describe_network(settings))
     values = [layer for layer in source.layers if layer.weights]
@@ -81,16 +95,96 @@ def load_backbone(backbone, settings):
         layer.set_weights(given.get_weights())
 
 
-def small_network(x):
-    """(B, S, S, 3) in [-1, 1] -> (B, S / 8, S / 8, 128), for small pictures and no weights.
+@keras.saving.register_keras_serializable("matchbox")
+class WholeCells(keras.layers.Layer):
+    """(B, h, w, C) -> the same, up to sides that `cell` divides: grey at the right and below."""
 
-    Three strided convolutions and a residual one ([He]) that begins as nothing.
+    def __init__(self, cell, **kwargs):
+        super().__init__(**kwargs)
+        self.cell = cell
+
+    def call(self, pixels):
+        most = self.cell - 1
+        height, width = ((side + most) // self.cell * self.cell for side in ops.shape(pixels)[1:3])
+        return ops.pad(pixels, ((0, 0), (0, most), (0, most), (0, 0)))[:, :height, :width]
+
+    def compute_output_shape(self, input_shape):
+        sides = (side and -(-side // self.cell) * self.cell for side in input_shape[1:3])
+        return (input_shape[0], *sides, input_shape[3])
+
+    def get_config(self):
+        return {**super().get_config(), "cell": self.cell}
+
+
+@keras.saving.register_keras_serializable("matchbox")
+class SelfSimilarity(keras.layers.Layer):
+    """(B, S, S, 3) -> (B, S / 4, S / 4, 144): how alike the colours round a place are to its own.
+
+    exp(-|x_q - x_p|^2 / (2 s^2)) of the 12 x 12 squares q round a place, p the mean of the 2 x 2 in
+    their middle; there is a place in every 4 x 4 pixels. A thing of one colour shows as its shape,
+    or its texture, whatever the colour. Layers learn to read that from far fewer pictures than they
+    need to find shapes in colours.
+
+    Args:
+      square: side of a square in pixels, 1 or 2.
+
+    Reference: [Shechtman] Eq. 1 and 2, before their binning.
+    Differs from the paper: colours are compared, not patches; s is fixed.
     """
-    x = _conv(x, SMALL_CHANNELS[0], 5, 2, "small_1")
+
+    def __init__(self, square, **kwargs):
+        super().__init__(**kwargs)
+        self.square = square
+
+    def call(self, pixels):
+        squares = ops.average_pool(pixels, self.square, self.square)
+        step = CELL // self.square
+        first = step // 2 - 1  # of the two in the middle of a place
+        own = ops.average_pool(squares[:, first:, first:], 2, step)  # (B, S / 4, S / 4, 3)
+        rim = WINDOW // 2 - 1  # what is beyond it mirrors what is within
+        squares = ops.pad(squares, ((0, 0), (rim, rim), (rim, rim), (0, 0)), "reflect")
+        batch, height, width = ops.shape(own)[:3]
+        across = ops.shape(squares)[2]
+        rows, columns = (first + step * ops.arange(number) for number in (height, width))
+        places = ops.reshape(rows[:, None] * across + columns, (-1, 1))
+        window = ops.arange(WINDOW)
+        round_it = places + ops.reshape(window[:, None] * across + window, (1, -1))  # (P, 144)
+        # Colours apart and the batch last: so whole rows are copied.
+        colours = ops.reshape(ops.transpose(squares, (3, 1, 2, 0)), (3, -1, batch))
+        own = ops.reshape(ops.transpose(own, (3, 1, 2, 0)), (3, -1, 1, batch))  # (3, P, 1, B)
+        apart = 0.0
+        for colour in range(3):
+            seen = ops.take(colours[colour], round_it, axis=0)  # (P, 144, B)
+            apart += ops.square(seen - own[colour])
+        alike = ops.transpose(ops.exp(apart / (-2.0 * LIKENESS**2)), (2, 0, 1))
+        return ops.reshape(alike, (batch, height, width, WINDOW**2))
+
+    def compute_output_shape(self, input_shape):
+        sides = (side and side // CELL for side in input_shape[1:3])
+        return (input_shape[0], *sides, WINDOW**2)
+
+    def get_config(self):
+        return {**super().get_config(), "square": self.square}
+
+
+def small_network(x):
+    """(B, S, S, 3) in [-1, 1] -> (B, S / 8, S / 8, 224), for small pictures and no weights.
+
+    Two paths: three strided convolutions and a residual one ([He]) that begins as nothing, 128
+    channels; and two layers that read `SelfSimilarity` on two scales, 96.
+    """
+    stride = 2 ** len(SMALL_CHANNELS)
+    pixels = WholeCells(stride)(x)
+    x = _conv(pixels, SMALL_CHANNELS[0], 5, 2, "small_1")
     for number, channels in enumerate(SMALL_CHANNELS[1:], start=2):
         x = _conv(x, channels, 3, 2, f"small_{number}")
     more = _conv(x, SMALL_CHANNELS[-1], 3, 1, "small_more", start="zeros")
-    return keras.layers.ReLU()(keras.layers.Add()([x, more]))
+    x = keras.layers.ReLU()(keras.layers.Add()([x, more]))
+    y = keras.layers.Concatenate()([SelfSimilarity(square)(pixels) for square in SQUARES])
+    for number in (1, 2):
+        y = _conv(y, SMALL_OUTLINES, 1, 1, f"small_outlines_{number}")
+    y = keras.layers.MaxPooling2D(stride // CELL)(y)
+    return keras.layers.Concatenate()([x, y])
 
 
 def _conv(x, channels, size, stride, name, start="ones"):

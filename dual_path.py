@@ -24,6 +24,7 @@ from ranking import FAR
 from text_cnn import ShiftSum, text_cnn
 
 CHUNKS = {"image": 32, "text": 64}  # a caption goes through its tower once for each shift
+LINES = 6  # that tell places apart, each way
 NORM_SCALE_RATE, BIAS_RATE = 2.0, 20.0  # of learning_rate, with sgd
 
 
@@ -241,21 +242,26 @@ class SumPositions(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("matchbox")
 class Places(keras.layers.Layer):
-    """(B, h, w, F) -> (B, h, w, F + 2): each position's row and column, from -1 to 1, behind it."""
+    """(B, h, w, F) -> (B, h, w, F + 12): behind it, how near each position is to six lines across
+    the picture and to six down it, from 2 on the line to 0 on the next.
+    """
 
     def call(self, x):
         batch, height, width = ops.shape(x)[:3]
 
-        def middles(count):
-            count = ops.cast(count, x.dtype)
-            return (2.0 * ops.arange(count, dtype=x.dtype) + 1.0) / count - 1.0
+        def near(count):
+            middles = (ops.arange(count, dtype=x.dtype) + 0.5) / ops.cast(count, x.dtype)
+            lines = ops.arange(LINES, dtype=x.dtype) / (LINES - 1)
+            apart = ops.absolute(middles[:, None] - lines) * (LINES - 1)
+            return 2.0 * ops.relu(1.0 - apart)  # (count, LINES)
 
-        rows = ops.broadcast_to(middles(height)[None, :, None, None], (batch, height, width, 1))
-        columns = ops.broadcast_to(middles(width)[None, None, :, None], (batch, height, width, 1))
-        return ops.concatenate([x, rows, columns], axis=-1)
+        shape = (batch, height, width, LINES)
+        across = ops.broadcast_to(near(height)[None, :, None], shape)
+        down = ops.broadcast_to(near(width)[None, None], shape)
+        return ops.concatenate([x, across, down], axis=-1)
 
     def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], input_shape[-1] + 2)
+        return (*input_shape[:-1], input_shape[-1] + 2 * LINES)
 
 
 def strongest_places(maps, channels):
@@ -276,15 +282,17 @@ def image_head(channels, settings):
 
     Args:
       channels: F.
-      settings: with embed_dim and hidden_dim.
+      settings: with embed_dim, hidden_dim and image_dropout (of what the head reads; none in the
+        paper).
 
     Reference: [Dual] section 3.1: 2048 -> 2048 -> 2048 for ResNet-50.
     """
     maps = keras.Input((None, None, channels), name="map")
     hidden = settings.hidden_dim or channels
+    read = keras.layers.Dropout(settings.image_dropout)(maps) if settings.image_dropout else maps
     x = keras.layers.Conv2D(
         hidden, 1, use_bias=False, kernel_initializer=he_normal(), name="image_hidden"
-    )(maps)
+    )(read)
     x = keras.layers.ReLU()(norm("image_hidden_norm")(x))
     x = keras.layers.Conv2D(
         settings.embed_dim, 1, use_bias=False, kernel_initializer=he_normal(), name="image_head"

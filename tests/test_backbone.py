@@ -23,11 +23,54 @@ def small():
 def test_the_small_one_reads_pictures_of_any_size(small):
     for height, width in ((32, 32), (64, 48), (33, 40)):
         maps = small(pictures(2, height, width), training=False)
-        assert maps.shape == (2, -(-height // 8), -(-width // 8), 128)
-    assert small.compute_output_shape((1, 64, 64, 3))[1:] == (8, 8, 128)
+        assert maps.shape == (2, -(-height // 8), -(-width // 8), 224)
+    assert small.compute_output_shape((1, 64, 64, 3))[1:] == (8, 8, 224)
     assert small.name == "backbone"
     kernels = 5 * 5 * 3 * 32 + 9 * (32 * 64 + 64 * 128 + 128 * 128)
-    assert small.count_params() == kernels + 4 * (32 + 64 + 128 + 128)
+    kernels += 288 * 96 + 96 * 96
+    assert small.count_params() == kernels + 4 * (32 + 64 + 128 + 128 + 96 + 96)
+
+
+def mirrored(place, size):
+    return -place if place < 0 else 2 * size - 2 - place if place >= size else place
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_self_similarity_is_that_of_a_loop(side):
+    x = np.random.default_rng(1).uniform(-1, 1, (2, 20, 32, 3))
+    high, wide = 20 // side, 32 // side
+    squares = x.reshape(2, high, side, wide, side, 3).mean(axis=(2, 4))
+    middle = slice(1, 3) if side == 1 else slice(0, 4)  # pixels of a place
+    own = x.reshape(2, 5, 4, 8, 4, 3)[:, :, middle, :, middle].mean(axis=(2, 4))
+    expected = np.zeros((2, 5, 8, 12, 12))
+    for b, row, column, i, j in np.ndindex(expected.shape):
+        # Six squares on each side of a place's middle.
+        top, left = ((4 * place + 2) // side - 6 for place in (row, column))
+        near = mirrored(top + i, high), mirrored(left + j, wide)
+        apart = ((squares[b, *near] - own[b, row, column]) ** 2).sum()
+        expected[b, row, column, i, j] = np.exp(-apart / (2 * 0.35**2))
+    layer = backbone.SelfSimilarity(side)
+    got = layer(x.astype(np.float32))
+    np.testing.assert_allclose(got, expected.reshape(2, 5, 8, 144), rtol=1e-4, atol=1e-6)
+    assert layer.compute_output_shape((None, 20, None, 3)) == (None, 5, None, 144)
+
+
+def test_self_similarity_shows_a_shape_whatever_its_colour():
+    shapes = np.zeros((3, 32, 32, 3), np.float32)
+    for one, (ground, colour) in zip(shapes, ((-1, 1), (1, -1), (0, [1, -1, 0])), strict=True):
+        one[:] = ground
+        one[8:20, 8:24] = colour
+    alike = np.array(backbone.SelfSimilarity(2)(shapes))
+    np.testing.assert_allclose(alike[1], alike[0], atol=1e-3)
+    np.testing.assert_allclose(alike[2], alike[0], atol=1e-2)
+    assert alike[0, 3, 3].min() < 1e-6 and alike[0, 3, 3].max() == 1.0
+
+
+def test_grey_fills_the_last_cells():
+    x = np.ones((1, 9, 16, 2), np.float32)
+    whole = np.array(backbone.WholeCells(8)(x))
+    assert whole.shape == (1, 16, 16, 2) and (whole[:, :9] == 1).all() and not whole[:, 9:].any()
+    assert backbone.WholeCells(8).compute_output_shape((None, 9, None, 2)) == (None, 16, None, 2)
 
 
 def test_its_residual_convolution_begins_as_nothing(small):
@@ -91,7 +134,7 @@ def test_networks_of_keras_bring_their_own_preprocessing(monkeypatch):
 def test_unknown_networks_are_refused():
     for name in ("small", "VGG19", "ResNet152"):
         backbone.check_name(name)
-    with pytest.raises(ValueError, match="unknown --cnn 'x'; there are small, ConvNeXtTiny"):
+    with pytest.raises(ValueError, match="unknown --cnn 'x'; there are small, resnet_8"):
         backbone.make_backbone("x")
 
 

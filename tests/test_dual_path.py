@@ -390,14 +390,28 @@ def test_the_head_is_two_convolutions_summed_over_the_positions():
     assert dual_path.image_head(6, settings(hidden_dim=0)).get_layer("image_hidden").filters == 6
 
 
+def test_dropout_of_image_vectors_is_for_training_and_is_no_weight():
+    plain, dropped = (dual_path.image_head(200, settings(image_dropout=p)) for p in (0.0, 0.99))
+    dropped.set_weights(plain.get_weights())
+    ones = np.ones((1, 1, 1, 200), np.float32)
+    np.testing.assert_array_equal(dropped(ones, training=False), plain(ones, training=False))
+    hidden = {
+        name: np.array(
+            keras.Model(head.input, head.get_layer("image_hidden").output)(ones, training=True)
+        )
+        for name, head in (("plain", plain), ("dropped", dropped))
+    }
+    assert np.abs(hidden["dropped"] - hidden["plain"]).max() > 0.1
+
+
 def test_pictures_of_the_training_size_are_vectors_of_the_backbone():
-    pixels, vectors = build(features="pixels"), build(feature_dim=128)
+    pixels, vectors = build(features="pixels"), build(feature_dim=224)
     source = dual_path.find_backbone(pixels)
     path = pixels.image_tower.get_layer("image_path")
     assert dual_path.find_backbone(vectors) is None
     batch = make_batch(3, pixels=True)
     maps = np.array(source(batch["image"], training=False))
-    assert maps.shape == (3, 4, 4, 128)
+    assert maps.shape == (3, 4, 4, 224)
     got = pixels.image_tower(batch["image"], training=False)
     np.testing.assert_allclose(got, path(maps.mean((1, 2), keepdims=True)), rtol=1e-4, atol=1e-5)
     # A larger one: windows of 4 x 4, one beside the other, are summed.
@@ -412,9 +426,12 @@ def test_pictures_of_the_training_size_are_vectors_of_the_backbone():
 def test_places_know_where_they_are():
     layer = dual_path.Places()
     got = np.array(layer(np.full((2, 2, 4, 1), 7.0, np.float32)))
-    assert got.shape == (2, 2, 4, 3) == layer.compute_output_shape((2, 2, 4, 1))
-    np.testing.assert_allclose(got[0, :, 0, 1], [-0.5, 0.5])
-    np.testing.assert_allclose(got[1, 0, :, 2], [-0.75, -0.25, 0.25, 0.75])
+    assert got.shape == (2, 2, 4, 13) == layer.compute_output_shape((2, 2, 4, 1))
+    # Middles at 1/4 and 3/4 of the height, lines at 0, 1/5 ... 1: 2 (1 - 5 |middle - line|).
+    down = [[0, 1.5, 0.5, 0, 0, 0], [0, 0, 0, 0.5, 1.5, 0]]
+    np.testing.assert_allclose(got[0, :, 0, 1:7], down, atol=1e-6)
+    np.testing.assert_allclose(got[1, 0, 0, 7:], [0.75, 1.25, 0, 0, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(got[1, 0, :, 7:], got[0, 0, ::-1, :6:-1], atol=1e-6)
     np.testing.assert_array_equal(got[..., 0], np.full((2, 2, 4), 7.0))
     model = build(features="pixels", image_pooling="places")
     picture = make_batch(1, pixels=True)["image"]
