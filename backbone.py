@@ -141,14 +141,17 @@ class SelfSimilarity(keras.layers.Layer):
         step = CELL // self.square
         first = step // 2 - 1  # of the two in the middle of a place
         own = ops.average_pool(squares[:, first:, first:], 2, step)  # (B, S / 4, S / 4, 3)
-        rim = WINDOW // 2 - 1  # what is beyond it mirrors what is within
-        squares = ops.pad(squares, ((0, 0), (rim, rim), (rim, rim), (0, 0)), "reflect")
         batch, height, width = ops.shape(own)[:3]
-        across = ops.shape(squares)[2]
-        rows, columns = (first + step * ops.arange(number) for number in (height, width))
-        places = ops.reshape(rows[:, None] * across + columns, (-1, 1))
-        window = ops.arange(WINDOW)
-        round_it = places + ops.reshape(window[:, None] * across + window, (1, -1))  # (P, 144)
+        high, wide = ops.shape(squares)[1:3]
+
+        def window(places, size):  # (places, 12); what is beyond the rim mirrors what is within
+            start = first + 1 - WINDOW // 2 + step * ops.arange(places)
+            last = size - 1
+            return last - ops.absolute(last - ops.absolute(start[:, None] + ops.arange(WINDOW)))
+
+        rows, columns = window(height, high), window(width, wide)
+        round_it = rows[:, None, :, None] * wide + columns[None, :, None, :]
+        round_it = ops.reshape(round_it, (-1, WINDOW**2))  # (P, 144)
         # Colours apart and the batch last: so whole rows are copied.
         colours = ops.reshape(ops.transpose(squares, (3, 1, 2, 0)), (3, -1, batch))
         own = ops.reshape(ops.transpose(own, (3, 1, 2, 0)), (3, -1, 1, batch))  # (3, P, 1, B)

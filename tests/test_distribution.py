@@ -13,16 +13,7 @@ from conftest import ROOT
 import distribution
 import options
 
-KINDS = (
-    "modified",
-    "hardest_triplet",
-    "cross_entropy",
-    "tfidf",
-    "mean",
-    "gru",
-    "adam",
-    "paired_hinge",
-)  # one of each
+KINDS = ("modified", "hardest_triplet", "tfidf", "mean", "gru", "paired_hinge")  # one of each
 SCRIPT = str(ROOT / "tests" / "replicas.py")
 
 
