@@ -103,16 +103,23 @@ class DualPath(DualEncoder):
         )
 
     def call(self, batch, training=False):
-        """The batch dict -> unit rows "image", "text" (b, D), and what `row_terms` reads."""
-        image = self.read_images(batch, training)
-        outputs = {"image": self.compared(image)}
+        """The batch dict -> unit rows "image", "text" (b, D), and what `row_terms` reads.
+
+        Pictures that were read once for all their captions go through the classifier once: then
+        "visual" has a row for each of them.
+        """
+        pictures = self.image_tower(batch["image"], training=training)
+        rows = self.compared(pictures)
+        if "image_row" in batch:
+            rows = ops.take(rows, batch["image_row"], axis=0)
+        outputs = {"image": rows}
         texts = {"tokens": batch["tokens"]}
         if "pool" in batch:
             texts = self.exchange(batch, outputs["image"])
             outputs["text_id"], outputs["text_label"] = texts["image_id"], texts["label"]
         text = self.text_tower(texts["tokens"], training=training)
         outputs["text"] = self.compared(text)
-        features = {"visual": image, "textual": text}
+        features = {"visual": pictures, "textual": text}
         for side in self.classified:
             row = ops.relu(features[side])
             outputs[side] = self.dropouts[side](row, training=training)
@@ -175,14 +182,23 @@ class DualPath(DualEncoder):
             return {}
         labels = {"visual": batch["label"]}
         labels["textual"] = outputs.get("text_label", batch["label"])
-        rows = ops.concatenate([outputs[side] for side in self.classified])
+        captions = batch.get("image_row")  # the picture of each caption
+        if captions is not None and "visual" in outputs:
+            count = ops.shape(outputs["visual"])[0]
+            mine = ops.equal(ops.arange(count)[:, None], captions)  # (pictures, b)
+            labels["visual"] = ops.max(ops.where(mine, labels["visual"], 0), axis=1, initial=0)
         # One product with W for both paths: one gradient of its size, not two.
-        logits = ops.split(self.classifier(rows), len(self.classified))
-        found = {}
-        for side, own in zip(self.classified, logits, strict=True):
-            found[side] = instance_terms(own, labels[side])
+        logits = self.classifier(ops.concatenate([outputs[side] for side in self.classified]))
+        found, start = {}, 0
+        for side in self.classified:
+            size = ops.shape(outputs[side])[0]
+            own, start = logits[start : start + size], start + size
             wrong = ops.not_equal(ops.argmax(own, axis=1), ops.cast(labels[side], "int32"))
-            found |= {f"{side}_error": ops.cast(wrong, "float32")}
+            terms = {side: instance_terms(own, labels[side])}
+            terms[f"{side}_error"] = ops.cast(wrong, "float32")
+            if captions is not None and side == "visual":  # a picture counts for each of them
+                terms = {name: ops.take(term, captions, axis=0) for name, term in terms.items()}
+            found |= terms
         return found
 
     def get_metrics_result(self):

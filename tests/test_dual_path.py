@@ -281,8 +281,17 @@ def test_a_picture_of_several_captions_is_read_once():
     owner = np.array([0, 0, 1, 2, 2], np.int32)
     together = {**batch, "image": batch["image"][:3], "image_row": owner}
     apart = {**batch, "image": batch["image"][owner]}
-    for key, rows in model(together).items():
-        np.testing.assert_allclose(rows, model(apart)[key], atol=1e-6)
+    for one in (together, apart):
+        one["label"] = np.array([3, 3, 0, 1, 1], np.int32)
+    once, often = model(together), model(apart)
+    assert once["visual"].shape[0] == 3
+    for key, rows in once.items():
+        expected = np.array(often[key])[[0, 2, 3]] if key == "visual" else often[key]
+        np.testing.assert_allclose(rows, expected, atol=1e-6)
+    terms, expected = model.row_terms(together, once), model.row_terms(apart, often)
+    assert set(terms) == set(expected) == {"visual", "textual", "visual_error", "textual_error"}
+    for name, term in terms.items():
+        np.testing.assert_allclose(term, expected[name], rtol=1e-5)
 
 
 # ---- Hard texts ---------------------------------------------------------------------------------
