@@ -3,10 +3,10 @@
 Shape letters: B batch, S side, h and w sides of a map, F channels.
 
 Reference:
-  [He]       He et al., Deep residual learning for image recognition, CVPR 2016 (blocks of the small
-             one).
+  [He]        He et al., Deep residual learning for image recognition, CVPR 2016 (blocks of the
+              small one).
   [Shechtman] Shechtman and Irani, Matching local self-similarities across images and videos, CVPR
-             2007.
+              2007.
 """
 
 import keras

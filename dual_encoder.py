@@ -81,14 +81,9 @@ class DualEncoder(keras.Model):
     def call(self, batch, training=False):
         """The batch dict -> {"image": (b, D), "text": (b, D)}."""
         return {
-            "image": self.read_images(batch, training),
+            "image": per_caption(batch, self.image_tower(batch["image"], training=training)),
             "text": self.text_tower(batch["tokens"], training=training),
         }
-
-    def read_images(self, batch, training):
-        """The image tower's row for each caption (b, D); each picture is read once."""
-        rows = self.image_tower(batch["image"], training=training)
-        return ops.take(rows, batch["image_row"], axis=0) if "image_row" in batch else rows
 
     def loss_terms(self, batch, outputs):
         """Scalars of the WHOLE batch by the names in `term_weights`; all arguments have B rows."""
@@ -163,6 +158,12 @@ class DualEncoder(keras.Model):
         if len(self.trackers) == 1:
             results = {"loss": results["loss"]}
         return distribution.metric_shape(results)
+
+
+def per_caption(batch, of_images):
+    """What was made of a batch's images, for each of its captions (b, ...); each is read once."""
+    captions = batch.get("image_row")  # the image of each, where they are fewer
+    return of_images if captions is None else ops.take(of_images, captions, axis=0)
 
 
 def encode(model, vectors, tokens, workers=1):

@@ -18,7 +18,7 @@ from keras import ops
 
 import backbone as backbones
 import distribution
-from dual_encoder import DualEncoder
+from dual_encoder import DualEncoder, per_caption
 from layers import NORM_MOMENTUM, UnitNorm, he_normal, norm
 from ranking import FAR
 from text_cnn import ShiftSum, text_cnn
@@ -109,10 +109,7 @@ class DualPath(DualEncoder):
         "visual" has a row for each of them.
         """
         pictures = self.image_tower(batch["image"], training=training)
-        rows = self.compared(pictures)
-        if "image_row" in batch:
-            rows = ops.take(rows, batch["image_row"], axis=0)
-        outputs = {"image": rows}
+        outputs = {"image": per_caption(batch, self.compared(pictures))}
         texts = {"tokens": batch["tokens"]}
         if "pool" in batch:
             texts = self.exchange(batch, outputs["image"])
@@ -196,8 +193,8 @@ class DualPath(DualEncoder):
             wrong = ops.not_equal(ops.argmax(own, axis=1), ops.cast(labels[side], "int32"))
             terms = {side: instance_terms(own, labels[side])}
             terms[f"{side}_error"] = ops.cast(wrong, "float32")
-            if captions is not None and side == "visual":  # a picture counts for each of them
-                terms = {name: ops.take(term, captions, axis=0) for name, term in terms.items()}
+            if side == "visual":  # a picture counts for each of its captions
+                terms = {name: per_caption(batch, term) for name, term in terms.items()}
             found |= terms
         return found
 

@@ -62,15 +62,7 @@ def spell(character: str) -> str:
     return "" if category == "Cf" and character != "\u200b" else " "
 
 
-class _Spelling(dict):
-    """`spell` for `str.translate`: each character is looked up once in a process."""
-
-    def __missing__(self, code: int) -> str:
-        self[code] = spell(chr(code))
-        return self[code]
-
-
-_SPELLING = _Spelling()
+_SPELLING = word_pieces.Spelling(spell)
 
 
 def word_tokens(caption: str) -> list[str]:

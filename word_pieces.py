@@ -15,7 +15,7 @@ Reference:
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -53,15 +53,19 @@ def spell(character: str) -> str:
     return " ".join(part for part, _ in parts)[1:-1]
 
 
-class _Spelling(dict):
-    """`spell` for `str.translate`: each character is looked up once in a process."""
+class Spelling(dict):
+    """For `str.translate`: what `spell` makes of each character, asked once in a process."""
+
+    def __init__(self, spell: Callable[[str], str]):
+        super().__init__()
+        self.spell = spell
 
     def __missing__(self, code: int) -> str:
-        self[code] = spell(chr(code))
+        self[code] = self.spell(chr(code))
         return self[code]
 
 
-_SPELLING = _Spelling()
+_SPELLING = Spelling(spell)
 
 
 def bert_words(caption: str) -> list[str]:

@@ -358,7 +358,7 @@ def test_the_pool_leaves_no_gradient_and_no_statistics():
                 weight.assign(np.linspace(-0.5, 0.7, weight.shape[0]))
         batch = make_pool(make_batch(6), [22, 23, 25, 26, 27, 28])
         if not mined:  # what was chosen, as a batch of its own
-            image = model.compared(model.read_images(batch, training=True))
+            image = model.compared(model.image_tower(batch["image"], training=True))
             batch = {**make_batch(6), "tokens": model.exchange(tensors(batch), image)["tokens"]}
         with tf.GradientTape() as tape:
             outputs = model(tensors(batch), training=True)
