@@ -19,7 +19,7 @@ RECIPES = Path(__file__).resolve().parent / "recipes"
 SHAPES = (  # settings that must be equal in both phases of a curriculum: what towers are
     "model", "embed_dim", "standardize", "word_dim", "bidirectional",
     "pooling", "bag", "image_bias", "absolute", "similarity",
-    "text_width", "hidden_dim", "image_pooling", "num_classes", "classifier_bias",
+    "text_width", "hidden_dim", "image_pooling", "classes", "num_classes", "classifier_bias",
 )  # fmt: skip
 PLACES = (
     "data_dir", "cache_dir", "recipe", "init_from", "image_weights", "word_vectors", "cache",
@@ -43,7 +43,8 @@ def load_settings(path):
     value = experiment.read_json(path)
     if not isinstance(value, dict) or "model" not in value:
         raise ValueError(f"{path} is not the snapshot of a run: it names no model")
-    return Settings(**{**default_settings(), "described": False, "train_images": 0, **value})
+    found = {"described": False, "train_images": 0, "num_phrases": 0}  # by the data
+    return Settings(**{**default_settings(), **found, **value})
 
 
 def fingerprint(settings):
@@ -100,6 +101,10 @@ def _check_dual_path(chosen):
             f"--hard_texts {chosen['hard_texts']} makes the texts of a batch's second half "
             f"negatives, which --loss {chosen['loss']} takes for pairs: choose paired_hinge"
         )
+    if chosen["classes"] == "phrases":
+        for name in ("num_classes", "hard_texts"):
+            if chosen[name]:
+                raise ValueError(f"--{name} {chosen[name]} is for --classes images, not phrases")
 
 
 def _own_names(values):

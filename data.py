@@ -11,20 +11,23 @@ sees the same batches as one that ran through, and R replicas together see those
 | `concepts` | (b, K) float32 | where relevance is graded by concepts |
 | `similarity` | (b, B) float32 | where it is graded by TF-IDF: to all captions of the batch |
 | `image` | (b, S, S, 3) uint8 | instead: pictures, cropped and mirrored anew in every epoch |
-| `label` | (b,) int32 | system 3: the image's class |
+| `label` | (b,) int32, or (b, K) float32 | system 3: the image's class, or its shares of all K |
 | `pool`, `pool_id`, `pool_label` | (p, T), (p,), (p,) int32 | captions to choose hard texts from |
 | `image_row` | (b,) int32 | where captions stand together: which of `image` is theirs |
 | `row` | (b,) int32 | with `pool`: the places of the rows in the global batch |
 
-Shape letters: B global batch, b rows of one replica, F feature, T tokens, K concepts, N images, M
-captions, S side of a picture, p this replica's share of the P candidates.
+Shape letters: B global batch, b rows of one replica, F feature, T tokens, K concepts or classes, N
+images, M captions, S side of a picture, p this replica's share of the P candidates.
 """
 
 import numpy as np
+import scipy.sparse
 
 import distribution
 import waiting
 from text import Tokens
+
+PHRASE_CAPTIONS = 20  # that a phrase must stand in to be a class
 
 
 class TrainingBatches:
@@ -38,8 +41,8 @@ class TrainingBatches:
         `hard_texts`).
       concepts: (N, K) float32 or None.
       tfidf: (M, V) SciPy sparse rows of L2 norm 1, or None.
-      classes: (N,) int32, system 3: the images' classes. Captions then fill rows of 32 places, at
-        random shifts.
+      classes: (N,) int32, system 3: the images' classes, or SciPy sparse (N, K), their shares of
+        classes. Captions then fill rows of 32 places, at random shifts.
 
     Attributes:
       clock: how long training has waited for batches (`waiting.Clock`).
@@ -134,7 +137,9 @@ class TrainingBatches:
             similarity = self.tfidf[captions] @ self.tfidf[rows].T
             batch["similarity"] = similarity.toarray().astype(np.float32)
         if self.classes is not None:
-            batch["label"] = self.classes[images].astype(np.int32)
+            own = self.classes[images]
+            graded = scipy.sparse.issparse(own)
+            batch["label"] = own.toarray() if graded else own.astype(np.int32)
         if self.candidates:
             batch |= {"row": part.astype(np.int32)}
             batch |= self.pool(self.classes, rng, replica, total)
@@ -239,6 +244,47 @@ def instance_classes(settings, vectors, number: int) -> np.ndarray:
         n_init=1,
     )
     return model.fit_predict(rows).astype(np.int32)
+
+
+def phrase_classes(captions: list[str], caption_image, vocabulary):
+    """The words and pairs of neighbouring words that an image's captions say, as its classes.
+
+    A phrase weighs log(M / m) - 1 where m of M captions say it: one of over a third of them weighs
+    nothing, and one of less than 20 is no class.
+
+    Args:
+      captions: M of them; caption_image: (M,) their images, sorted; vocabulary: of the run.
+
+    Returns:
+      (N, K) SciPy sparse float32; rows sum to 1, or to 0 where an image's captions say none.
+
+    Raises:
+      ValueError: there is no such phrase.
+
+    Reference: Joulin et al., Learning visual features from large weakly supervised data, ECCV 2016
+      (words of captions as the classes of a softmax); Li et al., Learning visual n-grams from web
+      data, ICCV 2017. Not in the paper of system 3.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.preprocessing import normalize
+
+    counter = CountVectorizer(
+        tokenizer=vocabulary.tokenise, token_pattern=None, lowercase=False, ngram_range=(1, 2),
+        binary=True, dtype=np.float32,
+    )  # fmt: skip
+    said = counter.fit_transform(captions)  # (M, phrases)
+    often = np.asarray(said.sum(axis=0))[0]
+    weights = np.log(len(captions) / often) - 1
+    kept = np.flatnonzero((often >= PHRASE_CAPTIONS) & (weights > 0))
+    if not len(kept):
+        raise ValueError(
+            f"--classes phrases: no phrase stands in {PHRASE_CAPTIONS} of the {len(captions):,} "
+            "training captions; use --classes images"
+        )
+    rows = (caption_image, np.arange(len(captions)))
+    own = scipy.sparse.csr_matrix((np.ones(len(captions), np.float32), rows))  # (N, M)
+    found = (own @ said[:, kept]).minimum(1) @ scipy.sparse.diags(weights[kept])
+    return normalize(found.tocsr(), norm="l1").astype(np.float32)
 
 
 def tfidf_rows(captions: list[str]):

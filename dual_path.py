@@ -38,6 +38,17 @@ def instance_terms(logits, labels):
     return ops.logsumexp(logits, axis=1) - own
 
 
+def phrase_terms(logits, shares):
+    """-sum_k s_k log softmax(W^T f)_k: (b, K) logits and (b, K) shares -> (b,) float32, >= 0.
+
+    Reference: Joulin et al., Learning visual features from large weakly supervised data, ECCV 2016,
+      Eq. 2.
+    """
+    logits = ops.cast(logits, "float32")
+    said = ops.sum(shares, axis=1)  # 1, or 0: nothing
+    return said * ops.logsumexp(logits, axis=1) - ops.sum(shares * logits, axis=1)
+
+
 def hardest_texts(anchors, anchor_id, texts, text_id):
     """For each anchor image the candidate caption that is most like it and not its own.
 
@@ -174,9 +185,14 @@ class DualPath(DualEncoder):
         return {"ranking": self.pair_term(relevance, outputs["image"], outputs["text"])}
 
     def row_terms(self, batch, outputs):
-        """Instance losses, and the errors of both paths as classifiers: {name: (b,)}."""
+        """Instance losses, and the errors of both paths as classifiers: {name: (b,)}.
+
+        Where an image has shares of several classes, an error is a class that it has no share of.
+        """
         if self.classifier is None:
             return {}
+        if len(batch["label"].shape) == 2:
+            return self.phrase_rows(batch, outputs)
         labels = {"visual": batch["label"]}
         labels["textual"] = outputs.get("text_label", batch["label"])
         captions = batch.get("image_row")  # the picture of each caption
@@ -196,6 +212,19 @@ class DualPath(DualEncoder):
             if side == "visual":  # a picture counts for each of its captions
                 terms = {name: per_caption(batch, term) for name, term in terms.items()}
             found |= terms
+        return found
+
+    def phrase_rows(self, batch, outputs):
+        """`row_terms` where the classes are phrases: {name: (b,)}."""
+        found = {}
+        for side in self.classified:
+            logits = self.classifier(outputs[side])
+            if side == "visual":  # a picture counts for each of its captions
+                logits = per_caption(batch, logits)
+            chosen = ops.argmax(logits, axis=1)[:, None]
+            wrong = ops.equal(ops.take_along_axis(batch["label"], chosen, axis=1)[:, 0], 0.0)
+            found[side] = phrase_terms(logits, batch["label"])
+            found[f"{side}_error"] = ops.cast(wrong, "float32")
         return found
 
     def get_metrics_result(self):
@@ -284,8 +313,8 @@ def strongest_places(maps, channels):
     x = keras.layers.Conv2D(
         channels, 1, use_bias=False, kernel_initializer=he_normal(), name="image_places"
     )(Places()(maps))
-    x = keras.layers.ReLU()(norm("image_places_norm")(x))
-    return keras.layers.GlobalMaxPooling2D(keepdims=True)(x)
+    x = keras.layers.GlobalMaxPooling2D(keepdims=True)(x)
+    return keras.layers.ReLU()(norm("image_places_norm")(x))
 
 
 def image_head(channels, settings):
@@ -390,7 +419,8 @@ def dual_path_model(settings, sizes, loss):
 
     Args:
       settings: the run's configuration.
-      sizes: {"feature_dim": F of cached vectors, "vocabulary_size": V, "train_images": N}.
+      sizes: {"feature_dim": F of cached vectors, "vocabulary_size": V, "train_images": N,
+        "num_phrases": K with --classes phrases}.
       loss: L_rank.
     """
     if settings.features == "pixels":
@@ -399,4 +429,6 @@ def dual_path_model(settings, sizes, loss):
         image = image_vectors(settings, sizes["feature_dim"])
     text = text_cnn(settings, sizes["vocabulary_size"])
     classes = settings.num_classes or sizes["train_images"]
+    if settings.classes == "phrases":
+        classes = sizes["num_phrases"]
     return DualPath(image, text, loss, parse_lambdas(settings.lambdas), classes, settings)

@@ -18,7 +18,8 @@ def build_model(settings, sizes):
 
     Args:
       settings: the run's configuration.
-      sizes: {"feature_dim": F, "vocabulary_size": number of word ids, "train_images": N}.
+      sizes: {"feature_dim": F, "vocabulary_size": number of word ids, "train_images": N,
+        "num_phrases": what the classifier of --classes phrases tells apart}.
 
     Raises:
       ValueError: there is no such model or loss; the names are listed.
@@ -44,6 +45,7 @@ def sizes(settings, vocabulary):
         "feature_dim": settings.feature_dim,
         "vocabulary_size": vocabulary.num_ids,
         "train_images": settings.train_images,
+        "num_phrases": settings.num_phrases,
     }
 
 

@@ -23,7 +23,8 @@ ONLY = {  # flags that one model alone reads
     "dual_path": (
         "lowercase", "dictionary", "text_width", "zero_init", "test_shifts",
         "freeze_backbone", "freeze_norm", "image_pooling", "image_size", "crop_area", "mirror",
-        "cache", "lambdas", "hard_texts", "num_classes", "compare_relu", "classifier_bias",
+        "cache", "lambdas", "hard_texts", "classes", "num_classes", "compare_relu",
+        "classifier_bias",
         "backbone_rate", "word_rate", "classifier_rate",
     ),
     "gru": ("bidirectional", "bag", "image_bias", "absolute", "embedding_dropout"),

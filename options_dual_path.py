@@ -115,6 +115,15 @@ def _define_loss_flags(values):
         0,
         flag_values=values,
     )
+    flags.DEFINE_enum(
+        "classes",
+        "images",
+        ("images", "phrases"),
+        "dual_path: what the classifier tells apart: the training images (the paper; of "
+        "--num_classes, clusters of them), or what captions say: an image and its captions belong "
+        "to all words and pairs of neighbouring words of these captions.",
+        flag_values=values,
+    )
     flags.DEFINE_integer(
         "num_classes",
         0,

@@ -104,7 +104,7 @@ ERRORS = {"visual_error": "image path", "textual_error": "text path"}  # columns
 
 
 def error_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Errors of both paths as classifiers of the training images, by epoch.
+    """Errors of both paths as classifiers, of images or of what is said of them, by epoch.
 
     Args:
       rows: as `learning_curves`; with "visual_error", "textual_error" in [0, 1] where there are.
@@ -122,7 +122,7 @@ def error_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
             marker = "." if len(shown) < 3 else ""
             last = f"{label}: {100 * values[-1]:.1f} % in the end"
             axes.plot(epochs, values, color=colour, label=last, marker=marker)
-    style(axes, "training classification error, one class for each image", "epoch")
+    style(axes, "training classification error of both paths", "epoch")
     axes.set_ylim(0, 1.02)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, fontsize=9)

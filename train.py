@@ -197,8 +197,11 @@ def make_batches(settings, split, vectors, vocabulary):
     import features
     import tokenise
 
-    classes = None
-    if settings.model == "dual_path":
+    classes, settings.num_phrases = None, 0
+    if settings.model == "dual_path" and settings.classes == "phrases":
+        classes = data.phrase_classes(split.captions, split.caption_image, vocabulary)
+        settings.num_phrases = classes.shape[1]
+    elif settings.model == "dual_path":
         described = vectors
         if settings.num_classes:
             described = features.cluster_vectors(split, vectors, settings)

@@ -93,6 +93,7 @@ def test_order_embeddings_need_a_ranking_loss():
         ("--model=dual_path --dictionary=word_vectors", "which? Give --word_vectors FILE"),
         ("--model=dual_path --similarity=order", "--similarity order is not for dual_path"),
         ("--model=dual_path --hard_texts=5", "which --loss cross_entropy takes for pairs"),
+        ("--model=dual_path --num_classes=5", "--num_classes 5 is for --classes images"),
     ],
 )
 def test_flags_of_the_dual_path_that_mean_nothing_are_refused(flags_given, reason):
@@ -178,7 +179,8 @@ def test_every_recipe_builds_a_model(name):
     sizes = {"hidden_dim": 4, "embed_dim": 4, "word_dim": 3, "text_width": 1 / 64}
     sizes |= {"cnn": "small", "image_size": 32}
     small = config.Settings(**{**vars(settings), **sizes})
-    model = models.build_model(small, {"feature_dim": 5, "vocabulary_size": 6, "train_images": 7})
+    of_data = {"feature_dim": 5, "vocabulary_size": 6, "train_images": 7, "num_phrases": 8}
+    model = models.build_model(small, of_data)
     assert model.count_params() > 0
     assert optimization.build_optimizer(small, 3, model.rates(small)) is not None
     values = flags.FlagValues()
@@ -215,6 +217,7 @@ def test_an_unknown_recipe_lists_the_known_ones():
 def test_the_snapshot_survives_its_file_and_newer_settings_get_defaults(tmp_path):
     settings = parse(["--margin=0.3"])
     settings.feature_dim, settings.described, settings.train_images = 7, True, 9
+    settings.num_phrases = 0
     settings.save(tmp_path / "config.json")
     again = config.load_settings(tmp_path / "config.json")
     assert vars(again) == vars(settings)

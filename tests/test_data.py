@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 import config
@@ -251,6 +252,19 @@ def test_windows_of_pictures_are_drawn_for_the_whole_batch(captions):
         np.testing.assert_allclose(batch["image"], expected, rtol=1e-6)
         for key in ("tokens", "label", "pool", "row"):
             np.testing.assert_array_equal(batch[key], share[key])
+
+
+def test_images_may_have_shares_of_several_classes():
+    share = np.random.default_rng(0).dirichlet(np.ones(4), 7).astype(np.float32)
+    made = classed(captions="together")
+    made.classes = scipy.sparse.csr_matrix(share)
+    for replica in range(2):
+        batch = made.share(0, replica, 2)
+        assert batch["label"].dtype == np.float32
+        expected = made.classes.toarray()[batch["image_id"]]
+        np.testing.assert_array_equal(batch["label"], expected)
+    for batch in made.dataset().take(1):
+        np.testing.assert_array_equal(batch["label"], made.share(0, 0, 1)["label"])
 
 
 def test_each_image_is_a_class_or_pseudo_classes_are_clusters():

@@ -161,7 +161,8 @@ def short(monkeypatch):
 def dual(**changes):
     small = {"model": "dual_path", "loss": "paired_hinge", "pooling": "max", "embed_dim": 4}
     small |= {"word_dim": 3, "hidden_dim": 5, "text_width": 1 / 64, "cnn": "small"}
-    small |= {"features": "last", "feature_dim": 224, "train_images": 9, "image_size": 32}
+    small |= {"features": "last", "feature_dim": 224, "train_images": 9, "num_phrases": 0}
+    small |= {"image_size": 32}
     return config.Settings(**{**config.default_settings(), **small, **changes})
 
 
