@@ -64,13 +64,13 @@ def train(loss, strategy, **changes):
     """Losses of two epochs of five steps; first gradient, and weights after all ten steps."""
     import keras
 
-    import backbone
     import models
     import optimization
+    import small_cnn
     import text_cnn
 
     text_cnn.STAGES = (text_cnn.STAGES[0]._replace(blocks=1),)  # the other blocks are alike
-    backbone.SMALL_CHANNELS = (8, 16)
+    small_cnn.FEATURES = 16
     small = {"hidden_dim": 16, "embed_dim": 8, "dropout": 0.0, "batch_size": BATCH, "loss": loss}
     sgd = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "schedule": "step"}
     defaults = {**config.default_settings(), "captions": "all", "learning_rate": 1e-3}

@@ -414,13 +414,13 @@ def test_dropout_of_image_vectors_is_for_training_and_is_no_weight():
 
 
 def test_pictures_of_the_training_size_are_vectors_of_the_backbone():
-    pixels, vectors = build(features="pixels"), build(feature_dim=224)
+    pixels, vectors = build(features="pixels"), build(feature_dim=128)
     source = dual_path.find_backbone(pixels)
     path = pixels.image_tower.get_layer("image_path")
     assert dual_path.find_backbone(vectors) is None
     batch = make_batch(3, pixels=True)
     maps = np.array(source(batch["image"], training=False))
-    assert maps.shape == (3, 4, 4, 224)
+    assert maps.shape == (3, 4, 4, 128)
     got = pixels.image_tower(batch["image"], training=False)
     np.testing.assert_allclose(got, path(maps.mean((1, 2), keepdims=True)), rtol=1e-4, atol=1e-5)
     # A larger one: windows of 4 x 4, one beside the other, are summed.

@@ -23,7 +23,7 @@ FLOORS = [
         "scene_captions",
     },
     {"options", "losses", "metrics", "layers", "text", "plots", "scene_pictures", "records"},
-    {"regions", "word_vectors", "full_network", "dual_encoder", "text_cnn"},
+    {"regions", "word_vectors", "full_network", "dual_encoder", "text_cnn", "small_cnn"},
     {"config", "intervals", "projection", "tokenise", "search", "cnn", "hub"},
     {"recurrent", "backbone", "scenes", "table", "nuswide"},
     {"dual_path", "readers"},
@@ -49,7 +49,8 @@ MAY_USE_TENSORFLOW = {
 }  # fmt: skip
 MAY_USE_KERAS = MAY_USE_TENSORFLOW | {
     "models", "layers", "projection", "recurrent", "losses", "ranking", "callbacks", "collapse",
-    "bench_system2", "phases", "dual_encoder", "dual_path", "text_cnn", "backbone", "hub",
+    "bench_system2", "phases", "dual_encoder", "dual_path", "text_cnn", "small_cnn", "backbone",
+    "hub",
 }  # fmt: skip
 LIGHT = [
     "text", "tokenise", "word_pieces", "word_vectors", "pictures", "decoding", "waiting",

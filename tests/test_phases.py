@@ -161,7 +161,7 @@ def short(monkeypatch):
 def dual(**changes):
     small = {"model": "dual_path", "loss": "paired_hinge", "pooling": "max", "embed_dim": 4}
     small |= {"word_dim": 3, "hidden_dim": 5, "text_width": 1 / 64, "cnn": "small"}
-    small |= {"features": "last", "feature_dim": 224, "train_images": 9, "num_phrases": 0}
+    small |= {"features": "last", "feature_dim": 128, "train_images": 9, "num_phrases": 0}
     small |= {"image_size": 32}
     return config.Settings(**{**config.default_settings(), **small, **changes})
 
@@ -205,7 +205,7 @@ def test_the_second_stage_takes_over_both_paths_and_the_classifier(tmp_path, sho
         np.testing.assert_array_equal(value, got)  # of vectors, the network stays as it is
     assert second.optimizer.iterations.numpy() == step
     if features == "last":
-        vectors = np.random.default_rng(0).uniform(size=(2, 224)).astype("float32")
+        vectors = np.random.default_rng(0).uniform(size=(2, 128)).astype("float32")
         path = second.image_tower.get_layer("image_path")
         np.testing.assert_allclose(
             path(vectors[:, None, None]), first.image_tower(vectors), rtol=1e-5
@@ -254,7 +254,7 @@ def test_both_stages_need_the_same_images(tmp_path):
     phases.check_sizes(run, dual(train_images=1234, features="pixels", feature_dim=0))
     with pytest.raises(ValueError, match=r"class for each of 1,234 training images, .* has 1,235"):
         phases.check_sizes(run, dual(train_images=1235, features="pixels"))
-    with pytest.raises(ValueError, match="vectors of 224 numbers, this data has 7"):
+    with pytest.raises(ValueError, match="vectors of 128 numbers, this data has 7"):
         phases.check_sizes(run, dual(train_images=1234, feature_dim=7))
 
 
