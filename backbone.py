@@ -1,15 +1,19 @@
 """The image CNN of a tower that reads pictures: of keras.applications, KerasHub, or our small one.
 
-Shape letters: B batch, S side, h and w sides of a map, F channels.
+Shape letters: B batch, S side, h and w sides of a map, F channels, C features of a place.
 """
 
 import keras
+from keras import ops
 
 import cnn
+import distribution
 import hub
 import small_cnn
+from layers import NORM_MOMENTUM, he_normal, norm
 
 SMALL = "small"  # the name of our own
+LINES = 6  # that tell places apart, each way
 
 
 class Backbone(keras.Model):
@@ -81,3 +85,67 @@ def load_backbone(backbone, settings):
                 f"of {settings.cnn}"
             )
         layer.set_weights(given.get_weights())
+
+
+def image_backbone(settings):
+    """The image CNN of a run: of `make_backbone`, its batch norm over the batch of all replicas.
+
+    Args:
+      settings: with cnn, freeze_backbone and freeze_norm.
+
+    Raises:
+      ValueError: there is no such network.
+    """
+    made = make_backbone(settings.cnn)
+    made.trainable = not settings.freeze_backbone
+    # A frozen one runs as after training, its batch norm too.
+    made.still = settings.freeze_backbone or settings.freeze_norm
+    for layer in made.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = distribution.num_replicas() > 1
+            layer.momentum = NORM_MOMENTUM
+    return made
+
+
+def find_backbone(model):
+    """The image CNN in a model that reads pictures; None in one that reads vectors."""
+    tower = model.image_tower
+    return next((layer for layer in tower.layers if layer.name == "backbone"), None)
+
+
+# ---- Places -------------------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable("matchbox")
+class Places(keras.layers.Layer):
+    """(B, h, w, F) -> (B, h, w, F + 12): behind it, how near each position is to six lines across
+    the picture and to six down it, from 2 on the line to 0 on the next.
+    """
+
+    def call(self, x):
+        batch, height, width = ops.shape(x)[:3]
+
+        def near(count):
+            middles = (ops.arange(count, dtype=x.dtype) + 0.5) / ops.cast(count, x.dtype)
+            lines = ops.arange(LINES, dtype=x.dtype) / (LINES - 1)
+            apart = ops.absolute(middles[:, None] - lines) * (LINES - 1)
+            return 2.0 * ops.relu(1.0 - apart)  # (count, LINES)
+
+        shape = (batch, height, width, LINES)
+        across = ops.broadcast_to(near(height)[None, :, None], shape)
+        down = ops.broadcast_to(near(width)[None, None], shape)
+        return ops.concatenate([x, across, down], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] + 2 * LINES)
+
+
+def strongest_places(maps, channels):
+    """(B, h, w, F) -> (B, 1, 1, C): how strongly each of C features of a place, its position among
+    them, shows anywhere in the picture. Not in the papers.
+    """
+    x = keras.layers.Conv2D(
+        channels, 1, use_bias=False, kernel_initializer=he_normal(), name="image_places"
+    )(Places()(maps))
+    x = keras.layers.GlobalMaxPooling2D(keepdims=True)(x)
+    return keras.layers.ReLU()(norm("image_places_norm")(x))

@@ -11,6 +11,7 @@ r"""Measures speed and memory, each beside the floor that this machine can reach
     bootstrap      intervals of all metrics, 25,000 queries    drawing the resamples, one product
     query          retrieve.py from start to saved picture,    python -c "import tensorflow"
                    gallery of 31,000 images x 256
+    query_pieces   the same with DistilBERT, 30,521 pieces     the same
     step           a training step of the published MLPs on    TensorFlow's product (1024 x 2048)
                    vectors, batch 1,024; and on words          (2048 x 2048), by rate; four of them
     csv            NUS-WIDE opened for the first time, its     NumPy parsing each line
@@ -31,6 +32,8 @@ r"""Measures speed and memory, each beside the floor that this machine can reach
     stage_one      an epoch of stage I, the CNN run in it      the same on its cached vectors
     classifier     a step with a class for each of COCO's      (peak memory)
                    113,287 training images, 2,048 numbers each
+    published_step a step of ResNet-34 and DistilBERT,         (peak memory)
+                   16 pairs, 224 x 224
 
 Each bench has a process of its own, so that peak memory (resident; of our code, before the floor
 has run) is its own. Ours and the floor take turns: other work on the machine slows both. Times are
@@ -54,6 +57,7 @@ from absl import app, flags
 import bench_dual_path
 import bench_system2
 import bench_system3
+import bench_system4
 import config
 import datasets
 import distribution
@@ -192,11 +196,9 @@ def bench_bootstrap():
     return [summarise(what, take_turns([ours, draw], 5), "ours <= 1", peak)]
 
 
-def make_run(folder, num_images, words):
+def make_run(folder, num_images, scale, pieces=False):
     """A run folder such as train.py and test.py leave, with fresh weights and random rows."""
     run = experiment.Experiment(folder)
-    vocabulary = Vocabulary([*dict.fromkeys(bag_words(QUERY)), *(f"word{i}" for i in range(words))])
-    vocabulary.save(run.vocabulary)
     config.Settings(**config.default_settings()).save(run.config)
     image, text, owner = make_embeddings(folder, num_images, 256)
     arrays = {"image": image, "text": text, "caption_image": owner}
@@ -207,18 +209,24 @@ def make_run(folder, num_images, words):
     ):
         arrays[f"{name}_data"], arrays[f"{name}_offsets"] = experiment.pack_strings(values)
     experiment.write_arrays(run.projections, arrays)
+    if pieces:
+        bench_system4.write_query_tower(run, scale, 256)
+        return
     import projection
 
+    words = (f"word{i}" for i in range(timing.scaled(10000, scale)))
+    vocabulary = Vocabulary([*dict.fromkeys(bag_words(QUERY)), *words])
+    vocabulary.save(run.vocabulary)
     tower = projection.text_projection(len(vocabulary), 1024, 256)
     tower(np.ones((2, 3), np.int32))  # Keras exports only what was called once
     tower.export(run.query_tower, format="onnx", verbose=False)
 
 
-def bench_query():
+def bench_query(pieces=False):
     """retrieve.py in a fresh process, beside `import tensorflow` in a fresh process."""
     num_images, peaks = scaled(31000, least=20), []
     with temporary_folder() as folder:
-        code = f"import bench; bench.make_run({folder!r}, {num_images}, {scaled(10000)})"
+        code = f"import bench; bench.make_run({folder!r}, {num_images}, {FLAGS.scale}, {pieces})"
         run_quietly(
             [sys.executable, "-c", code], cwd=ROOT
         )  # a process that takes TensorFlow with it
@@ -234,7 +242,13 @@ def bench_query():
         functions = [ours, partial(run_quietly, [sys.executable, "-c", "import tensorflow"])]
         ours()  # Python compiles what it has not yet compiled; TensorFlow's is
         seconds = take_turns(functions, 5 if FLAGS.scale == 1 else 1)
-    return [summarise(f"retrieve.py, {num_images:,} images", seconds, "ratio <= 0.5", peaks[-1])]
+    what = f"retrieve.py, {num_images:,} images" + (", DistilBERT" if pieces else "")
+    return [summarise(what, seconds, "ratio <= 0.5", peaks[-1])]
+
+
+def bench_query_pieces():
+    """The same with the text tower of System 4 in its published size."""
+    return bench_query(pieces=True)
 
 
 def training_step(model, batch, optimizer):
@@ -377,9 +391,10 @@ def bench_order():
 
 
 _ALL = bench_metrics, bench_bootstrap, bench_query, bench_step, bench_csv, bench_order
-_ALL += (bench_metrics_large,)
+_ALL += bench_metrics_large, bench_query_pieces
 BENCHES = {function.__name__.removeprefix("bench_"): function for function in _ALL}
-for _function in (*bench_system2.BENCHES, *bench_system3.BENCHES, *bench_dual_path.BENCHES):
+_PARTS = bench_system2, bench_system3, bench_dual_path, bench_system4
+for _function in (function for part in _PARTS for function in part.BENCHES):
     BENCHES[_function.__name__] = lambda measured=_function: measured(FLAGS.scale, FLAGS.threads)
 UNASKED = {  # and the factor of their scale
     "metrics": 1, "bootstrap": 1, "query": 1, "step": 1, "csv": 0.05, "order": 1, "optimiser": 1,

@@ -17,6 +17,7 @@ import numpy as np
 
 import distribution
 import experiment
+import options
 from full_network import Layers, Network
 
 SIDES = {  # of the input, in pixels
@@ -98,9 +99,9 @@ def describe_network(settings) -> Network:
 
 
 def _side(settings):
-    """Side of the network's input: its own; of a dual-path run, --image_size, as in stage II."""
+    """Side of the network's input: its own; of a run that may read pixels later, --image_size."""
     own = NETWORKS[settings.cnn]
-    asked = settings.image_size if getattr(settings, "model", "") == "dual_path" else own
+    asked = settings.image_size if getattr(settings, "model", "") in options.READ_PIXELS else own
     if asked != own and settings.cnn in DENSE:
         raise ValueError(
             f"--image_size {asked}: the vectors of {settings.cnn} need {own}, because of its dense "

@@ -20,11 +20,16 @@ SHAPES = (  # settings that must be equal in both phases of a curriculum: what t
     "model", "embed_dim", "standardize", "word_dim", "bidirectional",
     "pooling", "bag", "image_bias", "absolute", "similarity",
     "text_width", "hidden_dim", "image_pooling", "classes", "num_classes", "classifier_bias",
+    "text_size",
 )  # fmt: skip
 PLACES = (
     "data_dir", "cache_dir", "recipe", "init_from", "image_weights", "word_vectors", "cache",
+    "text_weights", "word_pieces",
 )  # fmt: skip
-DEFAULT_RECIPE = {"dual_path": "dual_path_scenes"}  # of a model that is given no recipe
+DEFAULT_RECIPE = {  # of a model that is given no recipe
+    "dual_path": "dual_path_scenes",
+    "transformer": "transformer_scenes",
+}
 
 
 class Settings(types.SimpleNamespace):
@@ -73,7 +78,9 @@ def settings_from_flags(values):
 
 def check(chosen):
     """Refuses settings that contradict each other, {name: value}. Raises ValueError."""
+    _check_pixels(chosen)
     _check_dual_path(chosen)
+    _check_transformer(chosen)
     if chosen["similarity"] == "order" and chosen["loss"] not in options.RANKING:
         raise ValueError(
             f"--similarity order: the loss {chosen['loss']} compares distances; choose "
@@ -81,13 +88,20 @@ def check(chosen):
         )
 
 
+def _check_pixels(chosen):
+    """Refuses flags of towers that read pixels where others were chosen. Raises ValueError."""
+    if chosen["model"] in options.READ_PIXELS:
+        return
+    theirs = " or ".join(options.READ_PIXELS)
+    if chosen["features"] == "pixels":
+        raise ValueError(f"--features pixels is for --model {theirs}, not {chosen['model']}")
+    if not chosen["hidden_dim"]:
+        raise ValueError(f"--hidden_dim 0 is for --model {theirs}; expected 1 or more")
+
+
 def _check_dual_path(chosen):
     """Refuses flags of system 3 that mean nothing. Raises ValueError."""
-    if chosen["features"] == "pixels" and chosen["model"] != "dual_path":
-        raise ValueError(f"--features pixels is for --model dual_path, not {chosen['model']}")
     if chosen["model"] != "dual_path":
-        if not chosen["hidden_dim"]:
-            raise ValueError("--hidden_dim 0 is for --model dual_path; expected 1 or more")
         return
     shifts = chosen["test_shifts"]
     if shifts != "all" and not (shifts.isdecimal() and 1 <= int(shifts) <= 32):
@@ -105,6 +119,16 @@ def _check_dual_path(chosen):
         for name in ("num_classes", "hard_texts"):
             if chosen[name]:
                 raise ValueError(f"--{name} {chosen[name]} is for --classes images, not phrases")
+
+
+def _check_transformer(chosen):
+    """Refuses flags of system 4 that mean nothing. Raises ValueError."""
+    weights = chosen["text_weights"]
+    if chosen["model"] == "transformer" and Path(weights).is_file() and not chosen["word_pieces"]:
+        raise ValueError(
+            f"--text_weights {weights}: a file does not say which word pieces its weights are for; "
+            "give --word_pieces FILE too"
+        )
 
 
 def _own_names(values):

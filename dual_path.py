@@ -16,15 +16,14 @@ from typing import Any
 import keras
 from keras import ops
 
-import backbone as backbones
 import distribution
+from backbone import find_backbone, image_backbone, strongest_places
 from dual_encoder import DualEncoder, per_caption
-from layers import NORM_MOMENTUM, UnitNorm, he_normal, norm
+from layers import UnitNorm, he_normal, norm
 from ranking import FAR
 from text_cnn import ShiftSum, text_cnn
 
 CHUNKS = {"image": 32, "text": 64}  # a caption goes through its tower once for each shift
-LINES = 6  # that tell places apart, each way
 NORM_SCALE_RATE, BIAS_RATE = 2.0, 20.0  # of learning_rate, with sgd
 
 
@@ -265,12 +264,6 @@ class DualPath(DualEncoder):
         return {path: rate for path, rate in found.items() if rate != 1.0}
 
 
-def find_backbone(model):
-    """The image CNN in a dual-path model that reads pictures; None in one that reads vectors."""
-    tower = model.image_tower
-    return next((layer for layer in tower.layers if layer.name == "backbone"), None)
-
-
 # ---- Towers -------------------------------------------------------------------------------------
 
 
@@ -280,41 +273,6 @@ class SumPositions(keras.layers.Layer):
 
     def call(self, x):
         return ops.sum(x, axis=(1, 2))
-
-
-@keras.saving.register_keras_serializable("matchbox")
-class Places(keras.layers.Layer):
-    """(B, h, w, F) -> (B, h, w, F + 12): behind it, how near each position is to six lines across
-    the picture and to six down it, from 2 on the line to 0 on the next.
-    """
-
-    def call(self, x):
-        batch, height, width = ops.shape(x)[:3]
-
-        def near(count):
-            middles = (ops.arange(count, dtype=x.dtype) + 0.5) / ops.cast(count, x.dtype)
-            lines = ops.arange(LINES, dtype=x.dtype) / (LINES - 1)
-            apart = ops.absolute(middles[:, None] - lines) * (LINES - 1)
-            return 2.0 * ops.relu(1.0 - apart)  # (count, LINES)
-
-        shape = (batch, height, width, LINES)
-        across = ops.broadcast_to(near(height)[None, :, None], shape)
-        down = ops.broadcast_to(near(width)[None, None], shape)
-        return ops.concatenate([x, across, down], axis=-1)
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], input_shape[-1] + 2 * LINES)
-
-
-def strongest_places(maps, channels):
-    """(B, h, w, F) -> (B, 1, 1, C): how strongly each of C features of a place, its position among
-    them, shows anywhere in the picture. Not in the paper.
-    """
-    x = keras.layers.Conv2D(
-        channels, 1, use_bias=False, kernel_initializer=he_normal(), name="image_places"
-    )(Places()(maps))
-    x = keras.layers.GlobalMaxPooling2D(keepdims=True)(x)
-    return keras.layers.ReLU()(norm("image_places_norm")(x))
 
 
 def image_head(channels, settings):
@@ -351,14 +309,7 @@ def image_cnn(settings):
     Differs from the paper: for VGG19 it takes fc7 before its ReLU, here the last map's mean.
     """
     pixels = keras.Input((None, None, 3), dtype="uint8", name="image")
-    backbone = backbones.make_backbone(settings.cnn)
-    backbone.trainable = not settings.freeze_backbone
-    for layer in backbone.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = distribution.num_replicas() > 1
-            layer.momentum = NORM_MOMENTUM
-    # A frozen one runs as after training, its batch norm too.
-    backbone.still = settings.freeze_backbone or settings.freeze_norm
+    backbone = image_backbone(settings)
     maps = backbone(pixels)
     side = settings.image_size
     window = backbone.compute_output_shape((1, side, side, 3))[1]

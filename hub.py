@@ -21,8 +21,6 @@ import keras
 import numpy as np
 from keras import ops
 
-import distribution
-
 NO_WEIGHTS = ("none", "random")  # both mean weights that were drawn
 POSITIONS = 512  # that the published transformers know
 
@@ -215,25 +213,6 @@ def load_resnet_weights(backbone, name, weights):
     for layer in backbone.layers:
         if layer.weights:
             layer.set_weights(source.get_layer(layer.name).get_weights())
-
-
-def image_tower(backbone, embed_dim):
-    """(B, h, w, 3) uint8 pictures -> (B, D), not of norm 1.
-
-    The mean of the last map through a dense layer without activation.
-
-    Args:
-      backbone: from pictures to a map, preprocessing included; its batch norm is made to see all
-        replicas.
-      embed_dim: D.
-    """
-    for layer in backbone.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = distribution.num_replicas() > 1
-    pixels = keras.Input((None, None, 3), dtype="uint8", name="image")
-    rows = keras.layers.GlobalAveragePooling2D(name="pool")(backbone(pixels))  # (B, F)
-    head = keras.layers.Dense(embed_dim, name="image_head")
-    return keras.Model(pixels, head(rows), name="image_tower")
 
 
 # ---- Weights ------------------------------------------------------------------------------------

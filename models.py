@@ -6,11 +6,13 @@ The towers of each system stand in a file of their own.
 from collections.abc import Callable
 
 import backbone
+import hub
 from dual_encoder import DualEncoder
-from dual_path import dual_path_model, find_backbone
+from dual_path import dual_path_model
 from losses import build_loss
 from projection import projection_model
 from recurrent import gru_model
+from transformer import transformer_model
 
 
 def build_model(settings, sizes):
@@ -49,15 +51,17 @@ def sizes(settings, vocabulary):
     }
 
 
-def load_backbone(model, settings):
-    """Gives the image CNN of a new run the weights that --image_weights names.
+def load_published(model, settings):
+    """Gives the towers of a new run the weights that --image_weights and --text_weights name.
 
     Raises:
       ValueError: they cannot be had.
     """
-    own = find_backbone(model)
+    own = backbone.find_backbone(model)
     if own is not None:
         backbone.load_backbone(own, settings)
+    if settings.model == "transformer" and not settings.init_from:
+        hub.load_text_weights(model.text_tower, settings.text_weights)
 
 
 def two_towers(make):
@@ -74,4 +78,5 @@ MODELS: dict[str, Callable] = {
     "projection": two_towers(projection_model),
     "gru": two_towers(gru_model),
     "dual_path": dual_path_model,
+    "transformer": transformer_model,
 }

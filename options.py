@@ -7,26 +7,33 @@ that they are those of `models.MODELS` and `losses.LOSSES`.
 from absl import flags
 
 from options_dual_path import define_dual_path_flags
+from options_transformer import define_transformer_flags
 
 TOKENISER = {  # how a model's captions are split
     "projection": "bag",
     "gru": "words",
     "dual_path": "split",
+    "transformer": "pieces",
 }
 DESCRIBED = {  # what --features auto makes of pictures
     "projection": "regions",
     "gru": "fne",
     "dual_path": "pixels",
+    "transformer": "pixels",
 }
 MODELS = tuple(TOKENISER)
+READ_PIXELS = tuple(model for model, kind in DESCRIBED.items() if kind == "pixels")
+OF_PIXELS = (  # flags that only models of READ_PIXELS read
+    "freeze_backbone", "freeze_norm", "image_pooling", "image_size", "crop_area", "mirror", "cache",
+    "backbone_rate",
+)  # fmt: skip
 ONLY = {  # flags that one model alone reads
     "dual_path": (
-        "lowercase", "dictionary", "text_width", "zero_init", "test_shifts",
-        "freeze_backbone", "freeze_norm", "image_pooling", "image_size", "crop_area", "mirror",
-        "cache", "lambdas", "hard_texts", "classes", "num_classes", "compare_relu",
-        "classifier_bias",
-        "backbone_rate", "word_rate", "classifier_rate",
+        "lowercase", "dictionary", "text_width", "zero_init", "test_shifts", "lambdas",
+        "hard_texts", "classes", "num_classes", "compare_relu", "classifier_bias", "word_rate",
+        "classifier_rate",
     ),
+    "transformer": ("text_size", "text_weights", "word_pieces", "max_pieces"),
     "gru": ("bidirectional", "bag", "image_bias", "absolute", "embedding_dropout"),
     "projection": ("alpha", "beta", "squared", "bag_scale"),
 }  # fmt: skip
@@ -74,6 +81,7 @@ def define_training_flags(values=flags.FLAGS):
     _define_sentence_flags(values)
     _define_loss_flags(values)
     define_dual_path_flags(values)
+    define_transformer_flags(values)
     _define_optimization_flags(values)
     flags.DEFINE_string(
         "recipe",
@@ -149,20 +157,22 @@ def define_picture_flags(values=flags.FLAGS):
         "auto",
         FEATURES,
         "Image vectors: a bag of regions; a CNN's last layer; or its full-network embedding; "
-        "pixels: dual_path reads the pictures themselves. auto: the data's own vectors where it "
-        "brings some, else regions for projection, fne for gru, pixels for dual_path.",
+        "pixels: dual_path and transformer read the pictures themselves. auto: the data's own "
+        "vectors where it brings some, else regions for projection, fne for gru, pixels for those.",
         flag_values=values,
     )
     flags.DEFINE_string(
         "cnn",
         "MobileNetV2",
-        "A network of keras.applications, for last, fne and pixels; or, for pixels, our own small.",
+        "A network of keras.applications, for last, fne and pixels; or, for pixels, our own small, "
+        "or resnet_8, resnet_18, resnet_34, resnet_50.",
         flag_values=values,
     )
     flags.DEFINE_string(
         "image_weights",
         "imagenet",
-        "The network's weights: imagenet (downloaded by Keras), none (random), or a file.",
+        "The network's weights: imagenet (downloaded), none (random), or a file; for a resnet_* a "
+        "preset of KerasHub or its folder, too.",
         flag_values=values,
     )
     flags.DEFINE_integer(
@@ -189,22 +199,25 @@ def _define_model_flags(values):
         "projection",
         MODELS,
         "Towers: projection MLPs on a bag of words (system 1), a GRU beside a linear map (system "
-        "2: best by a recipe, sh to poe or gru_best), or two CNNs and a classifier (system 3; "
-        "without a recipe that is recipes/dual_path_scenes.flags).",
+        "2: best by a recipe, sh to poe or gru_best), two CNNs and a classifier (system 3), or a "
+        "residual network and a transformer (system 4); of these two without a recipe, "
+        "recipes/dual_path_scenes.flags and transformer_scenes.flags.",
         flag_values=values,
     )
     flags.DEFINE_integer("embed_dim", 256, "Size of the joint space.", 1, flag_values=values)
     flags.DEFINE_integer(
         "hidden_dim",
         1024,
-        "Size of the hidden layers; dual_path: of the image path's, 0: as many as the CNN ends in.",
+        "Size of the hidden layers; dual_path: of the image path's; dual_path, transformer: of "
+        "--image_pooling places; 0: as many as the CNN ends in.",
         0,
         flag_values=values,
     )
     flags.DEFINE_float(
         "dropout",
         0.5,
-        "Dropout of the hidden layers; gru: of the row it reads; dual_path: before the classifier.",
+        "Dropout of the hidden layers; gru: of the row it reads; dual_path: before the classifier; "
+        "transformer: in its layers.",
         0,
         0.99,
         flag_values=values,

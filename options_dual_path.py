@@ -1,10 +1,10 @@
-"""The flags of system 3, for `options.define_training_flags`."""
+"""The flags of system 3 and of towers that read pixels, for `options.define_training_flags`."""
 
 from absl import flags
 
 
 def define_dual_path_flags(values):
-    """What only --model dual_path reads."""
+    """What only --model dual_path reads, and with it transformer where it is about pictures."""
     _define_tower_flags(values)
     _define_picture_flags(values)
     _define_loss_flags(values)
@@ -47,21 +47,21 @@ def _define_tower_flags(values):
     flags.DEFINE_bool(
         "freeze_backbone",
         False,
-        "dual_path: leave the image CNN as it is; its batch norm stands still too.",
+        "--features pixels: leave the image CNN as it is; its batch norm stands still too.",
         flag_values=values,
     )
     flags.DEFINE_bool(
         "freeze_norm",
         False,
-        "dual_path: the image CNN's batch norm uses its stored statistics in training.",
+        "--features pixels: the image CNN's batch norm uses its stored statistics in training.",
         flag_values=values,
     )
     flags.DEFINE_enum(
         "image_pooling",
         "mean",
         ("mean", "places"),
-        "dual_path: the CNN's last map as its mean (the paper); or the strongest response of "
-        "features that are told their places, for pictures where left and right matter.",
+        "--features pixels: the CNN's last map as its mean (the papers); or the strongest response "
+        "of features that are told their places, for pictures where left and right matter.",
         flag_values=values,
     )
 
@@ -86,7 +86,7 @@ def _define_picture_flags(values):
     flags.DEFINE_bool(
         "mirror",
         True,
-        "--features pixels: mirror pictures at random; test.py adds the mirrored picture.",
+        "--features pixels: mirror pictures at random; dual_path: test.py adds the mirrored one.",
         flag_values=values,
     )
     flags.DEFINE_enum(
@@ -142,15 +142,15 @@ def _define_loss_flags(values):
     flags.DEFINE_bool(
         "classifier_bias", False, "dual_path: a bias in the classifier.", flag_values=values
     )
-    for name, rate, what in (
-        ("backbone_rate", 0.01, "the image CNN"),
-        ("word_rate", 0.01, "the words"),
-        ("classifier_rate", 0.1, "the classifier"),
+    for name, rate, what, models in (
+        ("backbone_rate", 0.01, "the image CNN", "--features pixels"),
+        ("word_rate", 0.01, "the words", "dual_path"),
+        ("classifier_rate", 0.1, "the classifier", "dual_path"),
     ):
         flags.DEFINE_float(
             name,
             rate,
-            f"dual_path: learning rate of {what}, as a share of --learning_rate.",
+            f"{models}: learning rate of {what}, as a share of --learning_rate.",
             0,
             flag_values=values,
         )

@@ -21,7 +21,9 @@ OWN = (  # flags of one phase
     "exp", "exp_root", "recipe", "first_phase", "init_from", "loss", "resume", "overwrite",
     "lambdas", "hard_texts", "freeze_backbone",
 )  # fmt: skip
-WORDS = ("max_words", "min_count", "vocabulary", "lowercase", "dictionary")
+WORDS = (
+    "max_words", "min_count", "vocabulary", "lowercase", "dictionary", "word_pieces", "max_pieces",
+)  # fmt: skip
 PICTURES = ("features", "cnn", "image_weights", "crops", "resize", "pre_activation")
 READ = (*WORDS, *PICTURES)  # by which a second phase reads words and pictures: as its first
 
@@ -156,7 +158,7 @@ def take_over(first, model):
 
 
 def _take_over_paths(first, before, model):
-    """Sets what reads the CNN's features, the text path and the classifier; the CNN stays as it is.
+    """Sets what reads the CNN's features, the text tower, the classifier; the CNN stays as it is.
 
     For a first phase that read vectors of the same network.
     """
@@ -171,7 +173,7 @@ def _take_over_paths(first, before, model):
     except (OSError, KeyError, ValueError) as error:
         reason = (str(error).splitlines() or ["unreadable"])[0]
         raise ValueError(f"{first.best_weights} cannot be taken over ({reason})") from None
-    for part in ("image_path", "text_tower", "classifier"):
+    for part in ("image_path", "image_head", "text_tower", "classifier"):
         pairs = [find_part(side, part) for side in (source, model)]
         if all(pairs):
             pairs[1].set_weights(pairs[0].get_weights())
@@ -179,7 +181,8 @@ def _take_over_paths(first, before, model):
 
 
 def find_part(model, name) -> Any:
-    """A dual-path model's "image_path", "text_tower" or "classifier", None where it has none."""
-    if name == "image_path":
-        return model.image_tower.get_layer(name)
-    return getattr(model, name)
+    """A part of a model that reads pictures: a layer of its image tower, or its text tower or
+    classifier; None where it has none.
+    """
+    layers = {layer.name: layer for layer in model.image_tower.layers}
+    return layers.get(name) or getattr(model, name, None)

@@ -163,6 +163,8 @@ def save_projections(run, split, image, text, chosen):
 
 def export_towers(run, model, settings):
     """query.onnx and image.onnx, the towers for ONNX Runtime."""
+    import hub
+
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"keras\.src\.export")
     towers = model.encoder_models
@@ -179,7 +181,10 @@ def export_towers(run, model, settings):
     for path, (tower, example) in examples.items():
         tower(example)  # Keras exports only what was called once
         with experiment.atomic_path(path) as temporary:
-            tower.export(temporary, format="onnx", verbose=False)
+            if settings.model == "transformer" and tower is towers.text:
+                hub.export_text(tower, temporary)
+            else:
+                tower.export(temporary, format="onnx", verbose=False)
 
 
 def hash_inputs(run, settings, split, descriptor):

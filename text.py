@@ -134,6 +134,7 @@ class Vocabulary:
     Args:
       words: the V distinct words, most frequent first.
       tokeniser: name of the rule in `TOKENISERS` that splits captions.
+      longest: with "pieces", how many of a caption are read at most.
 
     Attributes:
       ids: {word: id}; unknown_id, end_id: the two ids of "words", None with the others.
@@ -143,7 +144,9 @@ class Vocabulary:
     all systems.
     """
 
-    def __init__(self, words: Sequence[str], tokeniser: str = "bag"):
+    def __init__(
+        self, words: Sequence[str], tokeniser: str = "bag", longest: int = word_pieces.LONGEST
+    ):
         if tokeniser not in TOKENISERS:
             raise ValueError(f"unknown tokeniser {tokeniser!r}: choose from {sorted(TOKENISERS)}")
         self.words = list(words)
@@ -152,7 +155,8 @@ class Vocabulary:
         size = len(self.words)
         in_order = tokeniser == "words"
         self.unknown_id, self.end_id = (size + 1, size + 2) if in_order else (None, None)
-        self.pieces = word_pieces.WordPieces(self.words) if tokeniser == "pieces" else None
+        pieces = tokeniser == "pieces"
+        self.pieces = word_pieces.WordPieces(self.words, longest) if pieces else None
 
     def __len__(self) -> int:
         """Number of words; padding, unknown words and the end are not counted."""
@@ -165,7 +169,12 @@ class Vocabulary:
 
     @classmethod
     def from_captions(
-        cls, captions: Iterable[str], max_words: int, tokeniser: str = "bag", min_count: int = 1
+        cls,
+        captions: Iterable[str],
+        max_words: int,
+        tokeniser: str = "bag",
+        min_count: int = 1,
+        longest: int = word_pieces.LONGEST,
     ) -> "Vocabulary":
         """Counts the words of the TRAINING captions and keeps the `max_words` most frequent.
 
@@ -177,6 +186,7 @@ class Vocabulary:
           tokeniser: name of the rule in `TOKENISERS`.
           min_count: words that occur less often are left out. With "words" and 1 the unknown word
             is never trained; 2 or more trains it on the words left out.
+          longest: with "pieces", how many of a caption are read at most.
 
         Raises:
           ValueError: no caption has a word, or none occurs `min_count` times.
@@ -184,7 +194,8 @@ class Vocabulary:
         if tokeniser not in TOKENISERS:
             raise ValueError(f"unknown tokeniser {tokeniser!r}: choose from {sorted(TOKENISERS)}")
         if tokeniser == "pieces":
-            return cls(word_pieces.learn(captions, max_words, min_count), tokeniser)
+            words = word_pieces.learn(captions, max_words, min_count)
+            return cls(words, tokeniser, longest)
         counts = Counter(word for c in captions for word in TOKENISERS[tokeniser](c))
         if not any(is_word(word) for word in counts):
             raise ValueError(
@@ -215,10 +226,12 @@ class Vocabulary:
         words = value.get("words") if isinstance(value, dict) else None
         if not isinstance(words, list) or not words or "tokeniser" not in value:
             raise ValueError(f"{path} is no vocabulary: expected a tokeniser and a list of words")
-        return cls(value["words"], value["tokeniser"])
+        return cls(value["words"], value["tokeniser"], value.get("longest", word_pieces.LONGEST))
 
     def save(self, path: str | Path) -> None:
-        experiment.write_json(path, {"tokeniser": self.tokeniser, "words": self.words})
+        longest = {"longest": self.pieces.longest} if self.pieces else {}
+        kept = {"tokeniser": self.tokeniser, **longest, "words": self.words}
+        experiment.write_json(path, kept)
 
     def tokenise(self, caption: str) -> list[str]:
         """The caption's words, known or not, in order; with "pieces" before they are cut."""

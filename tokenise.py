@@ -34,7 +34,7 @@ def tokenise(captions: Sequence[str], vocabulary: Vocabulary) -> Tokens:
     except ImportError:
         return Tokens(captions, vocabulary)
     dataset = (
-        word_pieces.make_dataset(captions, vocabulary.words)
+        word_pieces.make_dataset(captions, vocabulary.words, vocabulary.pieces.longest)
         if vocabulary.pieces
         else make_dataset(captions, vocabulary)
     )

@@ -137,7 +137,7 @@ def read_data(settings, run, resumed):
     splits = datasets.open_run_data(settings)
     settings.relevance = data.choose_relevance(settings, splits["train"].concepts)
     used = {name: splits[name] for name in ("train", "validation")}
-    if settings.features == "auto" and settings.model == "dual_path" and not resumed:
+    if settings.features == "auto" and settings.model in options.READ_PIXELS and not resumed:
         # Said now: a second phase may read pixels where the first one read vectors.
         settings.features = "pixels" if used["train"].vectors is None else "auto"
     source = run if resumed else None  # the run whose words and descriptor are read
@@ -179,16 +179,46 @@ def make_vocabulary(settings, splits):
 
     if settings.word_vectors and not Path(settings.word_vectors).is_file():
         raise ValueError(f"--word_vectors {settings.word_vectors}: there is no such file")
+    if settings.model == "transformer" and (published := published_pieces(settings)):
+        return Vocabulary(published, config.tokeniser(settings), settings.max_pieces)
     captions = splits["train"].captions
     if settings.vocabulary == "train+validation":
         captions = captions + splits["validation"].captions
     vocabulary = Vocabulary.from_captions(
-        captions, settings.max_words, config.tokeniser(settings), settings.min_count
+        captions,
+        settings.max_words,
+        config.tokeniser(settings),
+        settings.min_count,
+        settings.max_pieces,
     )
     if settings.dictionary == "word_vectors":
         _, found = word_vectors.read_word_vectors(settings.word_vectors, vocabulary.words)
         vocabulary = vocabulary.only(found)
     return vocabulary
+
+
+def published_pieces(settings):
+    """Word pieces of --word_pieces, or those that --text_weights was trained with; None for none.
+
+    Raises:
+      ValueError: they cannot be had.
+    """
+    import activations
+    import cnn
+    import word_pieces
+
+    if settings.word_pieces:
+        return word_pieces.read_vocabulary(settings.word_pieces)
+    if settings.text_weights in cnn.RANDOM:
+        return None
+    return activations.in_own_process(preset_pieces, settings.text_weights)
+
+
+def preset_pieces(weights):
+    """`hub.preset_vocabulary`, which begins with TensorFlow."""
+    import hub
+
+    return hub.preset_vocabulary(weights)
 
 
 def make_batches(settings, split, vectors, vocabulary):
@@ -267,7 +297,7 @@ def fill_words(model, settings, vocabulary, tokens):
 
     import word_vectors
 
-    if settings.model == "projection":
+    if settings.model not in ("gru", "dual_path"):
         raise ValueError(f"--word_vectors is for --model gru and dual_path, not {settings.model}")
     rows, found = word_vectors.read_word_vectors(settings.word_vectors, vocabulary.words)
     if rows.shape[1] != settings.word_dim:
@@ -315,7 +345,7 @@ def main(argv):
     watchers = make_callbacks(settings, run, splits["validation"], vectors, vocabulary, chief)
     records, notes = watchers[1], []
     if not resumed:
-        models.load_backbone(model, settings)
+        models.load_published(model, settings)
     if resumed:
         records.restore(model)
     elif settings.init_from:

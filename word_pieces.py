@@ -23,7 +23,7 @@ import numpy as np
 
 PADDING, UNKNOWN, START, END, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 INSIDE = "##"  # begins a piece that does not begin a word
-LONGEST = 32  # pieces of a caption, its start and its end counted
+LONGEST = 32  # pieces of a caption, its start and its end counted, unless told otherwise
 LETTERS = 100  # of a word; a longer one is unknown
 SPELT = 3  # characters that `spell` makes of one, at most
 BATCH = 2048  # captions that one thread of tf.data reads at a time
@@ -83,6 +83,7 @@ class WordPieces:
     Args:
       words: the V pieces whose ids are 1, 2, ... V. Id 0 is [PAD]: with BERT's vocabulary these are
         the lines of its file from the second one on.
+      longest: pieces of a caption at most, its start and its end counted.
 
     Attributes:
       start, end, unknown: ids of [CLS], [SEP] and [UNK].
@@ -93,7 +94,7 @@ class WordPieces:
     Reference: [BERT]; Wu et al., Google's neural machine translation system, 2016, section 4.1.
     """
 
-    def __init__(self, words: Sequence[str]):
+    def __init__(self, words: Sequence[str], longest: int = LONGEST):
         from tokenizers import Tokenizer, models, pre_tokenizers
 
         ids = {word: number for number, word in enumerate(words, start=1)}
@@ -104,6 +105,7 @@ class WordPieces:
                 "expected one of BERT's, or what learn() made"
             )
         self.start, self.end, self.unknown = ids[START], ids[END], ids[UNKNOWN]
+        self.longest = longest
         model = models.WordPiece(
             ids,
             unk_token=UNKNOWN,
@@ -120,14 +122,14 @@ class WordPieces:
         return self._tokeniser.encode(caption.translate(_SPELLING)).tokens
 
     def encode(self, caption: str) -> list[int]:
-        """Ids of [CLS], the first 30 pieces at most, and [SEP]: 2 to 32 of them."""
+        """Ids of [CLS], the first `longest` - 2 pieces at most, and [SEP]: 2 or more of them."""
         return self.encode_all([caption])[0]
 
     def encode_all(self, captions: Iterable[str]) -> list[list[int]]:
         """`encode` of many captions, by all cores."""
         spelt = [caption.translate(_SPELLING) for caption in captions]
         found = self._tokeniser.encode_batch_fast(spelt)
-        return [[self.start, *one.ids[: LONGEST - 2], self.end] for one in found]
+        return [[self.start, *one.ids[: self.longest - 2], self.end] for one in found]
 
     def knows(self, word: str) -> bool:
         """Whether the vocabulary can spell a word of `bert_words`."""
@@ -213,11 +215,11 @@ def learn(captions: Iterable[str], size: int, min_count: int = 1) -> list[str]:
 # ---- In tf.data ---------------------------------------------------------------------------------
 
 
-def make_dataset(captions: Sequence[str], words: Sequence[str]):
-    """`WordPieces(words).encode_all(captions)` as a tf.data pipeline of tensorflow-text.
+def make_dataset(captions: Sequence[str], words: Sequence[str], longest: int = LONGEST):
+    """`WordPieces(words, longest).encode_all(captions)` as a tf.data pipeline of tensorflow-text.
 
     Args:
-      captions: at least one; words: as in `WordPieces`.
+      captions: at least one; words, longest: as in `WordPieces`.
 
     Returns:
       A dataset of (ids of B captions one after the other, int32; (B,) their lengths, int64).
@@ -241,7 +243,7 @@ def make_dataset(captions: Sequence[str], words: Sequence[str]):
         # The vocabulary holds [UNK] itself, which no word is spelt like: brackets stand alone.
         letters = tf.strings.length(found.values, "UTF8_CHAR")
         found = found.with_values(tf.where(letters > LETTERS, UNKNOWN, found.values))
-        ids = cutter.tokenize(found).merge_dims(1, 2)[:, : LONGEST - 2]  # (B, ragged) pieces
+        ids = cutter.tokenize(found).merge_dims(1, 2)[:, : longest - 2]  # (B, ragged) pieces
         ones = tf.ones((tf.size(batch), 1), tf.int32)
         ids = tf.concat([start * ones, tf.cast(ids, tf.int32), end * ones], axis=1)
         return ids.values, ids.row_lengths()

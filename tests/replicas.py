@@ -18,6 +18,7 @@ os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 import config
 import distribution
 import options
+import word_pieces
 from data import TrainingBatches, tfidf_rows
 from text import Tokens, Vocabulary
 
@@ -49,11 +50,14 @@ def make_batches(settings):
     captions = [" ".join(rng.choice(WORDS, rng.integers(1, 8))) for _ in caption_image]
     vectors = rng.standard_normal((IMAGES, 12)).astype(np.float32)
     concepts = rng.integers(0, 2, (IMAGES, 5)).astype(np.float32)
-    tokens = Tokens(captions, Vocabulary(WORDS, config.tokeniser(settings)))
+    words = [*word_pieces.SPECIAL[1:], *WORDS] if settings.model == "transformer" else WORDS
+    tokens = Tokens(captions, Vocabulary(words, config.tokeniser(settings)))
+    images = Pictures(rng) if settings.features == "pixels" else vectors
     if settings.model == "dual_path":
-        images = Pictures(rng) if settings.features == "pixels" else vectors
         classes = np.arange(IMAGES, dtype=np.int32)
         return TrainingBatches(images, tokens, caption_image, settings, classes=classes)
+    if settings.model == "transformer":
+        return TrainingBatches(images, tokens, caption_image, settings)
     if settings.relevance == "tfidf":
         tfidf = tfidf_rows(captions)
         return TrainingBatches(vectors, tokens, caption_image, settings, tfidf=tfidf)
@@ -135,6 +139,9 @@ def main(strategy_name, devices, output, *only):
     dual |= {"captions": "together", "hard_texts": 6, "margin": 1.0, "reduction": "mean"}
     dual |= {"word_dim": 6, "text_width": 1 / 16, "pooling": "max", "classifier_bias": True}
     runs["paired_hinge"] = ("paired_hinge", {**dual, "backbone_rate": 1.0})
+    smooth = {"model": "transformer", "features": "pixels", "cnn": "resnet_8", "image_size": 32}
+    smooth |= {"text_size": "tiny", "captions": "together", "reduction": "mean"}
+    runs["transformer"] = ("cross_entropy", {**smooth, "backbone_rate": 0.5})
     for name in only or runs:
         loss, changes = runs[name]
         values = train(loss, strategy, **changes)

@@ -8,6 +8,7 @@ import pytest
 
 import backbone
 import cnn
+import distribution
 import small_cnn
 
 
@@ -116,3 +117,18 @@ def test_weights_are_taken_layer_by_layer(monkeypatch):
     image, x = network(5, "other")
     with pytest.raises(ValueError, match="file_a does not fit other_a of VGG19"):
         backbone.load_backbone(keras.Model(image, x), settings)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize(("name", "count"), [("resnet_8", 9), ("small", 6)])
+def test_batch_norm_sees_all_replicas(monkeypatch, replicas, name, count):
+    monkeypatch.setattr(distribution, "num_replicas", lambda: replicas)
+    settings = types.SimpleNamespace(cnn=name, freeze_backbone=False, freeze_norm=True)
+    made = backbone.image_backbone(settings)
+    norms = [x for x in made.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert len(norms) == count
+    assert {norm.synchronized for norm in norms} == {replicas > 1}
+    assert {norm.momentum for norm in norms} == {0.95}
+    assert made.still and made.trainable_weights
+    settings.freeze_backbone = True
+    assert not backbone.image_backbone(settings).trainable_weights

@@ -36,6 +36,8 @@ LINES = {
     "csv": ("CSV of 11 MB", "the same from its cache"),
     "metrics_large": ("evaluate, 405 x 2,025",),
     "query": ("retrieve.py, 310 images",),
+    "query_pieces": ("retrieve.py, 310 images, DistilBERT",),
+    "published_step": ("step of 4 pairs, 32 x 32, 1.",),
     "order": ("rank_both, order, 10 x 50",),
     "sentences": (
         "GRU training (floor: all padded to 32)",
@@ -84,6 +86,7 @@ LINES = {
 }
 LONG = {"metrics_large", "sentences", "encode"}
 LONG |= {"text_towers", "stage_one", "classifier", "picture_reading", "picture_eating"}
+LONG |= {"query_pieces", "published_step"}
 
 
 def test_all_benches_are_tried_here():
@@ -97,6 +100,7 @@ def test_all_benches_are_tried_here():
         ("metrics", "bootstrap", "csv", "metrics_large", "order"),
         ("step",),
         ("query",),
+        ("query_pieces", "published_step"),
         ("sentences", "encode"),
         ("extraction", "optimiser"),
     ],

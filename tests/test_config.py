@@ -83,9 +83,9 @@ def test_order_embeddings_need_a_ranking_loss():
 @pytest.mark.parametrize(
     ("flags_given", "reason"),
     [
-        ("--features=pixels", "--features pixels is for --model dual_path, not projection"),
-        ("--model=gru --features=pixels", "is for --model dual_path, not gru"),
-        ("--hidden_dim=0", "--hidden_dim 0 is for --model dual_path"),
+        ("--features=pixels", "pixels is for --model dual_path or transformer, not projection"),
+        ("--model=gru --features=pixels", "is for --model dual_path or transformer, not gru"),
+        ("--hidden_dim=0", "--hidden_dim 0 is for --model dual_path or transformer"),
         ("--model=dual_path --test_shifts=0", "--test_shifts 0: expected all, or a number"),
         ("--model=dual_path --test_shifts=33", "--test_shifts 33: expected all"),
         ("--model=dual_path --test_shifts=-1", "--test_shifts -1: expected all"),
@@ -131,6 +131,19 @@ def test_the_dual_path_paper_settings():
     assert alone[0] == "1:0:0" and alone[1].startswith("0:")
 
 
+@pytest.mark.parametrize("name", ["simclr", "barlow", "sum_triplet", "max_triplet"])
+def test_the_smooth_negatives_papers_settings(name):
+    made = parse([f"--recipe={name}"])
+    assert (made.model, made.cnn, made.text_size) == ("transformer", "resnet_34", "base")
+    assert (made.image_weights, made.text_weights) == ("imagenet", "distil_bert_base_en_uncased")
+    assert (made.embed_dim, made.max_pieces, made.image_size) == (128, 32, 224)
+    assert (made.crop_area, made.mirror, made.image_pooling) == (0.08, True, "mean")
+    assert (made.optimizer, made.learning_rate, made.batch_size) == ("adam", 2e-4, 256)
+    assert (made.epochs, made.early_stopping, made.captions) == (30, 6, "one")
+    assert (made.margin, made.temperature, made.dropout) == (0.2, 0.07, 0.1)
+    assert (made.backbone_rate, made.freeze_backbone, made.select) == (1, False, "rsum")
+
+
 @pytest.mark.parametrize(
     ("given", "name"),
     [
@@ -139,6 +152,7 @@ def test_the_dual_path_paper_settings():
         (["-model=dual_path"], "dual_path_scenes"),
         (["--model=dual_path", "--recipe=dual_path_stage1"], "dual_path_stage1"),
         (["--model=dual_path", "--resume"], None),
+        (["--model=transformer"], "transformer_scenes"),
         (["--model=gru"], None),
         (["--model"], None),
         ([], None),
@@ -160,10 +174,10 @@ def test_every_model_has_its_words_and_its_own_flags():
 
     made = {name: parse([f"--model={name}", "--lowercase"]) for name in options.MODELS}
     assert {name: config.tokeniser(value) for name, value in made.items()} == {
-        "projection": "bag", "gru": "words", "dual_path": "lower_split",
+        "projection": "bag", "gru": "words", "dual_path": "lower_split", "transformer": "pieces",
     }  # fmt: skip
     assert {config.tokeniser(value) for value in made.values()} <= set(text.TOKENISERS)
-    own = [name for names in options.ONLY.values() for name in names]
+    own = [name for names in options.ONLY.values() for name in names] + [*options.OF_PIXELS]
     assert len(set(own)) == len(own) and set(own) <= set(config.default_settings())
     assert set(options.ONLY) == set(options.DESCRIBED) == set(options.MODELS)
     assert set(config.SHAPES) | set(config.PLACES) <= set(config.default_settings())
@@ -177,7 +191,7 @@ def test_every_recipe_builds_a_model(name):
     settings = parse([f"--recipe={name}"])
     assert settings.recipe == name
     sizes = {"hidden_dim": 4, "embed_dim": 4, "word_dim": 3, "text_width": 1 / 64}
-    sizes |= {"cnn": "small", "image_size": 32}
+    sizes |= {"cnn": "small", "image_size": 32, "text_size": "tiny"}
     small = config.Settings(**{**vars(settings), **sizes})
     of_data = {"feature_dim": 5, "vocabulary_size": 6, "train_images": 7, "num_phrases": 8}
     model = models.build_model(small, of_data)
@@ -187,10 +201,13 @@ def test_every_recipe_builds_a_model(name):
     options.define_training_flags(values)
     values(config.with_recipe(["train.py", f"--recipe={name}"]))
     places = {"data_dir", "limit", "data_seed", "cache_dir", "model", "seed", "word_vectors"}
+    places |= {"word_pieces"}
     places |= {"init_from", "first_phase", "stop_on_collapse"}  # how it goes on, and where it is
     places |= {"features", "cnn", "image_weights", "crops", "resize", "pre_activation"}  # the data
     for other in set(options.ONLY) - {settings.model}:
         places |= set(options.ONLY[other])  # this run does not read them
+    if settings.model not in options.READ_PIXELS:
+        places |= set(options.OF_PIXELS)
     open_ones = [n for n in config.default_settings() if not values[n].present and n not in places]
     # A later default may not change what a recipe means.
     assert not set(open_ones) - set(LATER)

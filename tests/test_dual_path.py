@@ -415,9 +415,9 @@ def test_dropout_of_image_vectors_is_for_training_and_is_no_weight():
 
 def test_pictures_of_the_training_size_are_vectors_of_the_backbone():
     pixels, vectors = build(features="pixels"), build(feature_dim=128)
-    source = dual_path.find_backbone(pixels)
+    source = backbone.find_backbone(pixels)
     path = pixels.image_tower.get_layer("image_path")
-    assert dual_path.find_backbone(vectors) is None
+    assert backbone.find_backbone(vectors) is None
     batch = make_batch(3, pixels=True)
     maps = np.array(source(batch["image"], training=False))
     assert maps.shape == (3, 4, 4, 128)
@@ -433,7 +433,7 @@ def test_pictures_of_the_training_size_are_vectors_of_the_backbone():
 
 
 def test_places_know_where_they_are():
-    layer = dual_path.Places()
+    layer = backbone.Places()
     got = np.array(layer(np.full((2, 2, 4, 1), 7.0, np.float32)))
     assert got.shape == (2, 2, 4, 13) == layer.compute_output_shape((2, 2, 4, 1))
     # Middles at 1/4 and 3/4 of the height, lines at 0, 1/5 ... 1: 2 (1 - 5 |middle - line|).
@@ -593,8 +593,8 @@ def test_eight_pictures_are_learned_by_heart():
 def test_backbone_weights_are_given_to_the_model():
     model = build(features="pixels")
     before = model.get_weights()
-    models.load_backbone(model, settings(image_weights="none"))
-    models.load_backbone(build(), settings(image_weights="nowhere"))  # nothing to give them to
+    models.load_published(model, settings(image_weights="none"))
+    models.load_published(build(), settings(image_weights="nowhere"))  # nothing to give them to
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert dual_path.find_backbone(model).name == backbone.make_backbone("small").name
+    assert backbone.find_backbone(model).name == backbone.make_backbone("small").name

@@ -15,6 +15,7 @@ FLOORS = [
         "word_pieces",
         "heat",
         "options_dual_path",
+        "options_transformer",
         "experiment",
         "ranking",
         "similarity",
@@ -26,7 +27,7 @@ FLOORS = [
     {"regions", "word_vectors", "full_network", "dual_encoder", "text_cnn", "small_cnn"},
     {"config", "intervals", "projection", "tokenise", "search", "cnn", "hub"},
     {"recurrent", "backbone", "scenes", "table", "nuswide"},
-    {"dual_path", "readers"},
+    {"dual_path", "transformer", "readers"},
     {"models", "datasets"},
     {"activations", "decoding"},
     {"pictures"},
@@ -36,7 +37,7 @@ FLOORS = [
     {"data", "callbacks", "collapse", "phases", "trials"},
     {"bench_system2"},
     {"bench_dual_path"},
-    {"bench_system3"},
+    {"bench_system3", "bench_system4"},
     {"train", "test", "retrieve", "extract", "bench", "study"},
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
@@ -45,20 +46,21 @@ TREES = {name: ast.parse((ROOT / f"{name}.py").read_text(encoding="utf-8")) for 
 HEAVY = {"tensorflow", "keras", "tensorflow_text"}
 MAY_USE_TENSORFLOW = {
     "data", "distribution", "optimization", "tokenise", "word_pieces", "cnn", "pictures", "waiting",
-    "test", "train", "bench", "bench_dual_path", "bench_system3",
+    "test", "train", "bench", "bench_dual_path", "bench_system3", "bench_system4",
 }  # fmt: skip
 MAY_USE_KERAS = MAY_USE_TENSORFLOW | {
     "models", "layers", "projection", "recurrent", "losses", "ranking", "callbacks", "collapse",
     "bench_system2", "phases", "dual_encoder", "dual_path", "text_cnn", "small_cnn", "backbone",
-    "hub",
+    "hub", "transformer",
 }  # fmt: skip
 LIGHT = [
     "text", "tokenise", "word_pieces", "word_vectors", "pictures", "decoding", "waiting",
-    "options_dual_path", "explain", "heat", "picture_encoder", "similarity", "options", "phases",
+    "options_dual_path", "options_transformer", "explain", "heat", "picture_encoder", "similarity",
+    "options", "phases",
     "full_network", "cnn", "activations", "extract", "study", "trials", "metrics", "intervals",
     "experiment", "search", "plots", "config", "scenes", "timing", "bench_system2",
-    "bench_dual_path", "bench_system3", "datasets", "features", "grading", "distribution", "train",
-    "test", "retrieve", "bench",
+    "bench_dual_path", "bench_system3", "bench_system4", "datasets", "features", "grading",
+    "distribution", "train", "test", "retrieve", "bench",
 ]  # fmt: skip
 
 

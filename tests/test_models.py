@@ -33,6 +33,10 @@ PARAMETERS = {
     # [8 2 8] 88, 4.1 [8 16 16] 1,280, 4.2-6 each [16 4 16] 256, 5.1 [16 32 32] 4,608 = 9,748;
     # head 32*3, BN 4*3 = 108
     "dual_path": 82 + 18 + 4800 + 9748 + 108,
+    # image: 7*3+3; text, width 128: 12 rows of words, 512 of positions, norm 2*128 = 67,328; each
+    # of 2 layers: attention 4*(128*128+128), 128*512+512, 512*128+128, two norms of 2*128 =
+    # 198,272; head 128*3+3
+    "transformer": 24 + 67328 + 2 * 198272 + 387,
 }
 
 
@@ -40,6 +44,8 @@ def settings(**changes):
     small = {"hidden_dim": 5, "embed_dim": 3, "dropout": 0.0}
     if changes.get("model") == "dual_path":
         small |= {"features": "last", "pooling": "max", "text_width": 1 / 64}
+    if changes.get("model") == "transformer":
+        small |= {"text_size": "tiny"}
     return config.Settings(**{**config.default_settings(), **small, **changes})
 
 

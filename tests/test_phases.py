@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
+import backbone
 import callbacks
 import config
-import dual_path
 import experiment
 import models
 import phases
@@ -190,7 +190,7 @@ def start_dual(folder, seed=1, **changes):
 def test_the_second_stage_takes_over_both_paths_and_the_classifier(tmp_path, short, features):
     run, first = start_dual(tmp_path, features=features, classifier_bias=True)
     second = make_dual(dual(features="pixels", classifier_bias=True), 2)
-    source: Any = dual_path.find_backbone(second)
+    source: Any = backbone.find_backbone(second)
     before, step = source.get_weights(), second.optimizer.iterations.numpy()
     assert phases.take_over(run, second) == experiment.file_hash(run.best_weights)
     parts = [first.image_tower.get_layer("image_path"), first.text_tower, first.classifier]
@@ -199,7 +199,7 @@ def test_the_second_stage_takes_over_both_paths_and_the_classifier(tmp_path, sho
         for value, got in zip(part.get_weights(), own.get_weights(), strict=True):
             np.testing.assert_array_equal(value, got)
     if features == "pixels":
-        trained: Any = dual_path.find_backbone(first)
+        trained: Any = backbone.find_backbone(first)
         before = trained.get_weights()
     for value, got in zip(before, source.get_weights(), strict=True):
         np.testing.assert_array_equal(value, got)  # of vectors, the network stays as it is

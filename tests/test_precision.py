@@ -8,6 +8,7 @@ import config
 import models
 import optimization
 import text_cnn
+import word_pieces
 from data import TrainingBatches
 from text import Tokens, Vocabulary
 
@@ -19,6 +20,8 @@ SMALL = {
         "loss": "paired_hinge", "similarity": "cosine", "reduction": "mean", "word_dim": 6,
         "text_width": 0.1, "pooling": "mean", "features": "last", "optimizer": "sgd",
     },
+    # A low temperature has gradients that 16 bits cannot hold until the loss is scaled to fit.
+    "transformer": {"loss": "cross_entropy", "text_size": "tiny", "temperature": 0.5},
 }  # fmt: skip
 
 
@@ -38,7 +41,8 @@ def losses(model_name, precision, steps=3):
     keras.mixed_precision.set_global_policy(precision)
     rng = np.random.default_rng(0)
     captions = [" ".join(rng.choice(WORDS, 4)) for _ in range(24)]
-    tokens = Tokens(captions, Vocabulary(WORDS, config.tokeniser(settings)))
+    words = [*word_pieces.SPECIAL[1:4], *WORDS] if model_name == "transformer" else WORDS
+    tokens = Tokens(captions, Vocabulary(words, config.tokeniser(settings)))
     vectors = rng.standard_normal((24, 5)).astype(np.float32)
     classes = np.arange(24, dtype=np.int32) if model_name == "dual_path" else None
     batches = TrainingBatches(vectors, tokens, np.arange(24), settings, classes=classes)

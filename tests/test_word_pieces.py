@@ -1,5 +1,6 @@
 """Word pieces: the published ids, odd Unicode, the same in tf.data, learned vocabularies."""
 
+import json
 import random
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from conftest import ROOT, SHARED
 import word_pieces
 from word_pieces import WordPieces, bert_words, learn, read_vocabulary, spell
 
+DATA = SHARED / "data"
 BERT = SHARED / "words" / "bert_base_uncased_vocab.txt"
 WORDS = [
     "[UNK]",
@@ -144,6 +146,26 @@ def test_tf_data_gives_the_same_ids():
     assert lengths.tolist() == [len(ids) for ids in expected]
     assert flat.tolist() == list(chain.from_iterable(expected))
     assert flat.dtype == np.int32
+
+
+@pytest.mark.skipif(not (BERT.is_file() and DATA.is_dir()), reason="needs shared data")
+def test_every_real_caption_has_the_same_ids_in_tf_data():
+    pytest.importorskip("tensorflow_text")
+    words, found = read_vocabulary(BERT), []
+    for pattern in ("*/*.token*", "*/*_caps.txt"):
+        for path in sorted(DATA.glob(pattern)):
+            lines = path.read_text(encoding="utf-8").split("\n")
+            found += [line.rpartition("\t")[2] for line in lines]
+    for path in sorted(DATA.glob("*/captions_*.json")):
+        rows = json.loads(path.read_text(encoding="utf-8"))["annotations"]
+        found += [row["caption"] for row in rows]
+    captions = sorted(set(found))  # some stand in two folders
+    assert len(captions) > 200_000
+    parts = list(word_pieces.make_dataset(captions, words, 20).as_numpy_iterator())
+    flat, lengths = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    expected = WordPieces(words, 20).encode_all(captions)
+    np.testing.assert_array_equal(lengths, [len(ids) for ids in expected])
+    np.testing.assert_array_equal(flat, list(chain.from_iterable(expected)))
 
 
 def test_the_spelling_of_a_character_has_room_in_the_table():

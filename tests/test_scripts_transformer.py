@@ -1,0 +1,94 @@
+"""System 4 by its scripts on tiny data: pixels, word pieces, grading, queries, resuming."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny_data
+from test_scripts import fail, succeed
+
+import experiment
+import text
+
+SMALL = [
+    "--model=transformer", "--limit=8", "--cnn=resnet_8", "--image_pooling=mean",
+    "--image_size=32", "--embed_dim=8", "--batch_size=20", "--cache_dir=cache",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a run on pixels, trained, resumed and graded."""
+    folder = tmp_path_factory.mktemp("home")
+    succeed("train.py", *SMALL, "--epochs=1", "--max_pieces=12", "--exp=first", cwd=folder)
+    told = succeed("train.py", "--resume", "--exp=first", "--epochs=2", cwd=folder)
+    assert "1 of 2 epochs done" in told and "best epoch" in told
+    succeed("test.py", "--exp=first", cwd=folder)
+    return folder
+
+
+def test_a_run_reads_pieces_and_pixels(home):
+    run = experiment.find(home / "exp", "first")
+    settings = experiment.read_json(run.config)
+    assert (settings["recipe"], settings["features"]) == ("transformer_scenes", "pixels")
+    vocabulary = text.Vocabulary.load(run.vocabulary)
+    assert vocabulary.pieces is not None and vocabulary.pieces.longest == 12
+    assert vocabulary.words[:3] == ["[UNK]", "[CLS]", "[SEP]"]
+    assert len(run.history.read_text().splitlines()) == 3
+
+
+def test_grading_again_gives_the_same_bytes(home):
+    files = [home / "exp/first" / name for name in ("score.json", "projections.npz")]
+    before = [path.read_bytes() for path in files]
+    succeed("test.py", "--exp=first", "--threads=3", cwd=home)
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_the_query_tower_gives_what_was_scored(home):
+    import onnxruntime
+
+    run = experiment.find(home / "exp", "first")
+    arrays = experiment.open_arrays(run.projections)
+    captions = experiment.PackedStrings(arrays["captions_data"], arrays["captions_offsets"])
+    vocabulary = text.Vocabulary.load(run.vocabulary)
+    session = onnxruntime.InferenceSession(run.query_tower)
+    for row, caption in enumerate(captions):
+        tokens = np.array([vocabulary.encode(caption)], np.int32)
+        found = session.run(None, {session.get_inputs()[0].name: tokens})[0]
+        np.testing.assert_allclose(found[0], arrays["text"][row], atol=1e-5)
+
+
+def test_it_is_asked_and_explained(home):
+    told = succeed("retrieve.py", "a red circle", "--json", "--explain", "--k=3", cwd=home)
+    found = json.loads(told)
+    assert len(found["answers"]) == 3 and len(found["explanation"]["words"]) == 3
+    assert np.shape(found["explanation"]["places"]) == (7, 7)
+
+
+def test_vectors_and_a_vocabulary_that_is_given(home):
+    tiny_data.precomp(home / "data")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"trainword0123456789"]
+    tiny_data.put(home / "vocab.txt", dict.fromkeys(words))
+    data = ["--data=precomp", "--data_dir=data", "--epochs=1", "--word_pieces=vocab.txt"]
+    told = succeed("train.py", *SMALL, *data, "--exp=vectors", cwd=home)
+    assert f"{len(dict.fromkeys(words)) - 1} words" in told
+    assert experiment.read_json(home / "exp/vectors/config.json")["feature_dim"] == 6
+    more = ["--init_from=vectors", "--exp=second", "--learning_rate=1e-5"]
+    told = succeed("train.py", *SMALL, *data, *more, cwd=home)
+    assert "starts from vectors" in told
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--word_pieces=none.txt"], "none.txt cannot be read"),
+        (["--max_words=50"], "word pieces are too few"),
+        (["--text_weights=vocab.txt"], "give --word_pieces FILE too"),
+        (["--word_vectors=vocab.txt"], "--word_vectors is for --model gru and dual_path"),
+        (["--init_from=first", "--text_size=mini"], "trained with --text_size tiny"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(home, flags, says):
+    (home / "vocab.txt").touch()
+    fail("train.py", *SMALL, "--epochs=1", "--exp=bad", *flags, cwd=home, says=says)
+    assert not (home / "exp/bad").exists()
