@@ -18,6 +18,7 @@ import numpy as np
 from keras import ops
 
 import distribution
+from layers import before_norm
 from losses import relevance_matrix
 
 CHUNK = 512  # rows encoded at once: large products run at the machine's full rate
@@ -31,7 +32,8 @@ class DualEncoder(keras.Model):
 
     Args:
       image_tower, text_tower: models that return (b, D) unit rows.
-      loss: called as `loss(relevance, {"image", "text"})`.
+      loss: called as `loss(relevance, {"image", "text"})`; one that is `raw` reads the rows before
+        their norm.
       beta: share of the intra-modal losses, in [0, 1]: b1 = 1 - beta, b2 = b3 = beta / 2 in
         l = b1 l_image_text + b2 l_image_image + b3 l_text_text ([IRSE] assignment, Eq. 7; the
         report's run "beta = 0.5" is b1 = 0.5, b2 = b3 = 0.25). 0 leaves them out.
@@ -53,7 +55,10 @@ class DualEncoder(keras.Model):
         self.image_tower, self.text_tower = image_tower, text_tower
         self.chunks = {"image": CHUNK, "text": CHUNK}
         self.use_encoders(image_tower, text_tower)
-        self.pair_loss = loss
+        self.pair_loss, self.raw = loss, getattr(loss, "raw", False)
+        # What training reads: hidden from Keras as the encoders are.
+        towers = (before_norm(tower) if self.raw else tower for tower in (image_tower, text_tower))
+        self.readers = SimpleNamespace(**dict(zip(("image", "text"), towers, strict=True)))
         self.literal_relevance = literal_relevance
         self.term_weights = dict(terms or {"image_text": 1.0 - beta})
         if beta:
@@ -81,9 +86,13 @@ class DualEncoder(keras.Model):
     def call(self, batch, training=False):
         """The batch dict -> {"image": (b, D), "text": (b, D)}."""
         return {
-            "image": per_caption(batch, self.image_tower(batch["image"], training=training)),
-            "text": self.text_tower(batch["tokens"], training=training),
+            "image": per_caption(batch, self.rows("image", batch["image"], training)),
+            "text": self.rows("text", batch["tokens"], training),
         }
+
+    def rows(self, side, inputs, training):
+        """(b, D) float32 rows of one side's inputs, as the loss compares them."""
+        return ops.cast(getattr(self.readers, side)(inputs, training=training), "float32")
 
     def loss_terms(self, batch, outputs):
         """Scalars of the WHOLE batch by the names in `term_weights`; all arguments have B rows."""

@@ -21,7 +21,7 @@ def build_model(settings, sizes):
       sizes: {"feature_dim": F, "vocabulary_size": number of word ids, "train_images": N}.
 
     Raises:
-      ValueError: there is no such model or loss; the names are listed.
+      ValueError: there is no such model or loss, the names are listed.
     """
     if settings.model not in MODELS:
         raise ValueError(f"unknown model {settings.model!r}: choose from {', '.join(MODELS)}")
@@ -33,6 +33,9 @@ def build_model(settings, sizes):
         similarity=settings.similarity,
         literal=settings.paper_negatives,
         temperature=settings.temperature,
+        include_positive=settings.include_positive,
+        bias=settings.logit_bias,
+        redundancy=settings.barlow_lambda,
         reduction=settings.reduction,
     )
     return MODELS[settings.model](settings, sizes, loss)

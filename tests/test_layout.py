@@ -15,6 +15,7 @@ FLOORS = [
         "word_pieces",
         "heat",
         "options_dual_path",
+        "options_contrastive",
         "experiment",
         "ranking",
         "similarity",
@@ -22,6 +23,7 @@ FLOORS = [
         "distribution",
         "scene_captions",
     },
+    {"contrastive"},
     {"options", "losses", "metrics", "layers", "text", "plots", "scene_pictures", "records"},
     {"regions", "word_vectors", "full_network", "dual_encoder", "text_cnn"},
     {"config", "intervals", "projection", "tokenise", "search", "cnn", "hub"},
@@ -48,12 +50,14 @@ MAY_USE_TENSORFLOW = {
     "test", "train", "bench", "bench_dual_path", "bench_system3",
 }  # fmt: skip
 MAY_USE_KERAS = MAY_USE_TENSORFLOW | {
-    "models", "layers", "projection", "recurrent", "losses", "ranking", "callbacks", "collapse",
+    "models", "layers", "projection", "recurrent", "losses", "ranking", "contrastive",
+    "callbacks", "collapse",
     "bench_system2", "phases", "dual_encoder", "dual_path", "text_cnn", "backbone", "hub",
 }  # fmt: skip
 LIGHT = [
     "text", "tokenise", "word_pieces", "word_vectors", "pictures", "decoding", "waiting",
-    "options_dual_path", "explain", "heat", "picture_encoder", "similarity", "options", "phases",
+    "options_dual_path", "options_contrastive", "explain", "heat", "picture_encoder", "similarity",
+    "options", "phases",
     "full_network", "cnn", "activations", "extract", "study", "trials", "metrics", "intervals",
     "experiment", "search", "plots", "config", "scenes", "timing", "bench_system2",
     "bench_dual_path", "bench_system3", "datasets", "features", "grading", "distribution", "train",
