@@ -110,6 +110,7 @@ class DualPath(DualEncoder):
         """
         pictures = self.image_tower(batch["image"], training=training)
         outputs = {"image": per_caption(batch, self.compared(pictures))}
+        outputs |= self.second_views(batch, training)
         texts = {"tokens": batch["tokens"]}
         if "pool" in batch:
             texts = self.exchange(batch, outputs["image"])

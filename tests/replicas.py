@@ -135,6 +135,12 @@ def main(strategy_name, devices, output, *only):
     dual |= {"captions": "together", "hard_texts": 6, "margin": 1.0, "reduction": "mean"}
     dual |= {"word_dim": 6, "text_width": 1 / 16, "pooling": "max", "classifier_bias": True}
     runs["paired_hinge"] = ("paired_hinge", {**dual, "backbone_rate": 1.0})
+    # Two crops and two places are compared, so that no dropout is needed; no classifier.
+    views = {key: value for key, value in dual.items() if key != "hard_texts"}
+    runs["views"] = (
+        "simclr",
+        {**views, "views_weight": 0.5, "lambdas": "1:0:0", "temperature": 0.5},
+    )
     for name in only or runs:
         loss, changes = runs[name]
         values = train(loss, strategy, **changes)

@@ -16,6 +16,8 @@ LATER = {
     "include_positive": False,
     "barlow_lambda": 0.005,
     "logit_bias": -10.0,
+    "learn": "auto",
+    "views_weight": 0.0,
 }  # newer than some recipes
 
 
@@ -96,6 +98,7 @@ def test_order_embeddings_need_a_ranking_loss():
         ("--model=dual_path --test_shifts=some", "--test_shifts some: expected all"),
         ("--model=dual_path --dictionary=word_vectors", "which? Give --word_vectors FILE"),
         ("--model=dual_path --similarity=order", "--similarity order is not for dual_path"),
+        ("--views_weight=1 --hard_texts=5", "--views_weight and --hard_texts: exchanged texts"),
         ("--model=dual_path --hard_texts=5", "which --loss cross_entropy takes for pairs"),
     ],
 )

@@ -13,8 +13,8 @@ from conftest import ROOT
 import distribution
 import options
 
-KINDS = (  # one of each; barlow has statistics of the whole batch
-    "modified", "hardest_triplet", "tfidf", "mean", "gru", "paired_hinge", "barlow",
+KINDS = (  # one of each; barlow has statistics of the whole batch, sigmoid trained numbers
+    "modified", "hardest_triplet", "tfidf", "mean", "gru", "paired_hinge", "barlow", "sigmoid",
 )  # fmt: skip
 SCRIPT = str(ROOT / "tests" / "replicas.py")
 

@@ -18,6 +18,7 @@ FLOORS = [
         "options_contrastive",
         "experiment",
         "ranking",
+        "learned",
         "similarity",
         "optimization",
         "distribution",
@@ -50,7 +51,7 @@ MAY_USE_TENSORFLOW = {
     "test", "train", "bench", "bench_dual_path", "bench_system3",
 }  # fmt: skip
 MAY_USE_KERAS = MAY_USE_TENSORFLOW | {
-    "models", "layers", "projection", "recurrent", "losses", "ranking", "contrastive",
+    "models", "layers", "projection", "recurrent", "losses", "ranking", "contrastive", "learned",
     "callbacks", "collapse",
     "bench_system2", "phases", "dual_encoder", "dual_path", "text_cnn", "backbone", "hub",
 }  # fmt: skip
