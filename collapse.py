@@ -92,12 +92,13 @@ class CollapseWatch(keras.callbacks.Callback):
         """The probe's state: {"loss", "plateau", "rank", "tied"}."""
         loss = self.model.pair_loss
         rows = encode_rows(self.model, self.image, self.tokens)
-        size = len(self.image)
+        size, learned = len(self.image), self.model.learned_numbers()
+        margin = float(learned.get("margin", loss.margin))
         return {
-            "loss": float(loss(np.eye(size, dtype=np.float32), rows)),
-            "plateau": loss.plateau(size),
+            "loss": float(loss(np.eye(size, dtype=np.float32), rows | learned)),
+            "plateau": loss.plateau(size) * margin / loss.margin,
             "rank": min(effective_rank(side) for side in rows.values()),
-            "tied": tied_share(np.array(loss.scores(rows)), loss.margin),
+            "tied": tied_share(np.array(loss.scores(rows)), margin),
         }
 
     def on_train_batch_end(self, batch, logs=None):

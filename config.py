@@ -81,6 +81,8 @@ def check(chosen):
     _check_pixels(chosen)
     _check_dual_path(chosen)
     _check_transformer(chosen)
+    if chosen["views_weight"] and chosen["hard_texts"]:
+        raise ValueError("--views_weight and --hard_texts: exchanged texts have no second view")
     if chosen["similarity"] == "order" and chosen["loss"] not in options.RANKING:
         raise ValueError(
             f"--similarity order: the loss {chosen['loss']} compares distances; choose "
@@ -219,6 +221,17 @@ def tokeniser(settings):
     """The name of the rule that splits captions for a model, one of `text.TOKENISERS`."""
     name = options.TOKENISER[settings.model]
     return f"lower_{name}" if name == "split" and settings.lowercase else name
+
+
+def drawn_views(settings):
+    """Sides of which a training batch brings a second view: pictures cropped or mirrored anew, and
+    captions of system 3 at another place; () where --views_weight is 0.
+    """
+    drawn = {
+        "image": settings.features == "pixels" and (settings.mirror or settings.crop_area < 1),
+        "text": settings.model == "dual_path",
+    }
+    return tuple(side for side in drawn if drawn[side] and settings.views_weight)
 
 
 def default_name(settings):

@@ -14,6 +14,7 @@ sees the same batches as one that ran through, and R replicas together see those
 | `label` | (b,) int32, or (b, K) float32 | system 3: the image's class, or its shares of all K |
 | `pool`, `pool_id`, `pool_label` | (p, T), (p,), (p,) int32 | captions to choose hard texts from |
 | `image_row` | (b,) int32 | where captions stand together: which of `image` is theirs |
+| `image_view`, `tokens_view` | as `image`, `tokens` | drawn anew, where views are compared |
 | `row` | (b,) int32 | with `pool`: the places of the rows in the global batch |
 
 Shape letters: B global batch, b rows of one replica, F feature, T tokens, K concepts or classes, N
@@ -23,6 +24,7 @@ images, M captions, S side of a picture, p this replica's share of the P candida
 import numpy as np
 import scipy.sparse
 
+import config
 import distribution
 import waiting
 from text import Tokens
@@ -58,6 +60,7 @@ class TrainingBatches:
         self.seed, self.bucket = settings.seed, settings.bucket
         self.candidates = settings.hard_texts if classes is not None else 0
         self.reads_pictures = hasattr(vectors, "windows")
+        self.views = config.drawn_views(settings)
         self.images, self.first = np.unique(caption_image, return_index=True)  # those with captions
         self.counts = np.diff(np.append(self.first, len(caption_image)))
         self._epoch, self._rows = -1, np.zeros(0, np.int64)
@@ -129,6 +132,11 @@ class TrainingBatches:
             "image_id": images.astype(np.int32),
             "caption_id": captions.astype(np.int32),
         }
+        if "image" in self.views and self.reads_pictures:
+            again = self.pictures(pictured, shown, rng)
+            batch |= {f"{key}_view": again[key] for key in ("window", "mirrored")}
+        if "text" in self.views and self.classes is not None:
+            batch["tokens_view"] = self.places(rows, rng)[part]
         if self.together:
             batch["image_row"] = (owner[part] - shown[:1].sum()).astype(np.int32)
         if self.concepts is not None:
@@ -193,8 +201,12 @@ class TrainingBatches:
             return {key: tf.ensure_shape(value, shapes[key]) for key, value in batch.items()}
 
         def with_pictures(batch):
-            window = (batch.pop("window"), batch.pop("mirrored"))
-            return batch | {"image": self.vectors.read(batch["image"], *window)}
+            rows, found = batch["image"], {}
+            for end in ("", "_view"):
+                if f"window{end}" in batch:
+                    window = (batch.pop(f"window{end}"), batch.pop(f"mirrored{end}"))
+                    found[f"image{end}"] = self.vectors.read(rows, *window)
+            return batch | found
 
         def make():
             # Numbers are mapped to batches; from_tensor_slices would copy the arrays into the

@@ -18,6 +18,8 @@ import numpy as np
 from keras import ops
 
 import distribution
+from layers import before_norm
+from learned import LearnedNumbers
 from losses import relevance_matrix
 
 CHUNK = 512  # rows encoded at once: large products run at the machine's full rate
@@ -31,7 +33,8 @@ class DualEncoder(keras.Model):
 
     Args:
       image_tower, text_tower: models that return (b, D) unit rows.
-      loss: called as `loss(relevance, {"image", "text"})`.
+      loss: called as `loss(relevance, {"image", "text"})`; one that is `raw` reads the rows before
+        their norm.
       beta: share of the intra-modal losses, in [0, 1]: b1 = 1 - beta, b2 = b3 = beta / 2 in
         l = b1 l_image_text + b2 l_image_image + b3 l_text_text ([IRSE] assignment, Eq. 7; the
         report's run "beta = 0.5" is b1 = 0.5, b2 = b3 = 0.25). 0 leaves them out.
@@ -42,6 +45,8 @@ class DualEncoder(keras.Model):
       encoders: {"image", "text"}: graphs of what makes rows after training; `encoder_models` are
         the Keras models they were made from.
       chunks: {"image", "text"}: rows that go through an encoder at once.
+      learned: numbers of the loss that are trained, see `learn`.
+      views_weight: of two views of the same side, see `use_views`.
     """
 
     def __init__(
@@ -53,7 +58,11 @@ class DualEncoder(keras.Model):
         self.image_tower, self.text_tower = image_tower, text_tower
         self.chunks = {"image": CHUNK, "text": CHUNK}
         self.use_encoders(image_tower, text_tower)
-        self.pair_loss = loss
+        self.pair_loss, self.raw = loss, getattr(loss, "raw", False)
+        # What training reads: hidden from Keras as the encoders are.
+        towers = (before_norm(tower) if self.raw else tower for tower in (image_tower, text_tower))
+        self.readers = SimpleNamespace(**dict(zip(("image", "text"), towers, strict=True)))
+        self.learned, self.views_weight = None, 0.0
         self.literal_relevance = literal_relevance
         self.term_weights = dict(terms or {"image_text": 1.0 - beta})
         if beta:
@@ -71,6 +80,46 @@ class DualEncoder(keras.Model):
             "text": distribution.compiled(text),
         }
 
+    def learn(self, starts, kind):
+        """Trains numbers of the loss with the towers.
+
+        Args:
+          starts: {name: where it starts}, names of `learned.BOUNDS`; kind: the loss's name.
+        """
+        if starts:
+            self.learned = LearnedNumbers(starts, kind, name="learned")
+
+    def learned_numbers(self):
+        """{name: scalar} of the trained numbers of the loss."""
+        return self.learned.values() if self.learned else {}
+
+    def use_views(self, weight, drawn=()):
+        """Adds two terms of this weight: each side beside a second view of itself, as pairs.
+
+        The second view is the same tower's, in training mode, with another dropout; and of another
+        input where a batch brings one. Batch norm takes statistics of each view by itself.
+
+        Args:
+          drawn: sides of which it does.
+
+        Raises:
+          ValueError: nothing of a side is random, so both of its views would be equal.
+
+        Reference: Gao et al., SimCSE, 2021, section 3 (dropout alone makes the views).
+        """
+        for side, tower in (("image", self.image_tower), ("text", self.text_tower)):
+            dropout = any(getattr(layer, "rate", 0.0) for layer in tower._flatten_layers())
+            if side not in drawn and not dropout:
+                raise ValueError(
+                    f"--views_weight {weight}: nothing on the {side} side of this model is random "
+                    "in training, so its two views would be equal; give it dropout (--dropout, "
+                    "--image_dropout, --word_dropout) or, of pixels, crops"
+                )
+        self.views_weight = weight
+        for name in ("image_views", "text_views"):
+            self.term_weights[name] = weight
+            self.trackers[name] = keras.metrics.Mean(name=name)
+
     def rates(self, settings):
         """{path of a weight: factor of the learning rate} of those that differ from 1."""
         return {}
@@ -79,10 +128,25 @@ class DualEncoder(keras.Model):
         """Makes `encoders` those of the final measurement, where they differ from validation's."""
 
     def call(self, batch, training=False):
-        """The batch dict -> {"image": (b, D), "text": (b, D)}."""
+        """The batch dict -> {"image": (b, D), "text": (b, D)}, and maybe `second_views`."""
+        outputs = {
+            "image": per_caption(batch, self.rows("image", batch["image"], training)),
+            "text": self.rows("text", batch["tokens"], training),
+        }
+        return outputs | self.second_views(batch, training)
+
+    def rows(self, side, inputs, training):
+        """(b, D) float32 rows of one side's inputs, as the loss compares them."""
+        return ops.cast(getattr(self.readers, side)(inputs, training=training), "float32")
+
+    def second_views(self, batch, training):
+        """{"image_view": (b, D), "text_view": (b, D)}; {} without `use_views`."""
+        if not self.views_weight:
+            return {}
+        image = batch.get("image_view", batch["image"])
         return {
-            "image": per_caption(batch, self.image_tower(batch["image"], training=training)),
-            "text": self.text_tower(batch["tokens"], training=training),
+            "image_view": per_caption(batch, self.rows("image", image, training)),
+            "text_view": self.rows("text", batch.get("tokens_view", batch["tokens"]), training),
         }
 
     def loss_terms(self, batch, outputs):
@@ -94,6 +158,16 @@ class DualEncoder(keras.Model):
         return {
             name: self.pair_term(relevance, outputs[a], outputs[b])
             for name, (a, b) in sides.items()
+        }
+
+    def view_terms(self, batch, outputs):
+        """{"image_views", "text_views"}: scalars of the whole batch; {} without `use_views`."""
+        if not self.views_weight:
+            return {}
+        relevance = self.relevance(batch)
+        return {
+            f"{side}_views": self.pair_term(relevance, outputs[side], outputs[f"{side}_view"])
+            for side in ("image", "text")
         }
 
     def relevance(self, batch):
@@ -111,7 +185,8 @@ class DualEncoder(keras.Model):
         # Keras has divided a mean, but not a sum, by the number of replicas: undone here, because
         # compute_loss does it for both.
         whole = distribution.num_replicas() if self.pair_loss.reduction == "mean" else 1
-        return whole * self.pair_loss(relevance, {"image": image, "text": text})
+        rows = {"image": image, "text": text}
+        return whole * self.pair_loss(relevance, rows | self.learned_numbers())
 
     def compute_loss(
         self, x: Any = None, y=None, y_pred: Any = None, sample_weight=None, training=True
@@ -122,10 +197,11 @@ class DualEncoder(keras.Model):
           x: this replica's batch dict; y_pred: what `call` made of it. The others are Keras'.
         """
         kept = {key: x[key] for key in ("image_id", "concepts", "similarity") if key in x}
-        rows = {key: y_pred[key] for key in ("image", "text")}
+        sides = ("image", "text", "image_view", "text_view")
+        rows = {key: y_pred[key] for key in sides if key in y_pred}
         kept |= {"text_id": y_pred["text_id"]} if "text_id" in y_pred else {}
-        whole = distribution.gather(kept)
-        terms = self.loss_terms(whole, distribution.gather(rows))
+        whole, rows = distribution.gather(kept), distribution.gather(rows)
+        terms = self.loss_terms(whole, rows) | self.view_terms(whole, rows)
         here = ops.shape(x["image_id"])[0]
         for name, term in terms.items():
             self.trackers[name].update_state(term, sample_weight=here)
@@ -153,11 +229,13 @@ class DualEncoder(keras.Model):
         """
 
     def get_metrics_result(self):
-        """Running means over the epoch: `loss`, and its terms where there are several."""
+        """Running means over the epoch: `loss`, and its terms where there are several; and the
+        trained numbers of the loss as they are now.
+        """
         results = super().get_metrics_result()
         if len(self.trackers) == 1:
             results = {"loss": results["loss"]}
-        return distribution.metric_shape(results)
+        return distribution.metric_shape(results | self.learned_numbers())
 
 
 def per_caption(batch, of_images):

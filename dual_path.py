@@ -120,6 +120,7 @@ class DualPath(DualEncoder):
         """
         pictures = self.image_tower(batch["image"], training=training)
         outputs = {"image": per_caption(batch, self.compared(pictures))}
+        outputs |= self.second_views(batch, training)
         texts = {"tokens": batch["tokens"]}
         if "pool" in batch:
             texts = self.exchange(batch, outputs["image"])
@@ -133,8 +134,13 @@ class DualPath(DualEncoder):
         return outputs
 
     def compared(self, features):
-        """Unit rows of the towers' features, as the ranking loss compares them."""
-        return self.unit(ops.relu(features) if self.compare_relu else features)
+        """Unit rows of the towers' features, as the ranking loss compares them; or raw ones."""
+        rows = ops.cast(ops.relu(features) if self.compare_relu else features, "float32")
+        return rows if self.raw else self.unit(rows)
+
+    def rows(self, side, inputs, training):
+        """(b, D) rows of one side's inputs, as the ranking loss compares them."""
+        return self.compared(getattr(self.readers, side)(inputs, training=training))
 
     def exchange(self, batch, image):
         """The batch's texts with those of its second half replaced by the hardest of the pool.

@@ -28,6 +28,12 @@ class UnitNorm(keras.layers.Layer):
         return x * ops.rsqrt(ops.maximum(squared, NORM_FLOOR))
 
 
+def before_norm(tower):
+    """The same tower, weights and all, without its L2 norm; a tower that has none as it is."""
+    norms = [layer for layer in tower.layers if isinstance(layer, UnitNorm)]
+    return keras.Model(tower.inputs, norms[-1].input) if norms else tower
+
+
 @keras.saving.register_keras_serializable("matchbox")
 class Standardize(keras.layers.Layer):
     """(x - mean) / deviation by columns of the training vectors; kept among the weights."""

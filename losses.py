@@ -18,6 +18,7 @@ References:
 import keras
 from keras import ops
 
+from contrastive import BarlowTwins, PairHinge, Sigmoid, SimCLR
 from ranking import SAME, CrossEntropy, Hinge, PairedHinge
 
 EPSILON = 1e-12  # inside the square root: its gradient at distance 0 would be infinite
@@ -268,7 +269,7 @@ class Triplet(keras.losses.Loss):
 
 
 def build_loss(name, **settings):
-    """The loss called `name`, with those of `settings` that it takes.
+    """The loss called `name`, with those of `settings` that it takes; None leaves its own default.
 
     Raises:
       ValueError: there is no such loss; the names are listed.
@@ -276,8 +277,8 @@ def build_loss(name, **settings):
     if name not in LOSSES:
         raise ValueError(f"unknown loss {name!r}: choose from {', '.join(LOSSES)}")
     cls, fixed, known = LOSSES[name]
-    chosen = {key: settings[key] for key in (*known, "reduction") if key in settings}
-    return cls(**fixed, **chosen)
+    chosen = {key: settings.get(key) for key in (*known, "reduction")}
+    return cls(**fixed, **{key: value for key, value in chosen.items() if value is not None})
 
 
 PAIRWISE, TRIPLET = ("alpha", "margin"), ("margin", "squared")
@@ -293,4 +294,10 @@ LOSSES = {
     "max_hinge": (Hinge, {"negatives": "max"}, HINGE),
     "paired_hinge": (PairedHinge, {}, ("margin", "similarity")),
     "cross_entropy": (CrossEntropy, {}, ENTROPY),
+    "sum_triplet": (PairHinge, {"negatives": "sum"}, HINGE),
+    "max_triplet": (PairHinge, {"negatives": "max"}, HINGE),
+    "mean_triplet": (PairHinge, {"negatives": "mean"}, HINGE),
+    "simclr": (SimCLR, {}, (*ENTROPY, "include_positive")),
+    "sigmoid": (Sigmoid, {}, (*ENTROPY, "bias")),
+    "barlow": (BarlowTwins, {}, ("redundancy",)),
 }

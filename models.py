@@ -6,9 +6,11 @@ The towers of each system stand in a file of their own.
 from collections.abc import Callable
 
 import backbone
+import config
 import hub
 from dual_encoder import DualEncoder
 from dual_path import dual_path_model
+from learned import choose_learned
 from losses import build_loss
 from projection import projection_model
 from recurrent import gru_model
@@ -24,7 +26,8 @@ def build_model(settings, sizes):
         "num_phrases": what the classifier of --classes phrases tells apart}.
 
     Raises:
-      ValueError: there is no such model or loss; the names are listed.
+      ValueError: there is no such model or loss, the names are listed; or the model cannot have
+        what --learn or --views_weight ask for.
     """
     if settings.model not in MODELS:
         raise ValueError(f"unknown model {settings.model!r}: choose from {', '.join(MODELS)}")
@@ -36,9 +39,16 @@ def build_model(settings, sizes):
         similarity=settings.similarity,
         literal=settings.paper_negatives,
         temperature=settings.temperature,
+        include_positive=settings.include_positive,
+        bias=settings.logit_bias,
+        redundancy=settings.barlow_lambda,
         reduction=settings.reduction,
     )
-    return MODELS[settings.model](settings, sizes, loss)
+    model = MODELS[settings.model](settings, sizes, loss)
+    model.learn(choose_learned(settings.learn, loss, settings.loss), settings.loss)
+    if settings.views_weight:
+        model.use_views(settings.views_weight, config.drawn_views(settings))
+    return model
 
 
 def sizes(settings, vocabulary):

@@ -38,7 +38,9 @@ class SGDL2(keras.optimizers.SGD):
         """One weight's step."""
         dense = clipped(gradient, self.clip_norm)
         lr = ops.cast(own_rate(self, variable, learning_rate), variable.dtype)
-        slope = dense + self.l2 * ops.convert_to_tensor(variable)
+        slope = dense
+        if decays(variable):
+            slope = dense + self.l2 * ops.convert_to_tensor(variable)
         if not self.momentum:  # the base class keeps no velocities
             self.assign_sub(variable, lr * slope)
             return
@@ -72,6 +74,11 @@ def momentum_step(variable, velocity, slope, rate, momentum, nesterov):
         momentum=ops.cast(momentum, variable.dtype),
         use_nesterov=nesterov,
     )
+
+
+def decays(variable):
+    """Whether weight decay holds for a weight: not for a lone number, which the loss has."""
+    return len(variable.shape) > 0
 
 
 def own_rate(optimizer: Any, variable, learning_rate):
@@ -157,7 +164,7 @@ class AdamW(keras.optimizers.AdamW):
 
     def update_step(self, gradient, variable, learning_rate):
         """One weight's step."""
-        if self.decay:
+        if self.decay and decays(variable):
             lr = ops.cast(own_rate(self, variable, learning_rate), variable.dtype)
             self.assign_sub(variable, lr * self.decay * ops.convert_to_tensor(variable))
         return adam_step(self, gradient, variable, learning_rate)

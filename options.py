@@ -6,6 +6,7 @@ that they are those of `models.MODELS` and `losses.LOSSES`.
 
 from absl import flags
 
+from options_contrastive import define_contrastive_flags
 from options_dual_path import define_dual_path_flags
 from options_transformer import define_transformer_flags
 
@@ -37,7 +38,10 @@ ONLY = {  # flags that one model alone reads
     "gru": ("bidirectional", "bag", "image_bias", "absolute", "embedding_dropout"),
     "projection": ("alpha", "beta", "squared", "bag_scale"),
 }  # fmt: skip
-RANKING = ("sum_hinge", "max_hinge", "paired_hinge", "cross_entropy")  # heed --similarity
+RANKING = (  # heed --similarity
+    "sum_hinge", "max_hinge", "paired_hinge", "cross_entropy",
+    "sum_triplet", "max_triplet", "mean_triplet", "simclr", "sigmoid",
+)  # fmt: skip
 LOSSES = (
     "modified",
     "assignment",
@@ -46,6 +50,7 @@ LOSSES = (
     "soft_weight_triplet",
     "soft_margin_triplet",
     *RANKING,
+    "barlow",
 )
 DATA = ("scenes", "nuswide", "flickr8k", "flickr30k", "coco", "karpathy", "precomp", "csv")
 FEATURES = ("auto", "regions", "last", "fne", "pixels")
@@ -80,6 +85,7 @@ def define_training_flags(values=flags.FLAGS):
     _define_model_flags(values)
     _define_sentence_flags(values)
     _define_loss_flags(values)
+    define_contrastive_flags(values)
     define_dual_path_flags(values)
     define_transformer_flags(values)
     _define_optimization_flags(values)
@@ -305,10 +311,16 @@ def _define_loss_flags(values):
         "cosine",
         ("cosine", "order"),
         "How image and text are compared: cosine, or order embedding, -|max(0, text - image)|^2. "
-        "order is for the hinges and cross_entropy.",
+        "order is for the losses that rank: the hinges, cross_entropy and those of system 4.",
         flag_values=values,
     )
-    flags.DEFINE_float("temperature", 0.05, "Of cross_entropy.", 1e-6, flag_values=values)
+    flags.DEFINE_float(
+        "temperature",
+        None,
+        "Of simclr (without the flag 0.07), cross_entropy (0.05) and sigmoid (0.1).",
+        1e-6,
+        flag_values=values,
+    )
     flags.DEFINE_bool(
         "paper_negatives",
         False,

@@ -52,6 +52,9 @@ def style(axes, title: str = "", x: str = "", y: str = "") -> None:
     axes.set_ylabel(y, fontsize=9, color=INK)
 
 
+LEARNED = ("temperature", "margin", "bias")  # columns of the history on scales of their own
+
+
 def learning_curves(
     rows: Sequence[Mapping[str, float]], best_epoch: int, key: str, path: Path
 ) -> None:
@@ -67,7 +70,7 @@ def learning_curves(
     figure = new_figure(7, 6)
     above, below = figure.subplots(2, 1, sharex=True)
     last = rows[-1]  # the first may be a second phase's start: epoch 0, without a loss
-    left_out = ("epoch", "learning_rate", *ERRORS)
+    left_out = ("epoch", "learning_rate", *ERRORS, *LEARNED)
     terms = [n for n in last if not n.startswith("val_") and n not in left_out]
     for colour, name in zip(COLOURS, terms, strict=False):
         values = [row.get(name, np.nan) for row in rows]
@@ -76,7 +79,8 @@ def learning_curves(
         above.legend(frameon=False, fontsize=9)
     style(above, "training loss")
     above.margins(y=0.12)
-    above.set_ylim(bottom=0)
+    if all(row.get(name, 0) >= 0 for row in rows for name in terms):
+        above.set_ylim(bottom=0)
     shown = key if key in last and key.startswith("val_") else "val_mrr"
     values = [row[shown] for row in rows]
     best = values[epochs.index(best_epoch)]

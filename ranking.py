@@ -3,6 +3,9 @@
 Scores are similarities, higher is better; row i belongs to image i and column j to text j. What is
 a negative is read from the relevance matrix alone: another caption of the same image is none.
 
+A number that is trained with the towers, one of a loss's `learnable`, comes beside the embeddings
+and counts in place of the loss's own: `loss(relevance, {"image", "text", "margin"})`.
+
 Shape letters: B batch, D embedding.
 
 References:
@@ -78,6 +81,30 @@ def hinges(scores, relevance, margin, literal=False):
     return of_images, of_texts
 
 
+def cross_entropies(scores, relevance, temperature, include_positive=True):
+    """-log exp(S_ii / t) / (exp(S_ii / t) + sum_{j negative} exp(S_ij / t)), and so by columns.
+
+    Args:
+      scores: (B, B), images in rows.
+      relevance: (B, B) in [0, 1]; 1 for items that belong together.
+      temperature: t > 0.
+      include_positive: the own pair stands below the fraction, too. Without it the terms may be
+        below 0, and an anchor without a negative, whose sum is empty, has 0.
+
+    Returns:
+      (2, B) terms: image anchors, text anchors.
+    """
+    logits = scores / temperature
+    own = ops.diagonal(logits)
+    pair = ops.cast(ops.eye(ops.shape(logits)[0]), "bool")
+    negative = ops.logical_and(relevance < SAME, ops.logical_not(pair))
+    candidate = ops.logical_or(negative, pair) if include_positive else negative
+    logits = ops.where(candidate, logits, FAR)
+    terms = ops.stack([ops.logsumexp(logits, axis=axis) - own for axis in (1, 0)])
+    some = ops.stack([ops.any(candidate, axis=axis) for axis in (1, 0)])
+    return ops.where(some, terms, 0.0)
+
+
 @keras.saving.register_keras_serializable("matchbox")
 class Hinge(keras.losses.Loss):
     """Sum or maximum of hinges over each anchor's negatives, images and texts as anchors.
@@ -102,6 +129,9 @@ class Hinge(keras.losses.Loss):
       of the same image is no negative unless `literal`.
     """
 
+    learnable = ("margin",)
+    kinds = ("sum", "max")  # of negatives
+
     def __init__(
         self,
         margin=0.2,
@@ -115,8 +145,8 @@ class Hinge(keras.losses.Loss):
         super().__init__(name=name or f"{negatives}_hinge", reduction=reduction, **kwargs)
         if not margin > 0.0:
             raise ValueError(f"margin is {margin}; it must be above 0")
-        if negatives not in ("sum", "max"):
-            raise ValueError(f"negatives is {negatives!r}; choose sum or max")
+        if negatives not in self.kinds:
+            raise ValueError(f"negatives is {negatives!r}; choose {' or '.join(self.kinds)}")
         if similarity not in SIMILARITIES:
             raise ValueError(f"similarity is {similarity!r}; choose {' or '.join(SIMILARITIES)}")
         self.margin, self.negatives = margin, negatives
@@ -124,11 +154,15 @@ class Hinge(keras.losses.Loss):
 
     def call(self, relevance, embeddings):
         """Terms, (2, B, B) or (2, B), of relevance (B, B) and {"image", "text"} (B, D)."""
-        scores = self.scores(embeddings)
-        of_images, of_texts = hinges(scores, relevance, self.margin, self.literal)
+        of_images, of_texts = self.tables(relevance, embeddings)
         if self.negatives == "sum":
             return ops.stack([of_images, of_texts])
         return ops.stack([ops.max(of_images, axis=1), ops.max(of_texts, axis=0)])
+
+    def tables(self, relevance, embeddings):
+        """Two (B, B) tables of terms, see `hinges`."""
+        margin = embeddings.get("margin", self.margin)
+        return hinges(self.scores(embeddings), relevance, margin, self.literal)
 
     def scores(self, embeddings):
         """(B, B) similarities of {"image", "text"} (B, D)."""
@@ -162,6 +196,8 @@ class PairedHinge(keras.losses.Loss):
     Reference: [Dual] the ranking loss; its code composes the batch so.
     """
 
+    learnable = ("margin",)
+
     def __init__(self, margin=1.0, similarity="cosine", reduction="mean", name=None, **kwargs):
         super().__init__(name=name or "paired_hinge", reduction=reduction, **kwargs)
         if not margin > 0.0:
@@ -180,8 +216,9 @@ class PairedHinge(keras.losses.Loss):
         anchors = ops.arange(size // 2)
         negatives = anchors + size // 2
         own = _at(scores, anchors, anchors)
+        margin = embeddings.get("margin", self.margin)
         terms = [
-            ops.where(_at(relevance, i, j) < SAME, self.margin - own + _at(scores, i, j), 0.0)
+            ops.where(_at(relevance, i, j) < SAME, margin - own + _at(scores, i, j), 0.0)
             for i, j in ((anchors, negatives), (negatives, anchors))
         ]
         rest = ops.zeros((size % 2,), scores.dtype)
@@ -200,9 +237,8 @@ def _at(matrix, rows, columns):
 
 @keras.saving.register_keras_serializable("matchbox")
 class CrossEntropy(keras.losses.Loss):
-    """Symmetric cross entropy of the own pair among the batch's negatives ("InfoNCE").
-
-    -log exp(S_ii / t) / (exp(S_ii / t) + sum_{j negative} exp(S_ij / t)), and the same by columns.
+    """Symmetric cross entropy of the own pair among the batch's negatives ("InfoNCE"): the terms of
+    `cross_entropies`.
 
     Args:
       temperature: t > 0.
@@ -212,6 +248,8 @@ class CrossEntropy(keras.losses.Loss):
     Reference: [CPC] Eq. 4, both directions as in CLIP (Radford et al., 2021).
     Differs from the paper: another caption of the same image stands in no denominator.
     """
+
+    learnable = ("temperature",)
 
     def __init__(
         self, temperature=0.05, similarity="cosine", reduction="mean", name=None, **kwargs
@@ -225,14 +263,12 @@ class CrossEntropy(keras.losses.Loss):
 
     def call(self, relevance, embeddings):
         """Terms (2, B) of relevance (B, B) and {"image", "text"} (B, D)."""
-        scores = SIMILARITIES[self.similarity](embeddings["image"], embeddings["text"])
-        logits = scores / self.temperature
-        own = ops.diagonal(logits)
-        candidate = ops.logical_or(
-            relevance < SAME, ops.cast(ops.eye(ops.shape(logits)[0]), "bool")
-        )
-        logits = ops.where(candidate, logits, FAR)
-        return ops.stack([ops.logsumexp(logits, axis=axis) - own for axis in (1, 0)])
+        temperature = embeddings.get("temperature", self.temperature)
+        return cross_entropies(self.scores(embeddings), relevance, temperature)
+
+    def scores(self, embeddings):
+        """(B, B) similarities of {"image", "text"} (B, D)."""
+        return SIMILARITIES[self.similarity](embeddings["image"], embeddings["text"])
 
     def get_config(self):
         own = {"temperature": self.temperature, "similarity": self.similarity}

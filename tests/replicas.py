@@ -142,6 +142,12 @@ def main(strategy_name, devices, output, *only):
     smooth = {"model": "transformer", "features": "pixels", "cnn": "resnet_8", "image_size": 32}
     smooth |= {"text_size": "tiny", "captions": "together", "reduction": "mean"}
     runs["transformer"] = ("cross_entropy", {**smooth, "backbone_rate": 0.5})
+    # Two crops and two places are compared, so that no dropout is needed; no classifier.
+    views = {key: value for key, value in dual.items() if key != "hard_texts"}
+    runs["views"] = (
+        "simclr",
+        {**views, "views_weight": 0.5, "lambdas": "1:0:0", "temperature": 0.5},
+    )
     for name in only or runs:
         loss, changes = runs[name]
         values = train(loss, strategy, **changes)

@@ -267,6 +267,39 @@ def test_images_may_have_shares_of_several_classes():
         np.testing.assert_array_equal(batch["label"], made.share(0, 0, 1)["label"])
 
 
+@pytest.mark.parametrize("captions", ["all", "together"])
+def test_second_views_are_drawn_anew_and_leave_the_rest_of_the_batch(captions):
+    views = {"views_weight": 1.0, "model": "dual_path", "features": "pixels"}
+    made = classed(Pictures(), captions=captions, **views)
+    plain = classed(Pictures(), captions=captions)
+    added = {"window_view", "mirrored_view", "tokens_view"}
+    for step in range(3):
+        batch, without = made.share(step, 0, 1), plain.share(step, 0, 1)
+        assert set(batch) == set(without) | added
+        for key, value in without.items():
+            np.testing.assert_array_equal(batch[key], value)
+        assert np.abs(batch["window_view"] - batch["window"]).min() > 0
+        assert (batch["tokens_view"] != batch["tokens"]).any()
+        for one, other in zip(batch["tokens_view"], batch["tokens"], strict=True):
+            assert list(one[one > 0]) == list(other[other > 0])  # the same words elsewhere
+        parts = [made.share(step, replica, 3) for replica in range(3)]
+        for key in added:
+            np.testing.assert_array_equal(np.concatenate([p[key] for p in parts]), batch[key])
+    stream = classed(Pictures(), captions=captions, **views).dataset().take(2)
+    for step, batch in enumerate(stream):
+        share = made.share(step, 0, 1)
+        assert set(batch) == set(plain.share(step, 0, 1)) - {"window", "mirrored"} | {
+            "image_view", "tokens_view"
+        }  # fmt: skip
+        for end in ("", "_view"):
+            sign = np.where(share[f"mirrored{end}"], -1, 1)[:, None]
+            expected = sign * (share["image"][:, None] + share[f"window{end}"])
+            np.testing.assert_allclose(batch[f"image{end}"], expected, rtol=1e-6)
+        np.testing.assert_array_equal(batch["tokens_view"], share["tokens_view"])
+    # Vectors have no crops.
+    assert added & set(classed(**views).share(0, 0, 1)) == {"tokens_view"}
+
+
 def test_each_image_is_a_class_or_pseudo_classes_are_clusters():
     settings = config.Settings(**config.default_settings())
     own = data.instance_classes(settings, None, 5)

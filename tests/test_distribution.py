@@ -13,7 +13,9 @@ from conftest import ROOT
 import distribution
 import options
 
-KINDS = ("modified", "hardest_triplet", "tfidf", "mean", "gru", "paired_hinge")  # one of each
+KINDS = (  # one of each; barlow has statistics of the whole batch, sigmoid trained numbers
+    "modified", "hardest_triplet", "tfidf", "mean", "gru", "paired_hinge", "barlow", "sigmoid",
+)  # fmt: skip
 SCRIPT = str(ROOT / "tests" / "replicas.py")
 
 
