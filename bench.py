@@ -222,8 +222,12 @@ def make_run(folder, num_images, scale, pieces=False):
     tower.export(run.query_tower, format="onnx", verbose=False)
 
 
-def bench_query(pieces=False):
-    """retrieve.py in a fresh process, beside `import tensorflow` in a fresh process."""
+def cold_query(pieces):
+    """retrieve.py in a fresh process, beside `import tensorflow` in a fresh process.
+
+    Args:
+      pieces: whether its text tower is DistilBERT in its published size.
+    """
     num_images, peaks = scaled(31000, least=20), []
     with temporary_folder() as folder:
         code = f"import bench; bench.make_run({folder!r}, {num_images}, {FLAGS.scale}, {pieces})"
@@ -246,9 +250,14 @@ def bench_query(pieces=False):
     return [summarise(what, seconds, "ratio <= 0.5", peaks[-1])]
 
 
+def bench_query():
+    """A query with the text tower of System 1."""
+    return cold_query(pieces=False)
+
+
 def bench_query_pieces():
-    """The same with the text tower of System 4 in its published size."""
-    return bench_query(pieces=True)
+    """A query with the text tower of System 4."""
+    return cold_query(pieces=True)
 
 
 def training_step(model, batch, optimizer):

@@ -118,7 +118,7 @@ def test_benches_print_their_lines(names, tmp_path):
         assert line["what"].startswith(what) and text.startswith(line["what"])
         assert line["ours"] > 0 and line["turns"] > 0
         assert line["met"] is None  # nothing is judged in a small size
-        if what != "the same from its cache" and not what.startswith("step with"):
+        if what != "the same from its cache" and not what.startswith(("step with", "step of")):
             assert line["floor"] > 0 and line["ratio"] > 0
         if "peak" in line["bounds"] or what.startswith("step"):
             assert 0.01 < line["peak"] < 4

@@ -73,9 +73,6 @@ def test_vectors_and_a_vocabulary_that_is_given(home):
     told = succeed("train.py", *SMALL, *data, "--exp=vectors", cwd=home)
     assert f"{len(dict.fromkeys(words)) - 1} words" in told
     assert experiment.read_json(home / "exp/vectors/config.json")["feature_dim"] == 6
-    more = ["--init_from=vectors", "--exp=second", "--learning_rate=1e-5"]
-    told = succeed("train.py", *SMALL, *data, *more, cwd=home)
-    assert "starts from vectors" in told
 
 
 @pytest.mark.parametrize(
@@ -84,7 +81,6 @@ def test_vectors_and_a_vocabulary_that_is_given(home):
         (["--word_pieces=none.txt"], "none.txt cannot be read"),
         (["--max_words=50"], "word pieces are too few"),
         (["--text_weights=vocab.txt"], "give --word_pieces FILE too"),
-        (["--word_vectors=vocab.txt"], "--word_vectors is for --model gru and dual_path"),
         (["--init_from=first", "--text_size=mini"], "trained with --text_size tiny"),
     ],
 )

@@ -1,5 +1,7 @@
 """System 4: towers, padding, dropout, rates, weights, ONNX, and what is learned."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import onnxruntime
@@ -41,6 +43,10 @@ def build(**changes):
     return models.build_model(settings(**changes), SIZES)
 
 
+def network_of(model) -> Any:
+    return backbone.find_backbone(model)
+
+
 def unit(rows):
     rows = np.asarray(rows, np.float64)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -56,7 +62,7 @@ def test_the_sizes_offered_are_those_that_exist():
 def test_the_image_tower_is_a_linear_map_of_the_mean_of_the_last_map():
     model = build()
     tower, seen = model.image_tower, pictures(2, 48, 32)
-    maps = np.array(backbone.find_backbone(model)(seen, training=False))
+    maps = np.array(network_of(model)(seen, training=False))
     assert maps.shape == (2, 3, 2, 256)
     kernel, bias = tower.get_layer("image_head").get_weights()
     expected = unit(maps.mean((1, 2)) @ kernel + bias)
@@ -79,7 +85,7 @@ def test_vectors_go_through_a_linear_map():
     kernel, bias = model.image_tower.get_layer("image_head").get_weights()
     expected = unit(vectors @ kernel + bias)
     np.testing.assert_allclose(np.array(model.image_tower(vectors)), expected, rtol=1e-4)
-    assert backbone.find_backbone(model) is None and model.rates(settings()) == {}
+    assert network_of(model) is None and model.rates(settings()) == {}
     scaled = build(features="auto", standardize=True).image_tower
     scaled.get_layer("standardize").adapt(vectors)
     assert np.abs(np.array(scaled(vectors)) - expected).max() > 1e-3
@@ -119,7 +125,7 @@ def test_the_image_cnn_may_have_its_own_rate():
     model = build()
     assert model.rates(settings()) == {}
     rates = model.rates(settings(backbone_rate=0.5))
-    own = {weight.path for weight in backbone.find_backbone(model).trainable_weights}
+    own = {weight.path for weight in network_of(model).trainable_weights}
     assert rates == dict.fromkeys(own, 0.5) and len(own) == 27
     assert build(freeze_backbone=True).rates(settings(backbone_rate=0.5)) == {}
 
@@ -173,7 +179,7 @@ def test_published_weights_are_given_to_both_towers(tmp_path):
     files["text_weights"] = str(tmp_path / "text.weights.h5")
     model, again = build(), build()
     models.load_published(model, settings(**files))
-    made = backbone.find_backbone(model)
+    made = network_of(model)
     for a, b in zip(network.get_weights(), made.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     for a, b in zip(
@@ -205,7 +211,7 @@ def test_a_phase_on_pixels_takes_over_what_one_on_vectors_has_learned(tmp_path):
         weight.assign(draw.uniform(size=weight.shape))
     first.save_weights(run.best_weights)
     second = compiled()
-    network = backbone.find_backbone(second)
+    network = network_of(second)
     before = network.get_weights()
     assert phases.take_over(run, second) == experiment.file_hash(run.best_weights)
     heads = [model.image_tower.get_layer("image_head") for model in (first, second)]
