@@ -10,6 +10,7 @@ Reference: [IRSE] M. Sijmkens, IRSE project report, 2021, section 1.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,9 @@ import keras
 import numpy as np
 from keras import ops
 
+import blocks
 import distribution
+import gradient_cache
 from losses import relevance_matrix
 
 CHUNK = 512  # rows encoded at once: large products run at the machine's full rate
@@ -42,7 +45,10 @@ class DualEncoder(keras.Model):
       encoders: {"image", "text"}: graphs of what makes rows after training; `encoder_models` are
         the Keras models they were made from.
       chunks: {"image", "text"}: rows that go through an encoder at once.
+      micro_batch: pairs of a batch that are trained on at once (`gradient_cache`); 0: all.
     """
+
+    micro_batch = 0
 
     def __init__(
         self, image_tower, text_tower, loss, beta=0.0, literal_relevance=False, terms=None
@@ -97,17 +103,21 @@ class DualEncoder(keras.Model):
         }
 
     def relevance(self, batch):
-        """(B, B) relevance of the whole batch."""
-        return relevance_matrix(
+        """(B, B) relevance of the whole batch; what makes its parts, where the loss takes parts."""
+        make = partial(
+            relevance_matrix,
             batch["image_id"],
             batch.get("concepts"),
             batch.get("similarity"),
-            literal=self.literal_relevance,
-            text_id=batch.get("text_id"),
+            self.literal_relevance,
+            batch.get("text_id"),
         )
+        return make if self.micro_batch and blocks.can_block(self.pair_loss) else make()
 
     def pair_term(self, relevance, image, text):
         """The loss of (B, D) rows of the whole batch, a scalar."""
+        if callable(relevance):
+            return blocks.in_blocks(self.pair_loss, relevance, image, text, self.micro_batch)
         # Keras has divided a mean, but not a sum, by the number of replicas: undone here, because
         # compute_loss does it for both.
         whole = distribution.num_replicas() if self.pair_loss.reduction == "mean" else 1
@@ -144,6 +154,12 @@ class DualEncoder(keras.Model):
         The loss is their mean over the whole batch; the others are only shown.
         """
         return {}
+
+    def train_step(self, data):
+        """One step on a batch: Keras' own, or that of `gradient_cache`."""
+        return (
+            gradient_cache.train_step(self, data) if self.micro_batch else super().train_step(data)
+        )
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing: towers and optimizer are built before fit.

@@ -6,6 +6,7 @@ The towers of each system stand in a file of their own.
 from collections.abc import Callable
 
 import backbone
+import freezing
 from dual_encoder import DualEncoder
 from dual_path import dual_path_model, find_backbone
 from losses import build_loss
@@ -21,7 +22,7 @@ def build_model(settings, sizes):
       sizes: {"feature_dim": F, "vocabulary_size": number of word ids, "train_images": N}.
 
     Raises:
-      ValueError: there is no such model or loss; the names are listed.
+      ValueError: there is no such model, loss or choice of --train; the names are listed.
     """
     if settings.model not in MODELS:
         raise ValueError(f"unknown model {settings.model!r}: choose from {', '.join(MODELS)}")
@@ -35,7 +36,8 @@ def build_model(settings, sizes):
         temperature=settings.temperature,
         reduction=settings.reduction,
     )
-    return MODELS[settings.model](settings, sizes, loss)
+    model = MODELS[settings.model](settings, sizes, loss)
+    return freezing.choose_trained(model, settings.train)
 
 
 def sizes(settings, vocabulary):

@@ -13,6 +13,9 @@ RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.flags"))
 LATER = {
     "nesterov": False,
     "precision": "float32",
+    "micro_batch": 0,
+    "train": "all",
+    "milestones": "1,4,10",
 }  # newer than some recipes
 
 
