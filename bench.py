@@ -30,6 +30,8 @@ r"""Measures speed and memory, each beside the floor that this machine can reach
     picture_eating the same, beside the step that reads them   a step of stage I, MobileNetV2
     text_towers    captions through the convolutional tower    the GRU of the same embedding size
     stage_one      an epoch of stage I, the CNN run in it      the same on its cached vectors
+    gradient_caching  a batch of 8,192 vectors and captions    16 batches of 512; and their memory
+                   in parts of 512 (minutes)
     classifier     a step with a class for each of COCO's      (peak memory)
                    113,287 training images, 2,048 numbers each
     published_step a step of ResNet-34 and DistilBERT,         (peak memory)
@@ -55,6 +57,7 @@ import numpy as np
 from absl import app, flags
 
 import bench_dual_path
+import bench_gradient_cache
 import bench_system2
 import bench_system3
 import bench_system4
@@ -402,7 +405,7 @@ def bench_order():
 _ALL = bench_metrics, bench_bootstrap, bench_query, bench_step, bench_csv, bench_order
 _ALL += bench_metrics_large, bench_query_pieces
 BENCHES = {function.__name__.removeprefix("bench_"): function for function in _ALL}
-_PARTS = bench_system2, bench_system3, bench_dual_path, bench_system4
+_PARTS = bench_system2, bench_system3, bench_dual_path, bench_system4, bench_gradient_cache
 for _function in (function for part in _PARTS for function in part.BENCHES):
     BENCHES[_function.__name__] = lambda measured=_function: measured(FLAGS.scale, FLAGS.threads)
 UNASKED = {  # and the factor of their scale

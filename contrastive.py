@@ -39,6 +39,8 @@ class PairHinge(Hinge):
       Another caption of the same image is no negative unless `literal`.
     """
 
+    anchors = ()  # its terms are of pairs
+
     kinds = ("sum", "max", "mean")
 
     def __init__(self, margin=0.2, negatives="sum", reduction="mean", name=None, **kwargs):
@@ -82,6 +84,8 @@ class SimCLR(CrossEntropy):
     Differs from the paper: another caption of the same image stands in no sum. [SimCLR] itself has
       the own pair in the sum, and negatives of the same modality too.
     """
+
+    anchors = ()  # its terms are of pairs
 
     def __init__(
         self, temperature=0.07, include_positive=False, reduction="mean", name=None, **kwargs

@@ -10,6 +10,7 @@ Reference: [IRSE] M. Sijmkens, IRSE project report, 2021, section 1.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,9 @@ import keras
 import numpy as np
 from keras import ops
 
+import blocks
 import distribution
+import gradient_cache
 from layers import before_norm
 from learned import LearnedNumbers
 from losses import relevance_matrix
@@ -47,7 +50,10 @@ class DualEncoder(keras.Model):
       chunks: {"image", "text"}: rows that go through an encoder at once.
       learned: numbers of the loss that are trained, see `learn`.
       views_weight: of two views of the same side, see `use_views`.
+      micro_batch: pairs of a batch that are trained on at once (`gradient_cache`); 0: all.
     """
+
+    micro_batch = 0
 
     def __init__(
         self, image_tower, text_tower, loss, beta=0.0, literal_relevance=False, terms=None
@@ -171,17 +177,23 @@ class DualEncoder(keras.Model):
         }
 
     def relevance(self, batch):
-        """(B, B) relevance of the whole batch."""
-        return relevance_matrix(
+        """(B, B) relevance of the whole batch; what makes its parts, where the loss takes parts."""
+        make = partial(
+            relevance_matrix,
             batch["image_id"],
             batch.get("concepts"),
             batch.get("similarity"),
-            literal=self.literal_relevance,
-            text_id=batch.get("text_id"),
+            self.literal_relevance,
+            batch.get("text_id"),
         )
+        # Trained numbers of a loss need the gradient of its whole terms.
+        blocked = self.micro_batch and not self.learned and blocks.can_block(self.pair_loss)
+        return make if blocked else make()
 
     def pair_term(self, relevance, image, text):
         """The loss of (B, D) rows of the whole batch, a scalar."""
+        if callable(relevance):
+            return blocks.in_blocks(self.pair_loss, relevance, image, text, self.micro_batch)
         # Keras has divided a mean, but not a sum, by the number of replicas: undone here, because
         # compute_loss does it for both.
         whole = distribution.num_replicas() if self.pair_loss.reduction == "mean" else 1
@@ -220,6 +232,12 @@ class DualEncoder(keras.Model):
         The loss is their mean over the whole batch; the others are only shown.
         """
         return {}
+
+    def train_step(self, data):
+        """One step on a batch: Keras' own, or that of `gradient_cache`."""
+        return (
+            gradient_cache.train_step(self, data) if self.micro_batch else super().train_step(data)
+        )
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing: towers and optimizer are built before fit.

@@ -24,7 +24,9 @@ from ranking import SAME, CrossEntropy, Hinge, PairedHinge
 EPSILON = 1e-12  # inside the square root: its gradient at distance 0 would be infinite
 
 
-def relevance_matrix(image_id, concepts=None, similarity=None, literal=False, text_id=None):
+def relevance_matrix(
+    image_id, concepts=None, similarity=None, literal=False, text_id=None, cells=(None, None)
+):
     """How well image i fits text j: 1 for the same image, else how alike the two images are.
 
     Args:
@@ -34,20 +36,28 @@ def relevance_matrix(image_id, concepts=None, similarity=None, literal=False, te
       literal: with concepts, leave the own pairs at their cosine too. An image without any concept
         then has s = 0 with its own caption, which pushes the two apart: what the formula says.
       text_id: (B,) int32, the image of each text, where texts were exchanged; else `image_id`.
+      cells: numbers of the images and of the texts that are wanted; None: all.
 
     Returns:
-      (B, B) float32 in [0, 1].
+      (B, B) float32 in [0, 1], or those rows and columns of it.
 
     Reference: [IRSE] assignment, s_ij before Eq. 6.
     Differs from the paper: the own pairs are 1 unless `literal`.
     """
     text_id = image_id if text_id is None else text_id
-    same = ops.equal(image_id[:, None], text_id[None, :])  # (B, B)
-    alike = ops.zeros_like(same, dtype="float32") if similarity is None else similarity
+
+    def wanted(values, side, axis=0):
+        return values if cells[side] is None else ops.take(values, cells[side], axis=axis)
+
+    same = ops.equal(wanted(image_id, 0)[:, None], wanted(text_id, 1)[None, :])  # (B, B)
+    if similarity is None:
+        alike = ops.zeros_like(same, dtype="float32")
+    else:
+        alike = wanted(wanted(similarity, 0), 1, axis=1)
     if concepts is not None:
         norms = ops.sqrt(ops.sum(ops.square(concepts), axis=1, keepdims=True))
         unit = concepts / ops.maximum(norms, EPSILON)  # a row of zeros stays zero
-        alike = ops.matmul(unit, ops.transpose(unit))
+        alike = ops.matmul(wanted(unit, 0), ops.transpose(wanted(unit, 1)))
         if literal:
             return ops.clip(alike, 0.0, 1.0)
     return ops.where(same, 1.0, ops.clip(alike, 0.0, 1.0))
@@ -129,21 +139,22 @@ def triplet_terms(positive, negative, margin, weight=1.0):
     return weight * ops.maximum(margin + positive - negative, 0.0)
 
 
-def next_negatives(relevance):
+def next_negatives(relevance, own=None):
     """For every anchor i the first j after i (going round) that is no positive.
 
     Batches are drawn in random order, so this neighbour is a uniformly random negative, without a
     random state that replicas or a resumed run would have to share.
 
     Args:
-      relevance: (B, B), rows are anchors.
+      relevance: (B, B), rows are anchors; or some of its rows, `own` (b,) their places in it.
 
     Returns:
-      (B,) int32 columns; for an anchor that has only positives, one of these.
+      (B,) or (b,) int32 columns; for an anchor that has only positives, one of these.
     """
-    size = ops.shape(relevance)[0]
-    row = ops.arange(size)
-    steps = ops.mod(row[None, :] - row[:, None], size)  # (B, B) how far j stands behind i
+    size = ops.shape(relevance)[1]
+    column = ops.arange(size)
+    row = column if own is None else own
+    steps = ops.mod(column[None, :] - row[:, None], size)  # (B, B) how far j stands behind i
     steps = ops.where(relevance >= SAME, size, steps)
     return ops.argmin(steps, axis=1)
 
@@ -152,7 +163,7 @@ def hardest_negatives(relevance, dissimilarity):
     """For every anchor the nearest candidate that is no positive.
 
     Args:
-      relevance, dissimilarity: (B, B), rows are anchors.
+      relevance, dissimilarity: (B, B), or some rows of it; rows are anchors.
 
     Returns:
       (B,) int32 columns.
@@ -174,6 +185,7 @@ class PairwiseLoss(keras.losses.Loss):
     """
 
     terms = staticmethod(assignment_terms)
+    anchors = ("image",)  # see `blocks`: each pair counts once
 
     def __init__(self, alpha=0.5, margin=0.5, reduction="sum", name=None, **kwargs):
         super().__init__(name=name or self.__class__.__name__, reduction=reduction, **kwargs)
@@ -186,6 +198,11 @@ class PairwiseLoss(keras.losses.Loss):
     def call(self, relevance, embeddings):
         """Terms (B, B), unreduced, of relevance (B, B) and {"image": (B, D), "text": (B, D)}."""
         squared = squared_distances(embeddings["image"], embeddings["text"])
+        return self.terms(relevance, squared, self.alpha, self.margin)
+
+    def anchor_terms(self, relevance, scores, own):
+        """Terms (b, B) of some anchors, see `blocks`."""
+        squared = ops.maximum(2.0 - 2.0 * scores, 0.0)
         return self.terms(relevance, squared, self.alpha, self.margin)
 
     def get_config(self):
@@ -246,13 +263,25 @@ class Triplet(keras.losses.Loss):
         sides = (relevance, dissimilarity), (ops.transpose(relevance), ops.transpose(dissimilarity))
         return ops.concatenate([self._one_side(r, d) for r, d in sides])
 
-    def _one_side(self, relevance, dissimilarity):
+    anchors = ("image", "text")
+
+    def anchor_terms(self, relevance, scores, own):
+        """Terms (b,) of some anchors, see `blocks`."""
+        dissimilarity = ops.maximum(2.0 - 2.0 * scores, 0.0)
+        if not self.squared:
+            dissimilarity = distances(dissimilarity)
+        return self._one_side(relevance, dissimilarity, own)
+
+    def _one_side(self, relevance, dissimilarity, own=None):
         """Terms (B,) with the rows as anchors; 0 for an anchor that has no negative."""
         if self.negatives == "random":
-            chosen = next_negatives(relevance)
+            chosen = next_negatives(relevance, own)
         else:
             chosen = hardest_negatives(relevance, dissimilarity)
-        positive = ops.diagonal(dissimilarity)
+        if own is None:
+            positive = ops.diagonal(dissimilarity)
+        else:
+            positive = ops.take_along_axis(dissimilarity, own[:, None], axis=1)[:, 0]
         negative = ops.take_along_axis(dissimilarity, chosen[:, None], axis=1)[:, 0]
         shared = ops.take_along_axis(relevance, chosen[:, None], axis=1)[:, 0]
         margin, weight = self.margin, 1.0

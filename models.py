@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import backbone
 import config
+import freezing
 import hub
 from dual_encoder import DualEncoder
 from dual_path import dual_path_model
@@ -26,8 +27,8 @@ def build_model(settings, sizes):
         "num_phrases": what the classifier of --classes phrases tells apart}.
 
     Raises:
-      ValueError: there is no such model or loss, the names are listed; or the model cannot have
-        what --learn or --views_weight ask for.
+      ValueError: there is no such model, loss or choice of --train, the names are listed; or the
+        model cannot have what --learn or --views_weight ask for.
     """
     if settings.model not in MODELS:
         raise ValueError(f"unknown model {settings.model!r}: choose from {', '.join(MODELS)}")
@@ -48,7 +49,7 @@ def build_model(settings, sizes):
     model.learn(choose_learned(settings.learn, loss, settings.loss), settings.loss)
     if settings.views_weight:
         model.use_views(settings.views_weight, config.drawn_views(settings))
-    return model
+    return freezing.choose_trained(model, settings.train)
 
 
 def sizes(settings, vocabulary):

@@ -4,6 +4,7 @@ References:
   [IRSE] M. Sijmkens, IRSE project report, 2021, section 3 (SGD, x 0.9 every 10 epochs).
   [FNE]  Vilalta et al., Studying the impact of the full-network embedding on multimodal pipelines,
          2019, section 4.3.1 (Adam, clipping).
+  [Goyal] Goyal et al., Accurate, large minibatch SGD, 2017, section 2.2 (gradual warm-up).
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-SCHEDULES = ("constant", "step", "cosine")
+SCHEDULES = ("constant", "step", "multi_step", "cosine")
 
 
 @keras.saving.register_keras_serializable("matchbox")
@@ -110,15 +111,18 @@ def clipped(gradient, clip_norm):
 
 
 def adam_step(optimizer: Any, gradient, variable, learning_rate):
-    """One weight's step of Adam or AdamW in TensorFlow's one kernel, after clipping.
+    """One weight's step of Adam or AdamW in TensorFlow's one kernel, after clipping and L2.
 
     The step is that of keras.optimizers.Adam, four times as fast on a CPU. It is handed the sum
     over the replicas, so the norm is that of the whole batch's gradient; Keras' own `clipnorm`
-    clips each replica's share before they are added.
+    clips each replica's share before they are added. `optimizer.l2` times the weight is added to
+    the gradient before the moments, as PyTorch's Adam does.
 
     Reference: Kingma, Ba, Adam, ICLR 2015; [FNE] section 4.3.1 (norm 2, each weight by itself).
     """
     dense = clipped(gradient, optimizer.clip_norm)
+    if optimizer.l2:
+        dense = dense + optimizer.l2 * ops.convert_to_tensor(variable)
     learning_rate = own_rate(optimizer, variable, learning_rate)
     if keras.backend.backend() != "tensorflow":
         return keras.optimizers.Adam.update_step(optimizer, dense, variable, learning_rate)
@@ -144,9 +148,9 @@ def adam_step(optimizer: Any, gradient, variable, learning_rate):
 
 @keras.saving.register_keras_serializable("matchbox")
 class Adam(keras.optimizers.Adam):
-    """keras.optimizers.Adam by `adam_step`, with gradients clipped by `clip_norm`."""
+    """keras.optimizers.Adam by `adam_step`: gradients clipped by `clip_norm`, L2 by `l2`."""
 
-    clip_norm, rates = 0.0, {}
+    clip_norm, rates, l2 = 0.0, {}, 0.0
 
     def update_step(self, gradient, variable, learning_rate):
         """One weight's step."""
@@ -160,7 +164,7 @@ class AdamW(keras.optimizers.AdamW):
     The decay of a weight with a rate of its own is that rate's, too.
     """
 
-    clip_norm, rates, decay = 0.0, {}, 0.0
+    clip_norm, rates, l2, decay = 0.0, {}, 0.0, 0.0
 
     def update_step(self, gradient, variable, learning_rate):
         """One weight's step."""
@@ -170,32 +174,86 @@ class AdamW(keras.optimizers.AdamW):
         return adam_step(self, gradient, variable, learning_rate)
 
 
+@keras.saving.register_keras_serializable("matchbox")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """Another schedule, or a constant rate, times min(1, step / steps): a linear rise from 0.
+
+    The other schedule counts from the first step too, so that it is the same behind the rise.
+
+    Args:
+      schedule: a Keras schedule, or a number; steps: how many the rise takes.
+
+    Reference: [Goyal].
+    """
+
+    def __init__(self, schedule, steps):
+        super().__init__()
+        self.schedule, self.steps = schedule, steps
+
+    def __call__(self, step):
+        rate = self.schedule(step) if callable(self.schedule) else self.schedule
+        return rate * ops.minimum(1.0, ops.cast(step, "float32") / self.steps)
+
+    def get_config(self):
+        return {"schedule": self.schedule, "steps": self.steps}
+
+
+def parse_milestones(text):
+    """Epochs after which the rate falls, of "1,4,10".
+
+    Raises:
+      ValueError: these are not rising numbers above 0.
+    """
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(a < b < 1e6 for a, b in zip([0.0, *found], found, strict=False)):
+        raise ValueError(
+            f"--milestones {text!r}: expected rising numbers of epochs, such as 1,4,10"
+        )
+    return found
+
+
+def warmup_steps(settings, steps_per_epoch):
+    """How many steps the rise takes; it is one epoch before a cosine where nothing is said."""
+    epochs = settings.warmup_epochs
+    if epochs is None:
+        epochs = 1 if settings.schedule == "cosine" else 0
+    return round(epochs * steps_per_epoch)
+
+
 def build_schedule(settings, steps_per_epoch):
     """The learning rate as a number or as a Keras schedule of the step.
 
-    `step` multiplies by `decay_rate` every `decay_epochs`; `cosine` falls to 0 at the last step
-    after a linear rise over `warmup_epochs`.
+    `step` multiplies by `decay_rate` every `decay_epochs`, `multi_step` after each of the completed
+    epochs in `milestones`; `cosine` falls to 0 at the last step. Before each there may be a linear
+    rise over `warmup_epochs`: the cosine begins behind it, the others count it in.
 
     Raises:
-      ValueError: unknown schedule.
+      ValueError: unknown schedule, or odd milestones.
     """
-    rate = settings.learning_rate
+    rate, schedules = settings.learning_rate, keras.optimizers.schedules
+    warm = warmup_steps(settings, steps_per_epoch)
     if settings.schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {settings.schedule!r}: choose from {SCHEDULES}")
-    if settings.schedule == "step":
-        steps = max(1, round(settings.decay_epochs * steps_per_epoch))
-        return keras.optimizers.schedules.ExponentialDecay(
-            rate, steps, settings.decay_rate, staircase=True
-        )
     if settings.schedule == "cosine":
-        warm = round(settings.warmup_epochs * steps_per_epoch)
         rest = max(1, settings.epochs * steps_per_epoch - warm)
         if not warm:
-            return keras.optimizers.schedules.CosineDecay(rate, rest)
-        return keras.optimizers.schedules.CosineDecay(
-            0.0, rest, warmup_target=rate, warmup_steps=warm
-        )
-    return rate
+            return schedules.CosineDecay(rate, rest)
+        return schedules.CosineDecay(0.0, rest, warmup_target=rate, warmup_steps=warm)
+    if settings.schedule == "step":
+        steps = max(1, round(settings.decay_epochs * steps_per_epoch))
+        made = schedules.ExponentialDecay(rate, steps, settings.decay_rate, staircase=True)
+    elif settings.schedule == "multi_step":
+        ends = parse_milestones(settings.milestones)
+        # Keras' boundary is the last step of the rate before it; steps count from 0.
+        last = [round(end * steps_per_epoch) - 1 for end in ends]
+        rates = [rate * settings.decay_rate**place for place in range(len(ends) + 1)]
+        made = schedules.PiecewiseConstantDecay(last, rates)
+    else:
+        made = rate
+    return WarmUp(made, warm) if warm else made
 
 
 def build_optimizer(settings, steps_per_epoch, rates=None):
@@ -205,19 +263,23 @@ def build_optimizer(settings, steps_per_epoch, rates=None):
       settings: the run's configuration; steps_per_epoch: what the schedule counts in.
       rates: {path of a weight: factor of the learning rate}, 1 for those not named.
 
-    `weight_decay` is L2 for sgd (the paper) and decoupled for adamw.
+    `weight_decay` is L2 for sgd and adam, as in PyTorch, and decoupled for adamw.
 
     Raises:
-      ValueError: unknown optimiser, or a weight decay for plain adam.
+      ValueError: unknown optimiser or schedule.
     """
     if settings.optimizer not in OPTIMIZERS:
         names = ", ".join(OPTIMIZERS)
         raise ValueError(f"unknown optimizer {settings.optimizer!r}: choose from {names}")
-    if settings.optimizer == "adam" and settings.weight_decay:
-        raise ValueError("adam takes no weight_decay here: use adamw, or --weight_decay 0")
     make = OPTIMIZERS[settings.optimizer]
     optimizer = make(build_schedule(settings, steps_per_epoch), settings)
     optimizer.clip_norm, optimizer.rates = settings.clip_norm, dict(rates or {})
+    return optimizer
+
+
+def _adam(rate, settings):
+    optimizer = Adam(rate)
+    optimizer.l2 = settings.weight_decay
     return optimizer
 
 
@@ -230,6 +292,6 @@ def _adamw(rate, settings):
 
 OPTIMIZERS = {
     "sgd": lambda rate, s: SGDL2(rate, momentum=s.momentum, l2=s.weight_decay, nesterov=s.nesterov),
-    "adam": lambda rate, s: Adam(rate),
+    "adam": _adam,
     "adamw": _adamw,
 }

@@ -357,6 +357,23 @@ def _define_loss_flags(values):
 def _define_optimization_flags(values):
     flags.DEFINE_integer("epochs", 8, "Passes over the training images.", 1, flag_values=values)
     flags.DEFINE_integer("batch_size", 256, "Pairs in a (global) batch.", 2, flag_values=values)
+    flags.DEFINE_integer(
+        "micro_batch",
+        0,
+        "Gradient caching: read a batch in parts of so many pairs, twice. The gradient is that of "
+        "the whole batch, the memory that of a part. 0: read it whole, once.",
+        0,
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "train",
+        "all",
+        ("all", "heads", "image", "text"),
+        "What is trained: all; the heads (each tower's last layers with weights, and the norm "
+        "behind them; of gru the image's map, the GRU and the bag); one tower. The rest stands "
+        "still, its batch norm too. What belongs to the loss is always trained.",
+        flag_values=values,
+    )
     flags.DEFINE_enum(
         "optimizer", "adam", ("sgd", "adam", "adamw"), "Optimiser.", flag_values=values
     )
@@ -374,19 +391,39 @@ def _define_optimization_flags(values):
         flag_values=values,
     )
     flags.DEFINE_float(
-        "weight_decay", 0.0, "Weight decay: L2 for sgd, decoupled for adamw.", 0, flag_values=values
+        "weight_decay",
+        0.0,
+        "Weight decay: L2 for sgd and adam (as PyTorch has them), decoupled for adamw.",
+        0,
+        flag_values=values,
     )
     flags.DEFINE_enum(
         "schedule",
         "cosine",
-        ("constant", "step", "cosine"),
-        "Learning rate over time: constant; times --decay_rate every --decay_epochs; or a cosine "
-        "to 0 after --warmup_epochs.",
+        ("constant", "step", "multi_step", "cosine"),
+        "Learning rate over time: constant; times --decay_rate every --decay_epochs, or after each "
+        "of --milestones; or a cosine to 0.",
         flag_values=values,
     )
-    flags.DEFINE_float("decay_rate", 0.9, "Factor of the step schedule.", 0, flag_values=values)
+    flags.DEFINE_float(
+        "decay_rate", 0.9, "Factor of the step and multi_step schedules.", 0, flag_values=values
+    )
     flags.DEFINE_float("decay_epochs", 10, "Period of the step schedule.", 1e-9, flag_values=values)
-    flags.DEFINE_float("warmup_epochs", 1, "Linear rise before the cosine.", 0, flag_values=values)
+    flags.DEFINE_string(
+        "milestones", "1,4,10", "multi_step: completed epochs before each fall.", flag_values=values
+    )
+    flags.DEFINE_float(
+        "warmup_epochs",
+        None,
+        "Linear rise of the learning rate at first, of any schedule. Default: 1 before a cosine, "
+        "else 0.",
+        0,
+        flag_values=values,
+    )
+    _define_phase_flags(values)
+
+
+def _define_phase_flags(values):
     flags.DEFINE_enum(
         "select",
         "mrr",

@@ -19,7 +19,7 @@ import experiment
 
 OWN = (  # flags of one phase
     "exp", "exp_root", "recipe", "first_phase", "init_from", "loss", "resume", "overwrite",
-    "lambdas", "hard_texts", "freeze_backbone", "learn",
+    "lambdas", "hard_texts", "freeze_backbone", "learn", "train",
 )  # fmt: skip
 WORDS = (
     "max_words", "min_count", "vocabulary", "lowercase", "dictionary", "word_pieces", "max_pieces",

@@ -164,6 +164,17 @@ class Hinge(keras.losses.Loss):
         margin = embeddings.get("margin", self.margin)
         return hinges(self.scores(embeddings), relevance, margin, self.literal)
 
+    anchors = ("image", "text")
+
+    def anchor_terms(self, relevance, scores, own):
+        """Terms (b, B) or (b,) of some anchors, see `blocks`."""
+        others = relevance < SAME
+        if self.literal:
+            others = ops.not_equal(ops.arange(ops.shape(scores)[1])[None], own[:, None])
+        mine = ops.take_along_axis(scores, own[:, None], axis=1)  # (b, 1)
+        terms = ops.cast(others, scores.dtype) * ops.maximum(self.margin + scores - mine, 0.0)
+        return terms if self.negatives == "sum" else ops.max(terms, axis=1)
+
     def scores(self, embeddings):
         """(B, B) similarities of {"image", "text"} (B, D)."""
         return SIMILARITIES[self.similarity](embeddings["image"], embeddings["text"])
@@ -269,6 +280,16 @@ class CrossEntropy(keras.losses.Loss):
     def scores(self, embeddings):
         """(B, B) similarities of {"image", "text"} (B, D)."""
         return SIMILARITIES[self.similarity](embeddings["image"], embeddings["text"])
+
+    anchors = ("image", "text")
+
+    def anchor_terms(self, relevance, scores, own):
+        """Terms (b,) of some anchors, see `blocks`."""
+        logits = scores / self.temperature
+        mine = ops.equal(ops.arange(ops.shape(scores)[1])[None], own[:, None])  # (b, B)
+        logits = ops.where(ops.logical_or(relevance < SAME, mine), logits, FAR)
+        positive = ops.take_along_axis(logits, own[:, None], axis=1)[:, 0]
+        return ops.logsumexp(logits, axis=1) - positive
 
     def get_config(self):
         own = {"temperature": self.temperature, "similarity": self.similarity}

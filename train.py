@@ -253,6 +253,7 @@ def build(settings, batches, vocabulary, strategy):
 
     import keras
 
+    import gradient_cache
     import models
     import optimization
 
@@ -260,6 +261,9 @@ def build(settings, batches, vocabulary, strategy):
     keras.mixed_precision.set_global_policy(settings.precision)
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = models.build_model(settings, models.sizes(settings, vocabulary))
+        if settings.micro_batch:
+            gradient_cache.check(model, settings)
+            model.micro_batch = settings.micro_batch
         if settings.standardize:
             model.image_tower.get_layer("standardize").adapt(batches.vectors)
         optimizer = optimization.build_optimizer(

@@ -223,6 +223,28 @@ def sgd_momentum_l2(
     return w
 
 
+def adam_l2(
+    weights, gradients: Sequence, learning_rates: Sequence[float], weight_decay, betas=(0.9, 0.999),
+    eps=1e-8,
+) -> np.ndarray:  # fmt: skip
+    """g = gradient + decay w; m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2;
+    w = w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps), for t = 1, 2, ...
+
+    Reference: PyTorch's documentation of torch.optim.Adam (amsgrad and maximize off).
+    """
+    w = np.array(weights, np.float64)
+    first, second = np.zeros_like(w), np.zeros_like(w)
+    for t, (gradient, rate) in enumerate(zip(gradients, learning_rates, strict=True), start=1):
+        for index in np.ndindex(w.shape):
+            g = np.float64(gradient[index]) + weight_decay * w[index]
+            first[index] = betas[0] * first[index] + (1 - betas[0]) * g
+            second[index] = betas[1] * second[index] + (1 - betas[1]) * g**2
+            m = first[index] / (1 - betas[0] ** t)
+            v = second[index] / (1 - betas[1] ** t)
+            w[index] = w[index] - rate * m / (np.sqrt(v) + eps)
+    return w
+
+
 def numerical_gradient(f: Callable[[np.ndarray], float], x, eps=1e-6) -> np.ndarray:
     """df/dx_k = (f(x + eps e_k) - f(x - eps e_k)) / (2 eps), float64: for any loss above."""
     point = np.array(x, np.float64)

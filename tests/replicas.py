@@ -87,6 +87,7 @@ def train(loss, strategy, **changes):
         sizes = {"feature_dim": 12, "vocabulary_size": int(batches.tokens.flat.max())}
         sizes["train_images"] = IMAGES
         model = models.build_model(settings, sizes)
+        model.micro_batch = settings.micro_batch
         rates = model.rates(settings)
         optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch, rates)
         model.compile(optimizer=optimizer, jit_compile=False)
@@ -133,6 +134,11 @@ def main(strategy_name, devices, output, *only):
         "sum_hinge",
         {"model": "gru", "word_dim": 6, "clip_norm": 0.1, "optimizer": "adam", "weight_decay": 0.0},
     )
+    # Shares of 8 rows in parts of 3, of 3 in one; the loss in blocks.
+    runs["cached"] = ("cross_entropy", {**gru, "micro_batch": 3, "beta": 0.5})
+    # Replicas draw the masks of one device for other rows: this one only has to run.
+    drops = {"dropout": 0.3, "word_dropout": 0.2, "micro_batch": 3}
+    runs["drops"] = ("max_hinge", {"model": "gru", "word_dim": 6, **drops})
     # System 3. Pictures are read once for all their captions; the last batch has three of them, for
     # four replicas. Hard texts are chosen from shares of 2, 2, 1 and 1 captions.
     dual = {"model": "dual_path", "features": "pixels", "cnn": "small", "image_size": 32}

@@ -83,10 +83,17 @@ LINES = {
         )
     ),
     "picture_eating": ("32 pictures read",),
+    "gradient_caching": (
+        "max_hinge, batch 82 in parts",
+        "its memory",
+        "cross_entropy, batch 82 in parts",
+        "its memory",
+    ),
 }
 LONG = {"metrics_large", "sentences", "encode"}
 LONG |= {"text_towers", "stage_one", "classifier", "picture_reading", "picture_eating"}
 LONG |= {"query_pieces", "published_step"}
+LONG |= {"gradient_caching"}
 
 
 def test_all_benches_are_tried_here():

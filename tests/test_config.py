@@ -18,6 +18,9 @@ LATER = {
     "logit_bias": -10.0,
     "learn": "auto",
     "views_weight": 0.0,
+    "micro_batch": 0,
+    "train": "all",
+    "milestones": "1,4,10",
 }  # newer than some recipes
 
 
@@ -148,6 +151,8 @@ def test_the_smooth_negatives_papers_settings(name):
     assert (made.optimizer, made.learning_rate, made.batch_size) == ("adam", 2e-4, 256)
     assert (made.epochs, made.early_stopping, made.captions) == (30, 6, "one")
     assert (made.margin, made.temperature, made.dropout) == (0.2, 0.07, 0.1)
+    assert (made.loss, made.weight_decay, made.include_positive) == (name, 5e-6, False)
+    assert (made.schedule, made.milestones, made.decay_rate) == ("multi_step", "1,4,10", 0.5)
     assert (made.backbone_rate, made.freeze_backbone, made.select) == (1, False, "rsum")
 
 

@@ -14,7 +14,8 @@ import distribution
 import options
 
 KINDS = (  # one of each; barlow has statistics of the whole batch, sigmoid trained numbers
-    "modified", "hardest_triplet", "tfidf", "mean", "gru", "paired_hinge", "barlow", "sigmoid",
+    "modified", "hardest_triplet", "tfidf", "mean", "gru", "cached", "paired_hinge", "barlow",
+    "sigmoid",
 )  # fmt: skip
 SCRIPT = str(ROOT / "tests" / "replicas.py")
 
@@ -45,6 +46,9 @@ def check_equal(output, expected, runs):
     with np.load(output) as loaded:
         assert {key.split("/")[0] for key in loaded.files} == set(runs)
         for key in loaded.files:
+            if key.startswith("drops"):
+                assert np.isfinite(loaded[key]).all() and loaded[key].shape == expected[key].shape
+                continue
             # The bias before a batch norm has gradient 0 and holds rounding noise, so errors are
             # measured on the scale of the same array or of the first kernel, whatever is larger.
             # Towers have 64 bits, unit rows and losses 32: of equal rows a distance is noise.
@@ -59,6 +63,7 @@ def test_the_reference_run_learns_and_covers_every_loss(one_device):
         assert np.abs(one_device[f"{loss}/gradient/0"]).max() > 1e-3
         # Of system 3 three terms and two errors, too.
         assert one_device[f"{loss}/loss"].shape == (6 if loss == "paired_hinge" else 1, 2)
+    assert np.abs(one_device["cached/gradient/0"]).max() > 1e-3
 
 
 def test_two_virtual_devices_equal_one_device(one_device, tmp_path):

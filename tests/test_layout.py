@@ -23,9 +23,10 @@ FLOORS = [
         "similarity",
         "optimization",
         "distribution",
+        "freezing",
         "scene_captions",
     },
-    {"contrastive"},
+    {"contrastive", "blocks", "gradient_cache"},
     {"options", "losses", "metrics", "layers", "text", "plots", "scene_pictures", "records"},
     {"regions", "word_vectors", "full_network", "dual_encoder", "text_cnn", "small_cnn"},
     {"config", "intervals", "projection", "tokenise", "search", "cnn", "hub"},
@@ -39,6 +40,7 @@ FLOORS = [
     {"explain"},
     {"data", "callbacks", "collapse", "phases", "trials"},
     {"bench_system2"},
+    {"bench_gradient_cache"},
     {"bench_dual_path"},
     {"bench_system3", "bench_system4"},
     {"train", "test", "retrieve", "extract", "bench", "study"},
@@ -49,12 +51,13 @@ TREES = {name: ast.parse((ROOT / f"{name}.py").read_text(encoding="utf-8")) for 
 HEAVY = {"tensorflow", "keras", "tensorflow_text"}
 MAY_USE_TENSORFLOW = {
     "data", "distribution", "optimization", "tokenise", "word_pieces", "cnn", "pictures", "waiting",
-    "test", "train", "bench", "bench_dual_path", "bench_system3", "bench_system4",
+    "test", "train", "bench", "bench_dual_path", "bench_system3", "bench_system4", "blocks",
+    "gradient_cache",
 }  # fmt: skip
 MAY_USE_KERAS = MAY_USE_TENSORFLOW | {
     "models", "layers", "projection", "recurrent", "losses", "ranking", "contrastive", "learned",
     "callbacks", "collapse", "bench_system2", "phases", "dual_encoder", "dual_path", "text_cnn",
-    "small_cnn", "backbone", "hub", "transformer",
+    "small_cnn", "backbone", "hub", "transformer", "freezing",
 }  # fmt: skip
 LIGHT = [
     "text", "tokenise", "word_pieces", "word_vectors", "pictures", "decoding", "waiting",
@@ -63,7 +66,8 @@ LIGHT = [
     "options", "phases",
     "full_network", "cnn", "activations", "extract", "study", "trials", "metrics", "intervals",
     "experiment", "search", "plots", "config", "scenes", "timing", "bench_system2",
-    "bench_dual_path", "bench_system3", "bench_system4", "datasets", "features", "grading",
+    "bench_dual_path", "bench_system3", "bench_system4", "bench_gradient_cache", "datasets",
+    "features", "grading",
     "distribution", "train", "test", "retrieve", "bench",
 ]  # fmt: skip
 

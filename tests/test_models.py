@@ -14,6 +14,7 @@ import config
 import datasets
 import distribution
 import dual_encoder
+import freezing
 import layers
 import models
 import optimization
@@ -267,7 +268,7 @@ def test_weights_have_their_own_rates(name):
     gradients = rng.standard_normal((4, 4)).astype("float32")
     own = settings(
         optimizer=name, learning_rate=0.1, schedule="constant",
-        weight_decay=0.0 if name == "adam" else 0.5,
+        weight_decay=0.5,
     )  # fmt: skip
     variables = [keras.Variable(row, name=f"w{i}") for i, row in enumerate(start)]
     rates = {variables[1].path: 0.0, variables[2].path: 0.25}
@@ -342,18 +343,69 @@ def test_sparse_rows_are_added_before_they_are_clipped():
 
 
 def test_schedules_have_their_published_values():
+    falls = {0: 1.0, 0.75: 1.0, 1: 0.9, 3.75: 0.9, 4: 0.81, 9.75: 0.81, 10: 0.729, 99: 0.729}
     kinds = {
-        "step": {0: 1.0, 9: 1.0, 10: 0.9, 25: 0.81},
-        "cosine": {0: 0.0, 2: 1.0, 100: 0.0},
-        "constant": {0: 1.0, 50: 1.0},
+        ("step", 0): {0: 1.0, 9: 1.0, 9.75: 1.0, 10: 0.9, 25: 0.81},
+        ("multi_step", 0): falls,  # epochs; each has four steps
+        ("cosine", 2): {0: 0.0, 2: 1.0, 100: 0.0},
+        ("cosine", 0): {0: 1.0, 50: 0.5, 100: 0.0},
+        ("constant", 0): {0: 1.0, 50: 1.0},
+        ("step", 2): {0: 0.0, 1: 0.5, 2: 1.0, 9: 1.0, 10: 0.9},
+        ("multi_step", 2): {**falls, 0: 0.0, 0.75: 0.375, 1: 0.45, 1.5: 0.675, 2: 0.9},
+        ("constant", 2): {0: 0.0, 0.25: 0.125, 1: 0.5, 2: 1.0, 50: 1.0},
     }
-    for kind, values in kinds.items():
+    for (kind, warm), values in kinds.items():
         made = optimization.build_schedule(
-            settings(schedule=kind, learning_rate=1.0, epochs=100, warmup_epochs=2), 4
+            settings(schedule=kind, learning_rate=1.0, epochs=100, warmup_epochs=warm), 4
         )
         for epoch, expected in values.items():
-            got = made if kind == "constant" else made(epoch * 4)
-            assert float(got) == pytest.approx(expected, abs=1e-6)
+            got: Any = made(round(epoch * 4)) if callable(made) else made
+            assert float(got) == pytest.approx(expected, abs=1e-6), (kind, warm, epoch)
+
+
+def test_what_nobody_asked_for_is_as_ever():
+    """A rise of one epoch before a cosine, none before the others."""
+    schedules = keras.optimizers.schedules
+    made = {
+        kind: optimization.build_schedule(settings(schedule=kind), 4)
+        for kind in optimization.SCHEDULES
+    }
+    assert made["cosine"].warmup_steps == 4 and made["cosine"].decay_steps == 7 * 4
+    assert isinstance(made["step"], schedules.ExponentialDecay)
+    assert isinstance(made["multi_step"], schedules.PiecewiseConstantDecay)
+    assert made["constant"] == settings().learning_rate
+
+
+@pytest.mark.parametrize("text", ["", "1,x", "4,1", "1,1", "0,2", "nan", "1,,2"])
+def test_odd_milestones_are_refused(text):
+    with pytest.raises(ValueError, match="expected rising numbers of epochs, such as 1,4,10"):
+        optimization.build_schedule(settings(schedule="multi_step", milestones=text), 4)
+
+
+def test_the_decay_of_adam_is_pytorchs_l2():
+    rng = np.random.default_rng(0)
+    start = rng.standard_normal((2, 3)).astype("float32")
+    gradients = rng.standard_normal((6, 2, 3)).astype("float32")
+    rates = [0.05] * 3 + [0.02] * 3
+    own = settings(
+        optimizer="adam", weight_decay=0.3, learning_rate=0.05, schedule="multi_step",
+        milestones="3", decay_rate=0.4,
+    )  # fmt: skip
+    variable = keras.Variable(start)
+    optimizer = optimization.build_optimizer(own, 1)
+    for gradient in gradients:
+        optimizer.apply([ops.convert_to_tensor(gradient)], [variable])
+    expected = reference.adam_l2(start, list(gradients), rates, 0.3)
+    np.testing.assert_allclose(variable, expected, rtol=1e-4, atol=1e-6)
+    without = reference.adam_l2(start, list(gradients), rates, 0.0)
+    assert np.abs(expected - without).max() > 0.04
+    # By its own rate, and after clipping.
+    still = keras.Variable(start)
+    optimizer = optimization.build_optimizer(settings(**{**vars(own), "clip_norm": 0.1}), 1)
+    optimizer.apply([ops.convert_to_tensor(gradients[0])], [still])
+    short = gradients[0] * (0.1 / np.linalg.norm(gradients[0]))
+    expected = reference.adam_l2(start, [short], rates[:1], 0.3)
+    np.testing.assert_allclose(still, expected, atol=2e-4)  # TensorFlow adds epsilon elsewhere
 
 
 def test_bad_settings_are_refused():
@@ -361,8 +413,8 @@ def test_bad_settings_are_refused():
         build(model="x")
     with pytest.raises(ValueError, match=r"beta is 1\.5"):
         build(beta=1.5)
-    with pytest.raises(ValueError, match="use adamw"):
-        optimization.build_optimizer(settings(optimizer="adam", weight_decay=0.1), 1)
+    with pytest.raises(ValueError, match="unknown optimizer 'x': choose from sgd, adam, adamw"):
+        optimization.build_optimizer(settings(optimizer="x"), 1)
     with pytest.raises(ValueError, match="scale is 'x'"):
         projection.BagOfWords(3, 2, scale="x")
 
@@ -381,6 +433,7 @@ def test_names_offered_by_flags_are_those_that_exist():
         "schedule": optimization.SCHEDULES,
         "optimizer": tuple(optimization.OPTIMIZERS),
         "bag_scale": projection.SCALES,
+        "train": freezing.TRAINED,
     }.items():
         parser: Any = offered[name].parser
         assert parser.enum_values == list(values)

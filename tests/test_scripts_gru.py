@@ -115,6 +115,22 @@ def test_bad_input_is_refused_in_one_line(home, flags, says):
     assert not (home / "exp/bad").exists()
 
 
+def test_large_batches_in_parts_beside_a_tower_that_stands_still(home):
+    own = ["--recipe=mh", "--batch_size=8", "--micro_batch=3", "--train=text", "--dropout=0.3"]
+    own += ["--schedule=multi_step", "--milestones=2", "--warmup_epochs=0.5", "--weight_decay=1e-3"]
+    exact = [*SMALL, *own, "--deterministic", "--threads=1"]
+    succeed("train.py", *exact, "--epochs=3", "--exp=through", cwd=home)
+    succeed("train.py", *exact, "--epochs=1", "--exp=resumed", cwd=home)
+    succeed("train.py", "--exp=resumed", "--resume", "--epochs=3", *exact[-2:], cwd=home)
+    runs = [experiment.find(home / "exp", name) for name in ("through", "resumed")]
+    assert runs[0].state.read_bytes() == runs[1].state.read_bytes()
+    rates = [float(row["learning_rate"]) for row in read_history(runs[0])]
+    assert rates == pytest.approx([2e-4, 2e-5, 2e-5])  # of the next step; a --decay_rate of 0.1
+    refused = ["--model=projection", "--micro_batch=3", "--exp=bad"]
+    fail("train.py", *SMALL[1:], *refused, cwd=home, says="takes its statistics from the whole")
+    assert not (home / "exp/bad").exists()
+
+
 def test_a_first_phase_that_fails_ends_the_run(home):
     flags = ["--data_dir=nowhere", "--exp=bad"]
     done = script("train.py", *SMALL, *flags, cwd=home)

@@ -1,0 +1,99 @@
+"""What bench.py measures of gradient caching: time and memory of a batch of 8,192, in parts of 512.
+
+Beside the same captions in ordinary batches of 512, of captions of similar length: vectors of 3,328
+numbers and a GRU of 1,024, as in Flickr8k's precomputed set.
+
+Takes the factor of its sizes and the number of threads (0: all cores) and gives lines of the table
+(`timing.summarise`). It sets TensorFlow up, so that it wants a process of its own.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import bench_system2
+import distribution
+from timing import peak_memory, scaled, summarise, take_turns
+
+BATCH, MICRO = 8192, 512
+LOSSES = ("max_hinge", "cross_entropy")
+
+
+def make_training(scale, threads, loss, micro):
+    """A function that trains on 8,192 captions: in one batch by parts, or in 16 batches.
+
+    Args:
+      micro: whether in one batch.
+    """
+    distribution.import_tensorflow()
+    distribution.set_devices(threads=threads)
+    import data
+    import models
+    import optimization
+
+    settings, sizes = bench_system2.make_settings(scale)
+    count, part = scaled(BATCH, scale, 64), scaled(MICRO, scale, 4)
+    settings.loss, settings.batch_size = loss, count if micro else part
+    settings.bucket = 0 if micro else -(-count // part)  # the parts are sorted by themselves
+    vectors = np.random.default_rng(0).standard_normal((count, sizes["feature_dim"]), np.float32)
+    tokens = bench_system2.make_tokens(5 * count, sizes["vocabulary_size"])
+    owner = np.repeat(np.arange(count, dtype=np.int32), 5)
+    batches = data.TrainingBatches(vectors, tokens, owner, settings)
+    model = models.build_model(settings, sizes)
+    model.micro_batch = part if micro else 0
+    optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch)
+    model.compile(optimizer=optimizer, jit_compile=False)
+    optimizer.build(model.trainable_variables)
+
+    def epochs(number=1):
+        # One stream: its first batch is not drawn beside a step.
+        model.fit(
+            batches.dataset(), shuffle=False, steps_per_epoch=batches.steps_per_epoch,
+            epochs=number, verbose=0,
+        )  # fmt: skip
+
+    return epochs
+
+
+def tell_peak(scale, threads, loss, micro):
+    """Prints by how many gigabytes three epochs raise the peak of memory."""
+    epochs = make_training(scale, threads, loss, micro)
+    before = peak_memory() or 0.0
+    epochs(3)
+    print(json.dumps((peak_memory() or 0.0) - before))
+
+
+def raised_peak(*arguments):
+    """`tell_peak` from a process of its own."""
+    code = f"import bench_gradient_cache as bench; bench.tell_peak{arguments!r}"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).resolve().parent,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def gradient_caching(scale, threads):
+    """A batch of 8,192 by parts of 512, beside 16 batches of 512: captions/s, and memory."""
+    lines, count = [], scaled(BATCH, scale, 64)
+    for loss in LOSSES:
+        functions = [make_training(scale, threads, loss, micro) for micro in (True, False)]
+        for function in functions:
+            function()
+        seconds = take_turns(functions, 3)
+        work = (count, count)
+        what = f"{loss}, batch {count:,} in parts (floor: small)"
+        lines.append(summarise(what, seconds, "ratio >= 0.67", None, work, "captions/s"))
+        peaks = [raised_peak(scale, threads, loss, micro) for micro in (True, False)]
+        both = np.array([[[peak] * 2 for peak in peaks]])
+        lines.append(summarise("its memory", both, "ratio <= 1.5", unit="GB"))
+    return lines
+
+
+BENCHES = (gradient_caching,)

@@ -1,0 +1,93 @@
+"""A loss by blocks of anchors is that of the whole batch, and never holds a B x B matrix."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import blocks
+import losses
+
+KINDS = [
+    ("modified", {}),
+    ("assignment", {"reduction": "mean"}),
+    ("random_triplet", {}),
+    ("hardest_triplet", {"squared": False}),
+    ("soft_weight_triplet", {"reduction": "mean"}),
+    ("soft_margin_triplet", {}),
+    ("sum_hinge", {"similarity": "order"}),
+    ("max_hinge", {"literal": True}),
+    ("max_hinge", {"reduction": "mean"}),
+    ("cross_entropy", {"reduction": "sum"}),
+    ("cross_entropy", {"similarity": "order", "reduction": "mean", "temperature": 0.2}),
+]
+
+
+def unit_rows(number, seed):
+    rows = np.random.default_rng(seed).standard_normal((number, 5))
+    return tf.constant((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
+
+
+def relevance_of(number):
+    rng = np.random.default_rng(3)
+    concepts = rng.integers(0, 2, (number, 3)).astype(np.float32)
+    ids = tf.constant(rng.integers(0, number - 3, number).astype(np.int32))
+    other = tf.where(tf.range(number) % 5 == 4, tf.roll(ids, 1, 0), ids)  # exchanged texts
+
+    def make(cells=(None, None)):
+        return losses.relevance_matrix(ids, concepts, text_id=other, cells=cells)
+
+    return make
+
+
+@pytest.mark.parametrize(("name", "options"), KINDS)
+@pytest.mark.parametrize("size", [5, 99])
+def test_blocks_are_the_whole(name, options, size):
+    loss = losses.build_loss(name, **options)
+    image, text, relevance = unit_rows(13, 0), unit_rows(13, 1), relevance_of(13)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([image, text])
+        whole = 3.0 * loss(relevance(), {"image": image, "text": text})
+        parts = 3.0 * blocks.in_blocks(loss, relevance, image, text, size)
+    assert float(whole) > 0
+    assert float(parts) == pytest.approx(float(whole), rel=1e-5)
+    pairs = [tape.gradient(value, [image, text]) for value in (whole, parts)]
+    for a, b in zip(*pairs, strict=True):
+        np.testing.assert_allclose(b, a, atol=1e-5 * float(tf.reduce_max(tf.abs(a))))
+
+
+@pytest.mark.parametrize(("similarity", "most"), [("cosine", 4), ("order", 1)])
+def test_no_more_than_a_block_is_made_at_once(similarity, most, monkeypatch):
+    loss = losses.build_loss("max_hinge", similarity=similarity)
+    shapes, measured = [], loss.anchor_terms
+    monkeypatch.setattr(
+        loss, "anchor_terms", lambda *given: shapes.append(given) or measured(*given)
+    )
+    blocks.in_blocks(loss, relevance_of(13), unit_rows(13, 0), unit_rows(13, 1), 4)
+    assert {matrix.shape[1] for given in shapes for matrix in given[:2]} == {13}
+    assert max(matrix.shape[0] for given in shapes for matrix in given[:2]) == most
+    own = np.concatenate([given[2] for given in shapes])
+    np.testing.assert_array_equal(own, np.tile(np.arange(13), 2))  # every anchor, of both sides
+
+
+def test_cells_of_the_relevance_are_rows_and_columns_of_it():
+    rng = np.random.default_rng(0)
+    rows, columns = np.array([4, 0]), np.array([1, 2, 4])
+    ids, concepts = rng.integers(0, 3, 6), rng.integers(0, 2, (6, 4)).astype(np.float32)
+    alike = rng.random((6, 6)).astype(np.float32)
+    kinds: list[dict[str, Any]] = [{}, {"concepts": concepts}, {"similarity": alike}]
+    for given in kinds:
+        whole = np.array(losses.relevance_matrix(ids, **given))
+        for cells in ((rows, columns), (rows, None), (None, columns)):
+            part = np.array(losses.relevance_matrix(ids, **given, cells=cells))
+            wanted = whole[rows] if cells[0] is not None else whole
+            wanted = wanted[:, columns] if cells[1] is not None else wanted
+            np.testing.assert_allclose(part, wanted, atol=1e-7)
+
+
+def test_a_loss_without_anchors_is_left_whole():
+    assert not blocks.can_block(losses.build_loss("paired_hinge"))
+    able = {name for name in losses.LOSSES if blocks.can_block(losses.build_loss(name))}
+    of_pairs = {"sum_triplet", "max_triplet", "mean_triplet", "simclr", "sigmoid", "barlow"}
+    assert able == set(losses.LOSSES) - {"paired_hinge"} - of_pairs == {name for name, _ in KINDS}
