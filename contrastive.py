@@ -40,7 +40,6 @@ class PairHinge(Hinge):
     """
 
     anchors = ()  # its terms are of pairs
-
     kinds = ("sum", "max", "mean")
 
     def __init__(self, margin=0.2, negatives="sum", reduction="mean", name=None, **kwargs):

@@ -129,6 +129,7 @@ class Hinge(keras.losses.Loss):
       of the same image is no negative unless `literal`.
     """
 
+    anchors = ("image", "text")  # see `blocks`
     learnable = ("margin",)
     kinds = ("sum", "max")  # of negatives
 
@@ -163,8 +164,6 @@ class Hinge(keras.losses.Loss):
         """Two (B, B) tables of terms, see `hinges`."""
         margin = embeddings.get("margin", self.margin)
         return hinges(self.scores(embeddings), relevance, margin, self.literal)
-
-    anchors = ("image", "text")
 
     def anchor_terms(self, relevance, scores, own):
         """Terms (b, B) or (b,) of some anchors, see `blocks`."""
@@ -260,6 +259,7 @@ class CrossEntropy(keras.losses.Loss):
     Differs from the paper: another caption of the same image stands in no denominator.
     """
 
+    anchors = ("image", "text")  # see `blocks`
     learnable = ("temperature",)
 
     def __init__(
@@ -280,8 +280,6 @@ class CrossEntropy(keras.losses.Loss):
     def scores(self, embeddings):
         """(B, B) similarities of {"image", "text"} (B, D)."""
         return SIMILARITIES[self.similarity](embeddings["image"], embeddings["text"])
-
-    anchors = ("image", "text")
 
     def anchor_terms(self, relevance, scores, own):
         """Terms (b,) of some anchors, see `blocks`."""

@@ -98,7 +98,7 @@ def test_both_paths_are_classified_by_one_matrix():
 
 def test_a_picture_counts_for_each_of_its_captions():
     model, batch = build(classes="images"), phrase_batch(5)
-    batch["image"] = make_batch(5)["image"]
+    batch["image"] = make_batch(5)["image"]  # of the towers' size
     owner = np.array([0, 0, 1, 2, 2], np.int32)
     batch["label"] = batch["label"][owner]
     together = {**batch, "image": batch["image"][:3], "image_row": owner}
@@ -108,7 +108,7 @@ def test_a_picture_counts_for_each_of_its_captions():
         np.testing.assert_allclose(terms[name], term, rtol=1e-5)
 
 
-def test_the_gradient_equals_central_differences():
+def test_the_gradient_is_the_chances_minus_the_shares():
     logits = np.random.default_rng(0).standard_normal((2, 4))
     share = np.array([[0.25, 0.75, 0, 0], [0, 0, 0, 0]])
     chances = np.exp(logits[0]) / np.exp(logits[0]).sum()

@@ -15,6 +15,7 @@ from conftest import ROOT
 from PIL import Image
 
 import experiment
+import text
 
 TINY = [
     "--limit=40", "--hidden_dim=32", "--embed_dim=16", "--batch_size=16", "--epochs=2",
@@ -34,6 +35,20 @@ def succeed(name, *arguments, cwd):
     done = script(name, *arguments, cwd=cwd)
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
     return done.stdout
+
+
+def check_query_tower(run):
+    """The exported text tower gives the rows that were scored."""
+    import onnxruntime
+
+    arrays = experiment.open_arrays(run.projections)
+    captions = experiment.PackedStrings(arrays["captions_data"], arrays["captions_offsets"])
+    vocabulary = text.Vocabulary.load(run.vocabulary)
+    session = onnxruntime.InferenceSession(run.query_tower)
+    for row, caption in enumerate(captions):
+        tokens = np.array([vocabulary.encode(caption)], np.int32)
+        found = session.run(None, {session.get_inputs()[0].name: tokens})[0]
+        np.testing.assert_allclose(found[0], arrays["text"][row], atol=1e-5)
 
 
 def fail(name, *arguments, cwd, says):

@@ -3,10 +3,9 @@
 import csv
 import json
 
-import numpy as np
 import pytest
 import tiny_data
-from test_scripts import fail, script, succeed
+from test_scripts import check_query_tower, fail, script, succeed
 
 import experiment
 import text
@@ -59,17 +58,7 @@ def test_it_is_graded_and_asked_by_order_similarity(home):
 
 
 def test_towers_in_onnx_equal_what_was_scored(home):
-    import onnxruntime
-
-    run = experiment.find(home / "exp", "po")
-    arrays = experiment.open_arrays(run.projections)
-    captions = experiment.PackedStrings(arrays["captions_data"], arrays["captions_offsets"])
-    vocabulary = text.Vocabulary.load(run.vocabulary)
-    session = onnxruntime.InferenceSession(run.query_tower)
-    for row, caption in enumerate(captions):
-        tokens = np.array([vocabulary.encode(caption)], np.int32)
-        found = session.run(None, {session.get_inputs()[0].name: tokens})[0]
-        np.testing.assert_allclose(found[0], arrays["text"][row], atol=1e-5)
+    check_query_tower(experiment.find(home / "exp", "po"))
 
 
 def test_either_phase_is_resumed(home):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tiny_data
-from test_scripts import fail, succeed
+from test_scripts import check_query_tower, fail, succeed
 
 import experiment
 import text
@@ -45,17 +45,7 @@ def test_grading_again_gives_the_same_bytes(home):
 
 
 def test_the_query_tower_gives_what_was_scored(home):
-    import onnxruntime
-
-    run = experiment.find(home / "exp", "first")
-    arrays = experiment.open_arrays(run.projections)
-    captions = experiment.PackedStrings(arrays["captions_data"], arrays["captions_offsets"])
-    vocabulary = text.Vocabulary.load(run.vocabulary)
-    session = onnxruntime.InferenceSession(run.query_tower)
-    for row, caption in enumerate(captions):
-        tokens = np.array([vocabulary.encode(caption)], np.int32)
-        found = session.run(None, {session.get_inputs()[0].name: tokens})[0]
-        np.testing.assert_allclose(found[0], arrays["text"][row], atol=1e-5)
+    check_query_tower(experiment.find(home / "exp", "first"))
 
 
 def test_it_is_asked_and_explained(home):
