@@ -169,11 +169,8 @@ def export_towers(run, model, settings):
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"keras\.src\.export")
     towers = model.encoder_models
     pictures = len(towers.image.input_shape) == 4
-    shape = (
-        (2, settings.image_size, settings.image_size, 3)
-        if pictures
-        else (2, towers.image.input_shape[1])
-    )
+    side = settings.image_size if pictures else 3  # of boxes any number will do
+    shape = (2, *(size or side for size in towers.image.input_shape[1:]))
     examples = {
         run.query_tower: (towers.text, np.ones((2, 3), np.int32)),
         run.image_tower: (towers.image, np.zeros(shape, np.uint8 if pictures else "f")),

@@ -156,12 +156,15 @@ def read_data(settings, run, resumed):
         vocabulary = make_vocabulary(settings, used)
         if settings.features == "auto" and used["train"].vectors is None:
             settings.features = options.DESCRIBED[settings.model]
+            if settings.features == "grid" and settings.data == "scenes":
+                settings.features = "boxes"
         descriptor = features.learn(used["train"], settings)
     vectors = {
         name: features.open_images(split, descriptor, settings) for name, split in used.items()
     }
     if isinstance(vectors["validation"], pictures.Pictures):
         vectors["validation"].check()  # now, not after the first epoch
+    features.check_boxes(vectors["train"], settings.model)
     settings.feature_dim = features.size_of(vectors["train"])
     settings.train_images = used["train"].num_images
     settings.described = descriptor is not None

@@ -17,6 +17,7 @@ FLOORS = [
         "options_dual_path",
         "options_transformer",
         "options_contrastive",
+        "options_joint",
         "experiment",
         "ranking",
         "learned",
@@ -29,7 +30,7 @@ FLOORS = [
     {"contrastive", "blocks", "gradient_cache"},
     {"options", "losses", "metrics", "layers", "text", "plots", "scene_pictures", "records"},
     {"regions", "word_vectors", "full_network", "dual_encoder", "text_cnn", "small_cnn"},
-    {"config", "intervals", "projection", "tokenise", "search", "cnn", "hub"},
+    {"config", "intervals", "projection", "tokenise", "search", "cnn", "hub", "boxes"},
     {"recurrent", "backbone", "scenes", "table", "nuswide"},
     {"dual_path", "transformer", "readers"},
     {"models", "datasets"},
@@ -61,7 +62,8 @@ MAY_USE_KERAS = MAY_USE_TENSORFLOW | {
 }  # fmt: skip
 LIGHT = [
     "text", "tokenise", "word_pieces", "word_vectors", "pictures", "decoding", "waiting",
-    "options_dual_path", "options_transformer", "options_contrastive", "explain", "heat",
+    "options_dual_path", "options_transformer", "options_contrastive", "options_joint", "boxes",
+    "explain", "heat",
     "picture_encoder", "similarity",
     "options", "phases",
     "full_network", "cnn", "activations", "extract", "study", "trials", "metrics", "intervals",
