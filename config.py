@@ -160,6 +160,9 @@ def _check_joint(chosen):
         raise ValueError("--rank_weight 0 --write_weight 0: there is nothing to train")
     if chosen["balance"] == "gradnorm" and not (chosen["rank_weight"] and chosen["write_weight"]):
         raise ValueError("--balance gradnorm weighs two losses: neither weight may be 0")
+    decays = chosen["optimizer"] != "adam" or chosen["weight_decay"]
+    if chosen["balance"] == "gradnorm" and decays:
+        raise ValueError("--balance gradnorm needs --optimizer adam without --weight_decay")
     if not chosen["write_weight"] and chosen["select"] == "bleu4":
         raise ValueError("--select bleu4 of a model that is not trained to write: choose another")
     parts = [part for part in chosen["freeze"].split(",") if part != "none"]

@@ -436,8 +436,8 @@ def _define_phase_flags(values):
         "mrr",
         SELECT,
         "What the best epoch is best in, on validation: text-to-image mrr, recall@1, recall@10, "
-        "recall@5, median_rank; rsum of both directions, image_to_text_rsum of one; bleu4 of joint's "
-        "greedy captions; loss (of training).",
+        "recall@5, median_rank; rsum of both directions, image_to_text_rsum of one; bleu4 of "
+        "joint's greedy captions; loss (of training).",
         flag_values=values,
     )
     flags.DEFINE_integer(

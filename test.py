@@ -175,6 +175,13 @@ def export_towers(run, model, settings):
         run.query_tower: (towers.text, np.ones((2, 3), np.int32)),
         run.image_tower: (towers.image, np.zeros(shape, np.uint8 if pictures else "f")),
     }
+    if hasattr(model, "speaking"):
+        first, following = model.speaking.models
+        memory = first(examples[run.image_tower][1])
+        unread = np.zeros((2, model.embed_dim), "f")
+        inputs = [np.ones(2, np.int32), *memory[:4], unread, unread, *memory[4:]]
+        examples |= {run.first_step: (first, examples[run.image_tower][1])}
+        examples |= {run.next_step: (following, inputs)}
     for path, (tower, example) in examples.items():
         tower(example)  # Keras exports only what was called once
         with experiment.atomic_path(path) as temporary:
