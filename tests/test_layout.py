@@ -28,6 +28,7 @@ FLOORS = [
     },
     {"contrastive", "blocks", "gradient_cache"},
     {"options", "losses", "metrics", "layers", "text", "plots", "scene_pictures", "records"},
+    {"caption_metrics"},
     {"regions", "word_vectors", "full_network", "dual_encoder", "text_cnn", "small_cnn"},
     {"config", "intervals", "projection", "tokenise", "search", "cnn", "hub"},
     {"recurrent", "backbone", "scenes", "table", "nuswide"},
@@ -62,7 +63,7 @@ MAY_USE_KERAS = MAY_USE_TENSORFLOW | {
 LIGHT = [
     "text", "tokenise", "word_pieces", "word_vectors", "pictures", "decoding", "waiting",
     "options_dual_path", "options_transformer", "options_contrastive", "explain", "heat",
-    "picture_encoder", "similarity",
+    "picture_encoder", "similarity", "caption_metrics",
     "options", "phases",
     "full_network", "cnn", "activations", "extract", "study", "trials", "metrics", "intervals",
     "experiment", "search", "plots", "config", "scenes", "timing", "bench_system2",
