@@ -29,6 +29,7 @@ FLOORS = [
     },
     {"contrastive", "blocks", "gradient_cache", "balance", "writer"},
     {"options", "losses", "metrics", "layers", "text", "plots", "scene_pictures", "records"},
+    {"caption_metrics"},
     {"regions", "word_vectors", "full_network", "dual_encoder", "text_cnn", "small_cnn"},
     {"config", "intervals", "projection", "tokenise", "search", "cnn", "hub", "boxes"},
     {"recurrent", "backbone", "scenes", "table", "nuswide"},
@@ -63,8 +64,7 @@ MAY_USE_KERAS = MAY_USE_TENSORFLOW | {
 LIGHT = [
     "text", "tokenise", "word_pieces", "word_vectors", "pictures", "decoding", "waiting",
     "options_dual_path", "options_transformer", "options_contrastive", "options_joint", "boxes",
-    "explain", "heat",
-    "picture_encoder", "similarity", "captioning",
+    "explain", "heat", "picture_encoder", "similarity", "captioning", "caption_metrics",
     "options", "phases",
     "full_network", "cnn", "activations", "extract", "study", "trials", "metrics", "intervals",
     "experiment", "search", "plots", "config", "scenes", "timing", "bench_system2",
