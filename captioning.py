@@ -17,14 +17,20 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
+import features
 import search
+from boxes import BoxDescriptor, grid_frames
 from experiment import Experiment
+from full_network import THINNEST
+from picture_encoder import PictureEncoder
 from text import PAD, Vocabulary
 
 MEMORY = 1 << 26  # bytes of embedded boxes that one step may copy
 NOTHING = -np.inf  # score of what cannot be
+MANY = 100  # width of a beam whose captions are ranked anew
 
 
 class Hypothesis(NamedTuple):
@@ -196,7 +202,7 @@ def write(
     marks, barred = (end + 1, end), (PAD, vocabulary.unknown_id, end + 1)
     found: list[list[Caption]] = []
     one = speaker.begin(np.asarray(images[:1]))[0]
-    step = max(1, MEMORY // (width * sum(part[0].nbytes for part in one)))
+    step = max(1, MEMORY // max(1, width * sum(part.nbytes for part in one)))
     for at in tqdm(range(0, len(images), step), "captions", delay=2, leave=False, disable=None):
         part = np.asarray(images[at : at + step])
         for own in beam_search(speaker, part, width, marks, most, barred, normalise):
@@ -270,6 +276,56 @@ def score_captions(
 
 
 # ---- From a run's folder ------------------------------------------------------------------------
+
+
+class PictureWriter:
+    """Captions of pictures by a run, as `test.py` left it.
+
+    Raises:
+      ValueError: the run writes no captions or cannot describe pictures, or a file is missing.
+    """
+
+    def __init__(self, run: Experiment):
+        self.speaker = open_speaker(run)
+        self.encoder, self.queries = PictureEncoder(run), search.QueryEncoder(run)
+
+    def write(self, picture: Image.Image, width: int, nearest: bool = False) -> list[Caption]:
+        """At most `width` captions of a picture, the best first.
+
+        Args:
+          picture: RGB; width: of the beam.
+          nearest: those of a beam of `MANY` whose cosine to the picture is highest.
+        """
+        boxes, vocabulary = self.encoder.inputs([picture]), self.queries.vocabulary
+        beam, most = MANY if nearest else width, self.encoder.settings.max_length
+        found = write(self.speaker, boxes, vocabulary, beam, most)
+        if nearest:
+            found = rerank(found, self.encoder.tower(boxes), self.queries.encode, width)
+        return found[0]
+
+    def looks(self, picture: Image.Image, caption: Caption) -> tuple[np.ndarray, np.ndarray]:
+        """Where a caption looks: shares (T, R) of the boxes for each word, and their frames (R, 4).
+
+        Frames are left, top, right and bottom, as parts of the picture's sides.
+        """
+        boxes = self.encoder.inputs([picture])[0]
+        shares = attention(self.speaker, boxes, caption.ids, self.queries.vocabulary)
+        return shares, frames_of(self.encoder.descriptor, picture)
+
+
+def frames_of(descriptor: Any, picture: Image.Image) -> np.ndarray:
+    """(R, 4) frames of a picture's boxes: left, top, right, bottom, as parts of its sides."""
+    if isinstance(descriptor, BoxDescriptor):
+        return descriptor.frames(features.to_array(picture)[None])[0]
+    network = descriptor.network
+    # Of the middle, which the network is shown: see `full_network.cut_crops`.
+    long, size = max(picture.size) / min(picture.size), network.size * 256 / 224
+    sides = np.array([size, size])
+    if network.resize == "short_side":
+        sides = size * np.array(picture.size) / min(picture.size)
+        sides = np.minimum(sides, THINNEST * size) if long > THINNEST else sides
+    start, share = (1 - network.size / sides) / 2, network.size / sides
+    return grid_frames(network.grid) * np.tile(share, 2) + np.tile(start, 2)
 
 
 def open_speaker(run: Experiment) -> Speaker:

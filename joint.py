@@ -20,7 +20,16 @@ import distribution
 from balance import GradNorm
 from dual_encoder import DualEncoder, per_caption
 from layers import UnitNorm
-from writer import AtLast, BoxSum, SentenceLSTM, StartFirst, Writer, is_box, use_models
+from writer import (
+    AtLast,
+    BoxSum,
+    SentenceLSTM,
+    StartFirst,
+    Writer,
+    is_box,
+    last_state_tower,
+    use_models,
+)
 
 CHUNK = 128  # images encoded at once: 36 boxes of 2,048 numbers are 38 MB
 TERMS = ("ranking", "generation")
@@ -54,6 +63,7 @@ class Joint(DualEncoder):
         if settings.balance == "gradnorm":
             self.gradnorm = GradNorm(len(terms), settings.gradnorm_alpha, name="gradnorm")
         self.chunks["image"] = CHUNK
+        self.use_encoders(image_tower, last_state_tower(text_tower))
         norms = [tower.get_layer(f"{side}_norm") for side, tower in self.sides()]
         compared = [norm.input if self.raw else norm.output for norm in norms]
         embedded = image_tower.get_layer("boxes").output

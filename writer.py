@@ -16,6 +16,8 @@ References:
 import keras
 from keras import ops
 
+from layers import UnitNorm
+
 FAR = -1e9  # score of a box that is none
 
 
@@ -126,6 +128,36 @@ class AtLast(keras.layers.Layer):
 
     def compute_output_shape(self, states_shape, tokens_shape=None):
         return (states_shape[0], states_shape[2])
+
+
+@keras.saving.register_keras_serializable("matchbox")
+class LastState(keras.layers.Layer):
+    """`AtLast` of a `SentenceLSTM` in one loop that keeps no other state: for use.
+
+    Args:
+      reader: the `SentenceLSTM`.
+    """
+
+    def __init__(self, reader, **kwargs):
+        super().__init__(**kwargs)
+        self.reader = reader
+
+    def call(self, words, tokens):
+        """Words (B, T, W) and their ids (B, T), 0 pads -> (B, D)."""
+        projected = ops.transpose(self.reader.project(words), (1, 0, 2))
+        present = ops.transpose(ops.not_equal(tokens, 0))[..., None]  # (T, B, 1)
+        recurrent = ops.convert_to_tensor(self.reader.recurrent)
+        nothing = ops.zeros_like(projected[0, :, : self.reader.units])
+
+        def step(t, h, c):
+            new = lstm_step((h, c), projected[t], recurrent)
+            return t + 1, *(ops.where(present[t], a, b) for a, b in zip(new, (h, c), strict=True))
+
+        length = ops.shape(projected)[0]
+        return ops.while_loop(lambda t, *_: t < length, step, (0, nothing, nothing))[1]
+
+    def compute_output_shape(self, words_shape, tokens_shape=None):
+        return (words_shape[0], self.reader.units)
 
 
 def box_shares(scores, present):
@@ -328,6 +360,13 @@ class NextStep(keras.layers.Layer):
         states, shares = self.writer.step(states, projected, memory, self.writer.stacked())
         scores = ops.log_softmax(self.writer.logits(states[2]), axis=-1)
         return [scores, shares, e, e_cell, *states]
+
+
+def last_state_tower(text_tower):
+    """The same tower with `LastState`, for use."""
+    words = text_tower.get_layer("words").output
+    row = LastState(text_tower.get_layer("reader"))(words, text_tower.input)
+    return keras.Model(text_tower.input, UnitNorm()(row))
 
 
 def use_models(image_tower, text_tower, writer):
