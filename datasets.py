@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+import heldout
 from nuswide import read_nuswide
 from readers import read_coco, read_flickr, read_karpathy, read_precomp, read_scenes
-from records import SPLITS, Options, Records, blocks, find_source, listing, some
+from records import SPLITS, Options, Records, Rows, blocks, find_source, listing, some
 from table import read_table
 
 if TYPE_CHECKING:
@@ -132,8 +133,11 @@ def open_dataset(
 
 
 def open_run_data(settings, data_dir: str | os.PathLike | None = None) -> dict[str, Split]:
-    """The data set that a run's settings mean; `data_dir` where it has moved since."""
-    return open_dataset(
+    """The data set that a run's settings mean; `data_dir` where it has moved since.
+
+    With `heldout` or `heldout_file`, by the protocol of held-out pairs.
+    """
+    splits = open_dataset(
         settings.data,
         data_dir or settings.data_dir,
         cache_dir=settings.cache_dir,
@@ -141,6 +145,7 @@ def open_run_data(settings, data_dir: str | os.PathLike | None = None) -> dict[s
         seed=settings.data_seed,
         limit=settings.limit or None,
     )
+    return heldout.hold_out(splits, settings) if heldout.is_asked(settings) else splits
 
 
 def _first(records: Records, limit: int) -> Records:
@@ -237,7 +242,7 @@ def fingerprint(split: Split) -> str:
             encoded = string.encode("utf-8", "surrogatepass")
             digest.update(struct.pack("<q", len(encoded)) + encoded)
     for array in (split.caption_image, split.concepts, split.vectors, split.pictures):
-        if isinstance(array, np.ndarray):
+        if isinstance(array, np.ndarray | Rows):
             digest.update(f"{array.dtype.str} {array.shape}".encode())
             for _, block in blocks(array):
                 digest.update(np.ascontiguousarray(block).data)
@@ -269,7 +274,9 @@ def picture_references(split: Split) -> list[str]:
             for path in split.pictures
         ]
     if split.pictures is not None and split.origin.startswith("scenes:"):
-        return [f"{split.origin}:{split.name}:{index}" for index in range(split.num_images)]
+        # By the image's name: held-out images of the training split stand in another one.
+        parts = (name.rpartition("-") for name in split.image_names)
+        return [f"{split.origin}:{drawn}:{int(index)}" for drawn, _, index in parts]
     return [""] * split.num_images
 
 

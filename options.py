@@ -8,6 +8,7 @@ from absl import flags
 
 from options_contrastive import define_contrastive_flags
 from options_dual_path import define_dual_path_flags
+from options_pairs import define_pair_flags
 from options_transformer import define_transformer_flags
 
 TOKENISER = {  # how a model's captions are split
@@ -88,6 +89,7 @@ def define_training_flags(values=flags.FLAGS):
     define_contrastive_flags(values)
     define_dual_path_flags(values)
     define_transformer_flags(values)
+    define_pair_flags(values)
     _define_optimization_flags(values)
     flags.DEFINE_string(
         "recipe",

@@ -26,13 +26,13 @@ import experiment
 import scene_captions
 import shallow_parser
 import tagging
+from options_pairs import FINDERS
 from records import read_json, some
 
 PAPER = (
     "brown_dog", "eat_man", "green_bench", "red_chair", "ride_woman", "sit_cat", "small_plane",
     "white_car", "wooden_table",
 )  # fmt: skip
-FINDERS = ("rules", "spacy")
 SPACY_MODEL = "en_core_web_sm"
 DATA_KEY = "adjective_noun_occurrence_data"  # of the original's files, for verbs too
 KINDS = {"adjectives": "adjective", "verbs": "verb"}
@@ -73,6 +73,43 @@ def parse(names: str | Iterable[str], data: str) -> list[Pair]:
     if not given:
         raise ValueError("no pair was named; expected such as brown_dog,sit_cat")
     return [_parse_one(name, data) for name in given]
+
+
+class Sought(NamedTuple):
+    """A pair and, where an occurrence file names it, what the file counts.
+
+    Attributes:
+        pair: the pair.
+        counts: image id -> how many of the image's captions say it; None where no file does.
+        path: of the file.
+    """
+
+    pair: Pair
+    counts: dict[str, int] | None = None
+    path: str = ""
+
+
+def gather(names: str | None, files: str | None, data: str) -> list[Sought]:
+    """The pairs of some names and of some occurrence files.
+
+    Args:
+        names: as `parse`, or None.
+        files: occurrence files with commas between, or a folder of them, or None.
+        data: a name of `datasets.DATASETS`.
+
+    Raises:
+        ValueError: as `parse` and `read_occurrences`; or there is no such file.
+    """
+    found = [Sought(pair) for pair in parse(names, data)] if names else []
+    if files and data == "scenes":
+        raise ValueError(f"{files}: occurrence files are of real captions; name pairs of scenes")
+    for name in files.split(",") if files else []:
+        path = Path(name.strip())
+        own = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not own or not own[0].is_file():
+            raise ValueError(f"{path}: expected an occurrence file, or a folder that holds some")
+        found += [Sought(*read_occurrences(one), str(one)) for one in own]
+    return found
 
 
 def _parse_one(name: str, data: str) -> Pair:
@@ -186,15 +223,19 @@ def _read_scenes(captions: Sequence[str], chosen: Sequence[Pair], found: np.ndar
             found[row, places[name]] = True
 
 
-def count_images(split: Any, said: np.ndarray) -> np.ndarray:
+def count_images(split: Any, said: np.ndarray, sought: Sequence[Sought] = ()) -> np.ndarray:
     """(N, P) int64, how many captions of each image say each pair, from (M, P) bool.
 
     Args:
         split: a `datasets.Split`.
         said: of `contained`, for the split's captions.
+        sought: the pairs; the counts of those that have a file are the file's.
     """
     counts = np.zeros((len(split.image_names), said.shape[1]), np.int64)
     np.add.at(counts, np.asarray(split.caption_image), said)
+    for column, one in enumerate(sought):
+        if one.counts is not None:
+            counts[:, column] = file_counts(one.counts, split.image_names, one.path)
     return counts
 
 

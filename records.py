@@ -28,6 +28,7 @@ SPLIT_WORDS = {
     "test": "test",
 }
 BLOCK_BYTES = 1 << 24  # how much of a large array is looked at in one go
+LARGE_BYTES = 1 << 30  # more is not copied
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,38 @@ class Records:
         )
 
 
-def take_rows(array: np.ndarray, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-    """`array[rows]`, as a view where the rows are neighbours, so that a memory map stays one."""
+class Rows:
+    """Some rows of an array too large to copy, such as a memory map; read where they are indexed.
+
+    Args:
+      array: (N, ...).
+      rows: (n,) its rows, in any order.
+    """
+
+    def __init__(self, array: np.ndarray, rows: np.ndarray):
+        self.array, self.rows = array, rows
+        self.shape, self.dtype, self.ndim = (len(rows), *array.shape[1:]), array.dtype, array.ndim
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chosen) -> np.ndarray:
+        """The rows that an integer, a slice or an array of integers chooses, as an array."""
+        return np.asarray(self.array[self.rows[chosen]])
+
+
+def take_rows(array: Any, rows: Sequence[int] | np.ndarray) -> Any:
+    """`array[rows]`: a view where the rows are neighbours, `Rows` where a copy would be large.
+
+    So a memory map stays one.
+    """
     rows = np.asarray(rows, dtype=np.int64)  # (n,)
     if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
         return array[rows[0] : rows[0] + len(rows)]
+    if len(rows) * array[:1].nbytes > LARGE_BYTES:
+        if isinstance(array, Rows):
+            return Rows(array.array, array.rows[rows])
+        return Rows(array, rows)
     return array[rows]
 
 
