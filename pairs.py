@@ -330,21 +330,24 @@ def read_occurrences(path: str | Path) -> tuple[Pair, dict[str, int]]:
     return Pair(path.stem, str(kind), words, nouns), counts
 
 
-def occurrence_tables(
+def scan_splits(
     chosen: Sequence[Pair], splits: Iterable[Any], finder: str = "rules"
-) -> dict[str, dict[str, Any]]:
-    """What the occurrence files of pairs hold, from one pass over all captions.
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], dict[str, dict[str, Any]]]:
+    """Counts the pairs of all captions in one pass.
 
     Args:
-        chosen: pairs of real captions; splits: `datasets.Split`s.
+        chosen: P pairs; splits: `datasets.Split`s.
 
     Returns:
-        name of a pair -> the dict that `read_occurrences` reads back from its file; images whose
-        captions hold neither word are left out.
+        name of a split -> (N, P) how many captions of an image say a pair, and (M, P) bool, which;
+        name of a pair -> what its occurrence file holds (`read_occurrences` reads it back): images
+        whose captions hold neither of its words are left out.
     """
-    found: dict[str, dict] = {pair.name: {} for pair in chosen}
+    scans, found = {}, {pair.name: {} for pair in chosen}
     for split in splits:
-        tables = [count_images(split, table) for table in scan(split.captions, chosen, finder)]
+        own = scan(split.captions, chosen, finder)
+        tables = [count_images(split, table) for table in own]
+        scans[split.name] = tables[0], own.said
         ids = list(map(image_id, split.image_names))
         for column, pair in enumerate(chosen):
             pairs, nouns, modifiers = (table[:, column].tolist() for table in tables)
@@ -356,7 +359,7 @@ def occurrence_tables(
                         f"{KINDS[pair.kind]}_occurrences": modifiers[image],
                         "coco_split": split.name,
                     }
-    return {
+    files = {
         pair.name: {
             "nouns": sorted(pair.nouns),
             pair.kind: sorted(forms(pair)),
@@ -364,6 +367,7 @@ def occurrence_tables(
         }
         for pair in chosen
     }
+    return scans, files
 
 
 def image_id(name: str) -> str:

@@ -4,6 +4,7 @@ r"""Experiments of the papers, each a table: many trainings, graded and summaris
     python study.py recipes --keep --train "--data precomp --data_dir f8k_precomp --epochs 15"
     python study.py moe --keep --train "--data precomp --data_dir f8k_precomp --epochs 10"
     python study.py features --exp_root exp/fne --train "--data flickr8k --data_dir Flickr8k"
+    python study.py pairs --train "--data flickr30k --data_dir Flickr30k" --occurrences FOLDER
     python study.py stages --keep --train "--data flickr8k --data_dir Flickr8k --cnn MobileNetV2"
 
     study      what it trains                                      the table
@@ -15,6 +16,8 @@ r"""Experiments of the papers, each a table: many trainings, graded and summaris
                --seeds times, each graded by test.py               recall, with its interval
     stages     system 3 with one loss or both, in stages I and     recalls and rsum beside those of
                II; and with pseudo classes, in stage I             the paper's Tables 4 and 5
+    pairs      nothing: counts the images of --pairs of words in   images by the exact number of
+               all captions; --occurrences writes the files        their captions that say a pair
 
 --train holds flags of train.py for every run: data, epochs, sizes. The table goes to standard
 output in Markdown, the epochs to standard error. The runs lie in a temporary folder, unless --keep
@@ -27,6 +30,7 @@ import shlex
 import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -60,6 +64,8 @@ flags.DEFINE_list(
 flags.DEFINE_string("stage1", "", "stages: flags of stage I, besides --train.")
 flags.DEFINE_string("stage2", "", "stages: flags of stage II, besides --train.")
 flags.DEFINE_list("classes", ["500", "1500"], "stages: numbers of pseudo classes.")
+flags.DEFINE_string("pairs", "paper", "pairs: such as brown_dog,sit_cat; paper: the document's.")
+flags.DEFINE_string("occurrences", None, "pairs: folder for the original's occurrence files.")
 flags.DEFINE_integer("seeds", None, "Seeds 0, 1, ... moe: default 5; features: default 3.", 1)
 
 ROOT = Path(__file__).resolve().parent
@@ -339,12 +345,47 @@ def print_stages(root):
     return found
 
 
+def print_pairs(root):
+    """Images of each pair by the exact number of their captions that say it; returns the counts.
+
+    Reference: the counts of "Bottom-up ranking generation", in its code's data folder.
+    """
+    import datasets
+    import pairs
+
+    settings = config.settings_from_flags(trials.parse(shlex.split(FLAGS.train)))
+    chosen = pairs.parse(FLAGS.pairs, settings.data)
+    splits = datasets.open_run_data(settings)
+    began = time.perf_counter()
+    scans, tables = pairs.scan_splits(chosen, splits.values(), settings.pair_finder)
+    took = time.perf_counter() - began
+    found, most = {}, 0
+    for name, (counts, said) in scans.items():
+        most = max(most, int(counts.max(initial=0)), 5)
+        found[name] = {"captions": said.sum(axis=0).tolist(), "counts": counts}
+    rows = []
+    for name, own in found.items():
+        bins = (own.pop("counts")[:, :, None] == np.arange(1, most + 1)).sum(axis=0)  # (P, L)
+        own["images"] = bins.tolist()
+        for pair, captions, images in zip(chosen, own["captions"], bins.tolist(), strict=True):
+            rows.append([pair.name, name, *(f"{count:,}" for count in images), f"{captions:,}"])
+    total = sum(split.num_captions for split in splits.values())
+    title = f"Images by how many of their captions say the pair, {total:,} captions of "
+    title += f"{settings.data}, {took:.1f} s:"
+    rows.sort(key=lambda row: [pair.name for pair in chosen].index(row[0]))
+    print_table(title, ("pair", "split", *map(str, range(1, most + 1)), "captions"), rows)
+    for pair in chosen if FLAGS.occurrences else []:
+        print(pairs.write_occurrences(FLAGS.occurrences, pair, tables[pair.name]))
+    return {"pairs": [pair.name for pair in chosen], "seconds": took, **found}
+
+
 STUDIES = {
     "finding": print_finding,
     "recipes": print_recipes,
     "moe": print_moe,
     "features": print_features,
     "stages": print_stages,
+    "pairs": print_pairs,
 }
 
 
@@ -359,7 +400,7 @@ def main(argv):
             raise ValueError(f"--train holds --{own}, which the study gives itself: leave it out")
     root = FLAGS.exp_root or (FLAGS.keep and str(Path("exp") / f"study-{name}"))
     folder = contextlib.nullcontext(root)
-    if not root:
+    if not root and name != "pairs":
         folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         print("the runs are not kept; --keep keeps them in exp/", file=sys.stderr)
     with folder as place:

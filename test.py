@@ -5,6 +5,7 @@ r"""Grades a run: encodes a split and scores the whole gallery, both ways.
     python test.py --verify                          # recompute from the saved projections alone
     python test.py --embeddings file.npz --output score.json    # embeddings from elsewhere
     python test.py --embeddings file.npz --similarity order     # by order similarity
+    python test.py --pairs brown_dog,sit_cat         # and how often these pairs are found
 
 Writes score.json, ranks_*.csv, score.png, projections.npz, query.onnx and image.onnx into the run's
 folder. The same run gives the same bytes of score.json at any batch size, block size or number of
@@ -54,6 +55,13 @@ flags.DEFINE_string(
     None,
     "dual_path: over how many shifts of a caption to add up, all or a number; default: as the run.",
 )
+flags.DEFINE_string(
+    "pairs",
+    None,
+    "Also how often pairs such as brown_dog,sit_cat are found; default: those held out of training "
+    "(paper: the nine of the document).",
+)
+flags.DEFINE_bool("cumulative", False, "--pairs: tables of n or more captions, not of exactly n.")
 flags.DEFINE_string("output", None, "Also write the score to this file.")
 flags.adopt_module_key_flags(options)
 
@@ -213,6 +221,7 @@ def grade_run(run):
         config.check(vars(settings))
     split = datasets.open_run_data(settings, FLAGS.data_dir)[FLAGS.split]
     intervals.fold_slices(split.num_images, FLAGS.folds)  # refused now, not after the encoding
+    question = ask_pairs(split, settings)
     vectors = features.open_images(split, descriptor, settings)
     if features.size_of(vectors) != settings.feature_dim:
         raise ValueError(
@@ -259,6 +268,7 @@ def grade_run(run):
     plots.recall_curves(found, score, run / "score.png")
     experiment.write_json(run.score, score)
     finish(score)
+    grade_pairs(run, question, settings, image, text)
     print(
         f"written: {run.score}, score.png, ranks_*.csv, projections.npz; next: "
         f'python retrieve.py --exp {run.folder.name} "a query"'
@@ -267,6 +277,28 @@ def grade_run(run):
         features.export(descriptor, settings.cache_dir)
     except ValueError as error:
         print(f"note: retrieve.py --image FILE will not work: {error}", file=sys.stderr)
+
+
+def ask_pairs(split, settings):
+    """`pair_recall.Question` of --pairs or of what the run was trained without; or None."""
+    import heldout
+    import pair_recall
+
+    if FLAGS.pairs is None and not heldout.is_asked(settings):
+        return None
+    return pair_recall.ask(split, settings, FLAGS.pairs)
+
+
+def grade_pairs(run, question, settings, image, text):
+    """Recall of pairs of words, if any are asked for: pairs.json, pairs.md, pairs.png, a table."""
+    import pair_recall
+
+    if question is None:
+        return
+    found = {"ranking recall@5": pair_recall.rank(question, image, text, settings.similarity)}
+    facts = {"data": settings.data, "split": FLAGS.split, "model": settings.model}
+    facts |= {"heldout": settings.heldout, "heldout_file": settings.heldout_file}
+    print(pair_recall.report(run.folder, question, found, facts, FLAGS.cumulative) + "\n")
 
 
 def finish(score):

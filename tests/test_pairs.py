@@ -98,7 +98,9 @@ def test_occurrence_files_go_there_and_back(tmp_path):
         split([CAPTIONS[0], "a dog", CAPTIONS[2], "a tree"], [0, 0, 1, 2], names),
         split(["two brown dogs", CAPTIONS[0]], [0, 0], ["9.jpg"], "test"),
     ]
-    tables = pairs.occurrence_tables(chosen, splits)
+    scans, tables = pairs.scan_splits(chosen, splits)
+    assert scans["train"][0].tolist() == [[1, 0], [0, 1], [0, 0]]
+    assert scans["test"][1].tolist() == [[True, False], [True, False]]
     paths = [pairs.write_occurrences(tmp_path, pair, tables[pair.name]) for pair in chosen]
     assert [path.name for path in paths] == ["brown_dog.json", "sit_cat.json"]
     stored = json.loads(paths[0].read_text())
