@@ -24,7 +24,7 @@ SHAPES = (  # settings that must be equal in both phases of a curriculum: what t
 )  # fmt: skip
 PLACES = (
     "data_dir", "cache_dir", "recipe", "init_from", "image_weights", "word_vectors", "cache",
-    "text_weights", "word_pieces",
+    "text_weights", "word_pieces", "features_file",
 )  # fmt: skip
 DEFAULT_RECIPE = {  # of a model that is given no recipe
     "dual_path": "dual_path_scenes",
@@ -81,6 +81,10 @@ def check(chosen):
     _check_pixels(chosen)
     _check_dual_path(chosen)
     _check_transformer(chosen)
+    if bool(chosen["features_file"]) != (chosen["features"] == "bottom_up"):
+        raise ValueError(
+            "--features bottom_up and --features_file FILE belong together: give both or neither"
+        )
     if chosen["views_weight"] and chosen["hard_texts"]:
         raise ValueError("--views_weight and --hard_texts: exchanged texts have no second view")
     if chosen["similarity"] == "order" and chosen["loss"] not in options.RANKING:

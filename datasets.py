@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+import bottom_up
 import heldout
 from nuswide import read_nuswide
 from readers import read_coco, read_flickr, read_karpathy, read_precomp, read_scenes
@@ -135,7 +136,8 @@ def open_dataset(
 def open_run_data(settings, data_dir: str | os.PathLike | None = None) -> dict[str, Split]:
     """The data set that a run's settings mean; `data_dir` where it has moved since.
 
-    With `heldout` or `heldout_file`, by the protocol of held-out pairs.
+    With features "bottom_up" the vectors are the boxes of `features_file`; with `heldout` or
+    `heldout_file` the splits are those of the protocol of held-out pairs.
     """
     splits = open_dataset(
         settings.data,
@@ -145,6 +147,8 @@ def open_run_data(settings, data_dir: str | os.PathLike | None = None) -> dict[s
         seed=settings.data_seed,
         limit=settings.limit or None,
     )
+    if getattr(settings, "features", None) == "bottom_up":
+        splits = bottom_up.attach(splits, settings)
     return heldout.hold_out(splits, settings) if heldout.is_asked(settings) else splits
 
 

@@ -43,14 +43,14 @@ def learn(split: datasets.Split, settings) -> Descriptor | None:
 
     Args:
       split: the training split.
-      settings: with features ("auto", "regions", "last" or "fne"), data_seed, cache_dir, and what
-        `cnn.describe_network` reads.
+      settings: with features ("auto", "regions", "last", "fne", or "bottom_up": the split's own
+        vectors), data_seed, cache_dir, and what `cnn.describe_network` reads.
 
     Raises:
       ValueError: the split has not what was asked for, or pictures that cannot be read, or the
         network's weights cannot be.
     """
-    if split.vectors is not None and settings.features == "auto":
+    if split.vectors is not None and settings.features in ("auto", "bottom_up"):
         return None
     if settings.features == "pixels" and split.pictures is not None:
         return None

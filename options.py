@@ -54,7 +54,7 @@ LOSSES = (
     "barlow",
 )
 DATA = ("scenes", "nuswide", "flickr8k", "flickr30k", "coco", "karpathy", "precomp", "csv")
-FEATURES = ("auto", "regions", "last", "fne", "pixels")
+FEATURES = ("auto", "regions", "last", "fne", "pixels", "bottom_up")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 SELECT = ("mrr", "rsum", "recall@1", "recall@5", "recall@10", "median_rank", "loss")
 
@@ -165,6 +165,7 @@ def define_picture_flags(values=flags.FLAGS):
         "auto",
         FEATURES,
         "Image vectors: a bag of regions; a CNN's last layer; or its full-network embedding; "
+        "bottom_up: boxes of --features_file; "
         "pixels: dual_path and transformer read the pictures themselves. auto: the data's own "
         "vectors where it brings some, else regions for projection, fne for gru, pixels for those.",
         flag_values=values,

@@ -28,3 +28,9 @@ def define_pair_flags(values):
         "model are installed. Captions of scenes are read by their grammar.",
         flag_values=values,
     )
+    flags.DEFINE_string(
+        "features_file",
+        None,
+        "--features bottom_up: TSV or HDF5 files of boxes, with commas; read once into the cache.",
+        flag_values=values,
+    )

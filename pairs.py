@@ -15,7 +15,6 @@ from:
 Shape letters: M captions, N images, P pairs.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +26,7 @@ import scene_captions
 import shallow_parser
 import tagging
 from options_pairs import FINDERS
-from records import read_json, some
+from records import image_id, read_json, some
 
 PAPER = (
     "brown_dog", "eat_man", "green_bench", "red_chair", "ride_woman", "sit_cat", "small_plane",
@@ -368,15 +367,6 @@ def scan_splits(
         for pair in chosen
     }
     return scans, files
-
-
-def image_id(name: str) -> str:
-    """COCO's id of an image: the last number of a name such as COCO_val2014_000000391895.jpg.
-
-    Names of other data stay as they are, without the suffix.
-    """
-    coco = re.fullmatch(r"(?:COCO_(?:train|val|test)\d{4}_)?0*(\d+)(?:\.\w+)?", Path(name).name)
-    return coco[1] if coco else name.removesuffix(".jpg")
 
 
 def write_occurrences(folder: str | Path, pair: Pair, table: dict[str, Any]) -> Path:

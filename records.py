@@ -9,6 +9,7 @@ Shape letters: N images, M captions, F feature, K concepts.
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +148,15 @@ def split_word(word: str, where: str) -> str:
     if split is None:
         raise ValueError(f"{where}: split {word!r} is none of {', '.join(SPLIT_WORDS)}")
     return split
+
+
+def image_id(name: str) -> str:
+    """COCO's id of an image: the last number of a name such as COCO_val2014_000000391895.jpg.
+
+    Names of other data stay as they are, without the suffix.
+    """
+    coco = re.fullmatch(r"(?:COCO_(?:train|val|test)\d{4}_)?0*(\d+)(?:\.\w+)?", Path(name).name)
+    return coco[1] if coco else name.removesuffix(".jpg")
 
 
 # Messages.

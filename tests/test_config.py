@@ -216,7 +216,7 @@ def test_every_recipe_builds_a_model(name):
     places |= {"word_pieces"}
     places |= {"init_from", "first_phase", "stop_on_collapse"}  # how it goes on, and where it is
     places |= {"features", "cnn", "image_weights", "crops", "resize", "pre_activation"}  # the data
-    places |= {"heldout", "heldout_file", "pair_finder"}
+    places |= {"heldout", "heldout_file", "pair_finder", "features_file"}
     for other in set(options.ONLY) - {settings.model}:
         places |= set(options.ONLY[other])  # this run does not read them
     if settings.model not in options.READ_PIXELS:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import pairs
+import records
 import scene_captions
 import scenes
 
@@ -157,7 +158,7 @@ def test_a_file_of_other_images_is_refused():
     ],
 )
 def test_ids_of_images(name, known):
-    assert pairs.image_id(name) == known
+    assert records.image_id(name) == known
 
 
 # spaCy, by tokens as it gives them.
