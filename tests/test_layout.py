@@ -48,7 +48,7 @@ FLOORS = [
     {"bench_system2"},
     {"bench_gradient_cache"},
     {"bench_dual_path"},
-    {"bench_system3", "bench_system4"},
+    {"bench_system3", "bench_system4", "bench_system5"},
     {"train", "test", "retrieve", "extract", "bench", "study"},
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
@@ -73,7 +73,8 @@ LIGHT = [
     "options", "phases",
     "full_network", "cnn", "activations", "extract", "study", "trials", "metrics", "intervals",
     "experiment", "search", "plots", "config", "scenes", "timing", "bench_system2",
-    "bench_dual_path", "bench_system3", "bench_system4", "bench_gradient_cache", "datasets",
+    "bench_dual_path", "bench_system3", "bench_system4", "bench_system5",
+    "bench_gradient_cache", "datasets",
     "features", "grading",
     "distribution", "train", "test", "retrieve", "bench",
 ]  # fmt: skip
