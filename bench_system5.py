@@ -31,7 +31,7 @@ def bare_product(image: np.ndarray, text: np.ndarray) -> None:
     for first in range(0, len(image), search.QUERIES_AT_ONCE):
         queries = image[first : first + search.QUERIES_AT_ONCE]
         for start in range(0, len(text), pair_recall.BLOCK_ROWS):
-            queries @ text[start : start + pair_recall.BLOCK_ROWS].T
+            _ = queries @ text[start : start + pair_recall.BLOCK_ROWS].T
 
 
 def ranking_gallery(scale, threads):

@@ -211,5 +211,6 @@ def attach(splits: dict[str, Any], settings: Any) -> dict[str, Any]:
                 f"{boxes.path} lacks {len(missing):,} of {len(rows):,} images of the {name} split: "
                 f"{some(missing)}; it has {some(boxes.rows, 3)}"
             )
-        found[name] = dataclasses.replace(split, vectors=take_rows(boxes.array, rows))
+        known = [row for row in rows if row is not None]  # all of them
+        found[name] = dataclasses.replace(split, vectors=take_rows(boxes.array, known))
     return found

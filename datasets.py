@@ -52,7 +52,8 @@ class Split:
       image_names: N names, unique in the data set: file name or id.
       captions: M captions; those of one image stand together, white space made single spaces.
       caption_image: (M,) int32, ascending, row of each caption's image; every image has some.
-      vectors: (N, F) or boxes (N, R, F); float16, float32 or int8, finite. May be memory-mapped.
+      vectors: (N, F) or boxes (N, R, F); float16, float32 or int8, finite. May be memory-mapped,
+        or `records.Rows` of a large map.
       pictures: N paths of picture files, or (N, H, W, 3) uint8, or None.
       concepts: (N, K) float32 multi-hot, or None; K is the same in all splits.
       origin: what picture references start from: the data folder, or `scenes:<seed>`.

@@ -45,18 +45,19 @@ def hold_out(splits: dict[str, Any], settings: Any) -> dict[str, Any]:
     sought = pairs.gather(settings.heldout, settings.heldout_file, settings.data)
     said = pairs.contained(train.captions, [one.pair for one in sought], settings.pair_finder)
     counts = pairs.count_images(train, said, sought)  # (N, P)
-    held = counts.any(axis=1)
+    held = (counts > 0).any(axis=1)  # (N,)
     names = ", ".join(one.pair.name for one in sought)
+    number = train.num_images
     if not held.any() or held.all():
         raise ValueError(
-            f"{'all' if held.any() else 'none'} of the {len(held):,} training images have captions "
+            f"{'all' if held.any() else 'none'} of the {number:,} training images have captions "
             f"that say {names}: choose other pairs"
         )
     images = (counts > 0).sum(axis=0).tolist()
     told = ", ".join(f"{one.pair.name} {n:,}" for one, n in zip(sought, images, strict=True))
     logger.warning(
         "held out: %s of %s training images (%s); they are the validation set",
-        *(f"{int(held.sum()):,}", f"{len(held):,}", told),
+        *(f"{int(held.sum()):,}", f"{number:,}", told),
     )
     return {
         "train": take(train, np.flatnonzero(~held), "train"),

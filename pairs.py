@@ -112,7 +112,8 @@ def gather(names: str | None, files: str | None, data: str) -> list[Sought]:
 
 
 def _parse_one(name: str, data: str) -> Pair:
-    known = _scene_words() if data == "scenes" else tagging.lexicon().heads
+    synonyms = tagging.lexicon().heads
+    known = _scene_words() if data == "scenes" else synonyms
     modifier, mark, noun = name.partition("_")
     kind = next((kind for kind in KINDS if modifier in known[kind]), None)
     if not mark or kind is None or noun not in known["nouns"]:
@@ -123,7 +124,7 @@ def _parse_one(name: str, data: str) -> Pair:
         )
     if data == "scenes":
         return Pair(name, kind)
-    return Pair(name, kind, frozenset(known[kind][modifier]), frozenset(known["nouns"][noun]))
+    return Pair(name, kind, frozenset(synonyms[kind][modifier]), frozenset(synonyms["nouns"][noun]))
 
 
 def _scene_words() -> dict[str, set[str]]:

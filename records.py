@@ -322,7 +322,7 @@ def read_vectors(path: Path) -> np.ndarray:
     return vectors
 
 
-def blocks(array: np.ndarray) -> Iterable[tuple[int, np.ndarray]]:
+def blocks(array: np.ndarray | Rows) -> Iterable[tuple[int, np.ndarray]]:
     """First row and rows of each block of at most 16 MiB."""
     step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
     for start in range(0, len(array), step):

@@ -174,6 +174,7 @@ def test_as_vectors_of_a_data_set(tmp_path, monkeypatch):
         monkeypatch.setattr(records, "LARGE_BYTES", large)
         splits = datasets.open_run_data(settings)
         for split in splits.values():
+            assert split.vectors is not None
             assert split.vectors.shape == (split.num_images, R, F)
             ids = [int(records.image_id(name)) for name in split.image_names]
             assert np.array_equal(split.vectors[np.arange(len(ids))], values[ids])

@@ -74,7 +74,7 @@ def test_no_training_caption_says_a_pair_on_scenes(tmp_path):
     assert np.array_equal(held.pictures[3], whole["train"].pictures[first])
     assert np.array_equal(held.concepts[3], whole["train"].concepts[first])
     reference = datasets.picture_references(held)[3]
-    assert np.array_equal(datasets.load_picture(reference), held.pictures[3])
+    assert np.array_equal(np.asarray(datasets.load_picture(reference)), held.pictures[3])
     fits = held.fits()
     assert fits.shape == (held.num_captions, held.num_images)
     assert fits[np.arange(held.num_captions), held.caption_image].all()

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -196,7 +197,7 @@ def test_reports_and_their_comparison(tmp_path):
     pair_recall.report(tmp_path, asked, found, {"data": "scenes"})
     after = (tmp_path / "pairs.json").read_bytes(), (tmp_path / "pairs.png").read_bytes()
     assert after == before
-    reports = dict.fromkeys(("one", "two"), tmp_path / "pairs.json")
+    reports: dict[str, Path] = dict.fromkeys(("one", "two"), tmp_path / "pairs.json")
     pair_recall.compare(reports, "written captions, beam 5", tmp_path / "both.png")
     with Image.open(tmp_path / "both.png") as picture:
         assert picture.width > 800
