@@ -96,6 +96,20 @@ def writing_hits(
     return hits
 
 
+def chance(said: np.ndarray, k: int = TOP) -> np.ndarray:
+    """(P,) chance that any of k captions, drawn at random from the gallery, says the pair.
+
+    1 - C(M - m, k) / C(M, k), where m of M captions say it.
+
+    Args:
+        said: (M, P) bool.
+    """
+    k = min(k, len(said))
+    silent = len(said) - said.sum(axis=0)  # (P,)
+    left = np.arange(k)
+    return 1 - np.prod(np.maximum(silent[:, None] - left, 0) / (len(said) - left), axis=1)
+
+
 def count(hits: np.ndarray, counts: np.ndarray, most: int | None = None) -> Cells:
     """Hits and images in the bins of exact n.
 
@@ -284,6 +298,8 @@ def report(
         markdown(title[:1].upper() + title[1:], question.names, cells, more)
         for title, cells in found.items()
     )
+    floor = chance(question.said)
+    tables += f"\n\nFive captions drawn at random: {_told(_mean(floor))} over all pairs."
     score = {
         "protocol": {
             **facts,
@@ -293,6 +309,7 @@ def report(
             "gallery": len(question.said),
             "bins": "exactly n captions of the image say the pair, n = 1, 2, ...",
             "captions_that_say": question.said.sum(axis=0).tolist(),
+            "chance_of_five_captions": floor.tolist(),
         },
         **{title: as_json(cells) for title, cells in found.items()},
     }

@@ -289,16 +289,24 @@ def ask_pairs(split, settings):
     return pair_recall.ask(split, settings, FLAGS.pairs)
 
 
-def grade_pairs(run, question, settings, image, text):
-    """Recall of pairs of words, if any are asked for: pairs.json, pairs.md, pairs.png, a table."""
+def grade_pairs(run, question, settings, image, text, written=()):
+    """Recall of pairs of words, if any are asked for: pairs.json, pairs.md, pairs.png, a table.
+
+    Args:
+      question: of `ask_pairs`; image: (N, D), text: (M, D) of its split.
+      written: (title, N lists) of captions that the model wrote for the images, as in
+        ("written captions, beam 5", [[...], ...]).
+    """
     import pair_recall
 
     if question is None:
         return
     found = {"ranking recall@5": pair_recall.rank(question, image, text, settings.similarity)}
+    found |= {title: pair_recall.write(question, lists) for title, lists in written}
     facts = {"data": settings.data, "split": FLAGS.split, "model": settings.model}
     facts |= {"heldout": settings.heldout, "heldout_file": settings.heldout_file}
-    print(pair_recall.report(run.folder, question, found, facts, FLAGS.cumulative) + "\n")
+    print(pair_recall.report(run.folder, question, found, facts, FLAGS.cumulative))
+    print("written: pairs.md, pairs.json, pairs.png\n")
 
 
 def finish(score):

@@ -1,5 +1,6 @@
 """Recall of word pairs written from the document and its authors' code: loops over images."""
 
+import itertools
 import math
 
 # Ranking recall@5 of the document's first table, and images of exact n (SYSTEMS: counts of the
@@ -23,6 +24,12 @@ def ranking_hit(image, text, says):
     scores = [math.fsum(a * b for a, b in zip(image, row, strict=True)) for row in text]
     order = sorted(range(len(text)), key=lambda row: -scores[row])
     return any(says[row] for row in order[:5])
+
+
+def chance(number, saying, drawn):
+    """That one of `drawn` of `number` captions says what `saying` of them do: all ways counted."""
+    ways = list(itertools.combinations(range(number), drawn))
+    return sum(any(row < saying for row in way) for way in ways) / len(ways)
 
 
 def recall(hits, counts, n, more=False):

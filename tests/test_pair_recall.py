@@ -113,6 +113,13 @@ def test_a_hit_need_not_be_the_images_own_caption():
     assert not pair_recall.ranking_hits(image, text, said, counts).any()
 
 
+def test_chance_counts_all_draws():
+    said = np.arange(9)[:, None] < np.array([0, 1, 2, 4, 9])
+    expected = [reference.chance(9, saying, 5) for saying in (0, 1, 2, 4, 9)]
+    np.testing.assert_allclose(pair_recall.chance(said), expected)
+    np.testing.assert_allclose(pair_recall.chance(said[:3], 5), [0, 1, 1, 1, 1])
+
+
 def test_degenerate():
     nothing = count(np.zeros((3, 2), bool), np.zeros((3, 2), int))
     assert math.isnan(macro(nothing)) and math.isnan(mean_of_cells(nothing))
