@@ -8,6 +8,7 @@ from absl import flags
 
 from options_contrastive import define_contrastive_flags
 from options_dual_path import define_dual_path_flags
+from options_joint import OWN, define_joint_flags
 from options_pairs import define_pair_flags
 from options_transformer import define_transformer_flags
 
@@ -16,12 +17,14 @@ TOKENISER = {  # how a model's captions are split
     "gru": "words",
     "dual_path": "split",
     "transformer": "pieces",
+    "joint": "plain_words",
 }
 DESCRIBED = {  # what --features auto makes of pictures
     "projection": "regions",
     "gru": "fne",
     "dual_path": "pixels",
     "transformer": "pixels",
+    "joint": "grid",  # on drawn pictures boxes
 }
 MODELS = tuple(TOKENISER)
 READ_PIXELS = tuple(model for model, kind in DESCRIBED.items() if kind == "pixels")
@@ -36,6 +39,7 @@ ONLY = {  # flags that one model alone reads
         "classifier_rate",
     ),
     "transformer": ("text_size", "text_weights", "word_pieces", "max_pieces"),
+    "joint": OWN,
     "gru": ("bidirectional", "bag", "image_bias", "absolute", "embedding_dropout"),
     "projection": ("alpha", "beta", "squared", "bag_scale"),
 }  # fmt: skip
@@ -54,9 +58,13 @@ LOSSES = (
     "barlow",
 )
 DATA = ("scenes", "nuswide", "flickr8k", "flickr30k", "coco", "karpathy", "precomp", "csv")
-FEATURES = ("auto", "regions", "last", "fne", "pixels", "bottom_up")
+FEATURES = ("auto", "regions", "last", "fne", "pixels", "boxes", "grid", "bottom_up")
+BOXES = ("boxes", "grid", "bottom_up")  # features that are several rows for each picture
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
-SELECT = ("mrr", "rsum", "recall@1", "recall@5", "recall@10", "median_rank", "loss")
+SELECT = (
+    "mrr", "rsum", "recall@1", "recall@5", "recall@10", "median_rank", "loss",
+    "image_to_text_rsum", "bleu4",
+)  # fmt: skip
 
 
 def define_experiment_flags(values=flags.FLAGS):
@@ -89,6 +97,7 @@ def define_training_flags(values=flags.FLAGS):
     define_contrastive_flags(values)
     define_dual_path_flags(values)
     define_transformer_flags(values)
+    define_joint_flags(values)
     define_pair_flags(values)
     _define_optimization_flags(values)
     flags.DEFINE_string(
@@ -109,17 +118,13 @@ def _define_data_flags(values):
     )
     flags.DEFINE_string("data_dir", None, "Folder of the data set.", flag_values=values)
     flags.DEFINE_integer(
-        "limit",
-        0,
-        "Use at most so many images of every split; 0 uses all.",
-        lower_bound=0,
-        flag_values=values,
+        "limit", 0, "Use at most so many images of every split; 0 uses all.", 0, flag_values=values
     )
     flags.DEFINE_integer(
         "validation_images",
         256,
         "Images drawn from the training split where the data has no validation split.",
-        lower_bound=1,
+        1,
         flag_values=values,
     )
     flags.DEFINE_integer(
@@ -165,9 +170,10 @@ def define_picture_flags(values=flags.FLAGS):
         "auto",
         FEATURES,
         "Image vectors: a bag of regions; a CNN's last layer; or its full-network embedding; "
-        "bottom_up: boxes of --features_file; "
-        "pixels: dual_path and transformer read the pictures themselves. auto: the data's own "
-        "vectors where it brings some, else regions for projection, fne for gru, pixels for those.",
+        "pixels: dual_path and transformer read the pictures themselves; of several boxes, for "
+        "joint: things of one colour, a grid of a CNN's last map, or (bottom_up) --features_file. "
+        "auto: the data's own vectors where it brings some, else regions for projection, fne for "
+        "gru, pixels for those, boxes of scenes and grids of photographs for joint.",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -209,8 +215,8 @@ def _define_model_flags(values):
         MODELS,
         "Towers: projection MLPs on a bag of words (system 1), a GRU beside a linear map (system "
         "2: best by a recipe, sh to poe or gru_best), two CNNs and a classifier (system 3), or a "
-        "residual network and a transformer (system 4); of these two without a recipe, "
-        "recipes/dual_path_scenes.flags and transformer_scenes.flags.",
+        "residual network and a transformer (system 4), or boxes and LSTMs that write captions too "
+        "(system 5); of these three without a recipe, recipes/MODEL_scenes.flags.",
         flag_values=values,
     )
     flags.DEFINE_integer("embed_dim", 256, "Size of the joint space.", 1, flag_values=values)
@@ -432,7 +438,8 @@ def _define_phase_flags(values):
         "mrr",
         SELECT,
         "What the best epoch is best in, on validation: text-to-image mrr, recall@1, recall@10, "
-        "recall@5, median_rank; rsum of both directions; loss (of training).",
+        "recall@5, median_rank; rsum of both directions, image_to_text_rsum of one; bleu4 of "
+        "joint's greedy captions; loss (of training).",
         flag_values=values,
     )
     flags.DEFINE_integer(

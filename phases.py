@@ -20,11 +20,12 @@ import experiment
 OWN = (  # flags of one phase
     "exp", "exp_root", "recipe", "first_phase", "init_from", "loss", "resume", "overwrite",
     "lambdas", "hard_texts", "freeze_backbone", "learn", "train",
+    "rank_weight", "write_weight", "balance", "gradnorm_alpha", "gradnorm_rate", "freeze",
 )  # fmt: skip
 WORDS = (
     "max_words", "min_count", "vocabulary", "lowercase", "dictionary", "word_pieces", "max_pieces",
 )  # fmt: skip
-PICTURES = ("features", "cnn", "image_weights", "crops", "resize", "pre_activation")
+PICTURES = ("features", "cnn", "image_weights", "crops", "resize", "pre_activation", "grid")
 READ = (*WORDS, *PICTURES)  # by which a second phase reads words and pictures: as its first
 
 

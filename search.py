@@ -34,11 +34,11 @@ WRITTEN_BY = "python test.py writes it"
 # The towers.
 
 
-class Tower:
-    """One side of the model, as `test.py` exported it to ONNX.
+class Graph:
+    """A part of the model, as `test.py` exported it to ONNX.
 
     Args:
-      path: an ONNX file with one input, (B, T) int32 or (B, F) float32, and one output, (B, D).
+      path: an ONNX file.
 
     Raises:
       ValueError: the file is no whole ONNX model.
@@ -58,23 +58,31 @@ class Tower:
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise ValueError(f"{path} is not a whole ONNX model ({_first_line(error)})") from error
 
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """A batch -> (B, D) float32 unit rows.
+    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """Its outputs for its inputs, both in their order.
 
         Raises:
-          ValueError: the batch does not fit the tower, or the tower answers NaN.
+          ValueError: the inputs do not fit, or an output holds NaN.
         """
+        names = [one.name for one in self.session.get_inputs()]
         try:
-            rows = self.session.run(None, {self.session.get_inputs()[0].name: batch})[0]
+            found = self.session.run(None, dict(zip(names, inputs, strict=True)))
         except Exception as error:
             raise ValueError(
-                f"{self.path} cannot take a batch of shape {batch.shape} ({_first_line(error)}): "
-                f"was the run trained on other data? {WRITTEN_BY}"
+                f"{self.path} cannot take a batch of shape {inputs[0].shape} "
+                f"({_first_line(error)}): was the run trained on other data? {WRITTEN_BY}"
             ) from error
-        rows = np.asarray(rows)
-        if not np.isfinite(rows).all():
+        found = [np.asarray(one) for one in found]
+        if not all(np.isfinite(one).all() for one in found):
             raise ValueError(f"{self.path} answers NaN or infinity: did the training diverge?")
-        return rows
+        return found
+
+
+class Tower(Graph):
+    """One side of the model: a batch, (B, T) int32 or (B, F) float32, -> (B, D) unit rows."""
+
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        return super().__call__(*inputs)[0]
 
 
 def _first_line(error: Exception) -> str:

@@ -177,15 +177,20 @@ def export_towers(run, model, settings):
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"keras\.src\.export")
     towers = model.encoder_models
     pictures = len(towers.image.input_shape) == 4
-    shape = (
-        (2, settings.image_size, settings.image_size, 3)
-        if pictures
-        else (2, towers.image.input_shape[1])
-    )
+    side = settings.image_size if pictures else 3  # of boxes any number will do
+    shape = (2, *(size or side for size in towers.image.input_shape[1:]))
     examples = {
         run.query_tower: (towers.text, np.ones((2, 3), np.int32)),
         run.image_tower: (towers.image, np.zeros(shape, np.uint8 if pictures else "f")),
     }
+    if hasattr(model, "speaking"):
+        first, following = model.speaking.models
+        memory = first(examples[run.image_tower][1])
+        unread = np.zeros((2, model.embed_dim), "f")
+        inputs = [np.ones(2, np.int32), *memory[:4], unread, unread, *memory[4:]]
+        inputs = [np.asarray(one) for one in inputs]
+        examples |= {run.first_step: (first, examples[run.image_tower][1])}
+        examples |= {run.next_step: (following, inputs)}
     for path, (tower, example) in examples.items():
         tower(example)  # Keras exports only what was called once
         with experiment.atomic_path(path) as temporary:
@@ -268,15 +273,41 @@ def grade_run(run):
     plots.recall_curves(found, score, run / "score.png")
     experiment.write_json(run.score, score)
     finish(score)
-    grade_pairs(run, question, settings, image, text)
+    written = grade_captions(run, model, settings, vocabulary, split, vectors)
+    grade_pairs(run, question, settings, image, text, written)
     print(
         f"written: {run.score}, score.png, ranks_*.csv, projections.npz; next: "
         f'python retrieve.py --exp {run.folder.name} "a query"'
     )
-    try:  # a convenience for retrieve.py --image FILE: the score does without
+    export_pictures(descriptor, settings)
+
+
+def export_pictures(descriptor, settings):
+    """The network of retrieve.py --image FILE, a convenience that the score does without."""
+    import features
+
+    try:
         features.export(descriptor, settings.cache_dir)
     except ValueError as error:
         print(f"note: retrieve.py --image FILE will not work: {error}", file=sys.stderr)
+
+
+def grade_captions(run, model, settings, vocabulary, split, vectors):
+    """What a model that writes writes for the split: captions.json, its scores, and for the pairs.
+
+    Returns:
+      (title, N lists of captions) by width of the beam; () where the model does not write.
+    """
+    if not hasattr(model, "speaking") or not settings.write_weight:
+        return ()
+    import caption_grades
+    import captioning
+
+    speaker = captioning.Speaker(*model.speaking.steps)
+    written = caption_grades.write_all(speaker, vectors, vocabulary, settings.max_length)
+    facts = {"data": settings.data, "split": FLAGS.split, "most_words": settings.max_length}
+    print(caption_grades.report(run / "captions.json", written, split, facts))
+    return tuple((f"written captions, {title}", lists) for title, lists in written.items())
 
 
 def ask_pairs(split, settings):
