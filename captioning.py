@@ -54,21 +54,25 @@ class Speaker:
 
     Args:
       first: (B, R, F) boxes -> four arrays of memory, four of states.
-      following: ids (n,), memory, six states -> log p (n, V), shares (n, R), six states.
+      following: ids (n,), images (n,), memory, six states -> log p (n, V), shares (n, R), six
+        states.
     """
 
     def __init__(self, first: Callable[..., Any], following: Callable[..., Any]):
         self.first, self.following = first, following
 
-    def begin(self, images: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """(B, R, F) boxes -> what is kept of the images, and the six states before the first id."""
-        made = [np.asarray(part) for part in self.first(np.asarray(images, np.float32))]
-        memory, states = made[:4], made[4:]
-        unread = np.zeros((len(images), memory[0].shape[-1]), memory[0].dtype)
-        return memory, [unread, unread, *states]
+    def begin(self, images: np.ndarray) -> tuple[list[Any], list[np.ndarray]]:
+        """(B, R, F) boxes -> what is kept of the images, and the six states before the first id.
+
+        Memory stays as it comes: tensors need not be copied back and forth.
+        """
+        memory = list(self.first(np.asarray(images, np.float32)))
+        states = [np.asarray(state) for state in memory[4:]]
+        unread = np.zeros((len(images), memory[0].shape[-1]), states[0].dtype)
+        return memory[:4], [unread, unread, *states]
 
     def step(
-        self, ids: np.ndarray, rows: np.ndarray, memory: list[np.ndarray], states: list[np.ndarray]
+        self, ids: np.ndarray, rows: np.ndarray, memory: list[Any], states: list[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
         """One id of each hypothesis is read.
 
@@ -78,8 +82,8 @@ class Speaker:
         Returns:
           log p of the next id (n, V), shares of the boxes (n, R), the states.
         """
-        own = [part[rows] for part in memory]
-        scores, shares, *states = self.following(ids.astype(np.int32), *own, *states)
+        numbers = (ids.astype(np.int32), rows.astype(np.int32))
+        scores, shares, *states = self.following(*numbers, *memory, *states)
         return np.asarray(scores), np.asarray(shares), [np.asarray(state) for state in states]
 
 
@@ -202,7 +206,7 @@ def write(
     marks, barred = (end + 1, end), (PAD, vocabulary.unknown_id, end + 1)
     found: list[list[Caption]] = []
     one = speaker.begin(np.asarray(images[:1]))[0]
-    step = max(1, MEMORY // max(1, width * sum(part.nbytes for part in one)))
+    step = max(1, MEMORY // max(1, width * sum(np.asarray(part).nbytes for part in one)))
     for at in tqdm(range(0, len(images), step), "captions", delay=2, leave=False, disable=None):
         part = np.asarray(images[at : at + step])
         for own in beam_search(speaker, part, width, marks, most, barred, normalise):

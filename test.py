@@ -187,7 +187,8 @@ def export_towers(run, model, settings):
         first, following = model.speaking.models
         memory = first(examples[run.image_tower][1])
         unread = np.zeros((2, model.embed_dim), "f")
-        inputs = [np.ones(2, np.int32), *memory[:4], unread, unread, *memory[4:]]
+        numbers = (np.ones(2, np.int32), np.arange(2, dtype=np.int32))
+        inputs = [*numbers, *memory[:4], unread, unread, *memory[4:]]
         inputs = [np.asarray(one) for one in inputs]
         examples |= {run.first_step: (first, examples[run.image_tower][1])}
         examples |= {run.next_step: (following, inputs)}

@@ -342,7 +342,8 @@ class FirstStep(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("matchbox")
 class NextStep(keras.layers.Layer):
-    """One id of each hypothesis and its memory and states -> log p (n, V), shares (n, R), states.
+    """One id of each hypothesis, its image, the images' memory (P, ...) and its states -> log p
+    (n, V), shares (n, R), states.
 
     Args:
       words, reader, writer: layers: word table, reading LSTM, `Writer`.
@@ -352,7 +353,9 @@ class NextStep(keras.layers.Layer):
         super().__init__(**kwargs)
         self.words, self.reader, self.writer = words, reader, writer
 
-    def call(self, tokens, boxes, keys, present, gates, e, e_cell, *states):
+    def call(self, tokens, rows, boxes, keys, present, gates, e, e_cell, *states):
+        memory = (boxes, keys, present, gates)
+        boxes, keys, present, gates = (ops.take(part, rows, axis=0) for part in memory)
         projected = self.reader.project(self.words(tokens))
         e, e_cell = lstm_step((e, e_cell), projected, self.reader.recurrent)
         memory = (boxes, keys, ops.greater(present, 0.5))
@@ -377,8 +380,8 @@ def use_models(image_tower, text_tower, writer):
 
     Returns:
       first: (P, R, F) -> boxes, keys, present, gates and the four states of the writer.
-      following: ids (n,), memory, the reader's two states and the writer's four -> log p (n, V),
-        shares (n, R), the six states. The reader starts at zeros.
+      following: ids (n,), which image each is of (n,), memory, the reader's two states and the
+        writer's four -> log p (n, V), shares (n, R), the six states. The reader starts at zeros.
     """
     features = image_tower.input
     embedded = image_tower.get_layer("boxes").output
@@ -390,6 +393,6 @@ def use_models(image_tower, text_tower, writer):
     shapes += [(size,)] * 2 + [(units,)] * 4
     names = ["memory", "keys", "present", "gates", "e", "e_cell", "a", "a_cell", "g", "g_cell"]
     kind = writer.compute_dtype
-    inputs = [keras.Input((), dtype="int32", name="token")]
+    inputs = [keras.Input((), dtype="int32", name=name) for name in ("token", "row")]
     inputs += [keras.Input(s, dtype=kind, name=n) for s, n in zip(shapes, names, strict=True)]
     return first, keras.Model(inputs, NextStep(words, reader, writer)(*inputs))
