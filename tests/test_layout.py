@@ -17,6 +17,7 @@ FLOORS = [
         "options_dual_path",
         "options_transformer",
         "options_contrastive",
+        "options_data",
         "experiment",
         "ranking",
         "learned",
@@ -62,7 +63,7 @@ MAY_USE_KERAS = MAY_USE_TENSORFLOW | {
 }  # fmt: skip
 LIGHT = [
     "text", "tokenise", "word_pieces", "word_vectors", "pictures", "decoding", "waiting",
-    "options_dual_path", "options_transformer", "options_contrastive", "explain",
+    "options_dual_path", "options_transformer", "options_contrastive", "options_data", "explain",
     "heat",
     "picture_encoder", "similarity",
     "options", "phases",
