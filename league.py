@@ -138,7 +138,7 @@ def rsum_draws(runs):
     Raises:
       ValueError: the runs were not graded on the same queries.
     """
-    totals, places, weights = 0.0, {}, None
+    totals, places, weights = np.zeros(()), {}, None
     for direction in metrics.DIRECTIONS:
         sides = [trials.read_ranks(run, direction) for run in runs]
         queries = sides[0][0]
@@ -207,7 +207,7 @@ def standings(runs):
     Returns:
       One dict for each loss: "loss", "rsum" and "behind" (None for the first) as {"value", "low",
       "high"}, "rsums" by seed, "spread" of these, both directions' recalls and "median_rank",
-      "val_rsum", "epochs", "minutes", "parted".
+      "val_rsum", "epochs", "minutes", "parted", "collapsed": in how many runs the watch spoke.
     """
     flat = [run for own in runs.values() for run in own]
     draws = rsum_draws(flat)
@@ -240,6 +240,7 @@ def _of_runs(runs):
         "epochs": [epoch for _, epoch, _ in best],
         "minutes": float(np.mean([log["seconds"] for log in logs])) / 60,
         "parted": any(log["parted"] for log in logs),
+        "collapsed": sum(bool(log["collapsed"]) for log in logs),
     }
 
 
@@ -254,8 +255,9 @@ def row(one):
     if known:
         rsum = sum(recall for side in known for recall in side[:3])
         theirs = [f"{rsum:.1f}", "; ".join(", ".join(_side(side)) for side in known)]
+    said = f" (collapsed: {one['collapsed']} of {len(one['rsums'])})" if one["collapsed"] else ""
     return [
-        one["loss"],
+        f"{one['loss']}{said}",
         "{value:.1f} ({low:.1f} to {high:.1f})".format(**one["rsum"]),
         behind,
         "-" if one["spread"] is None else f"{one['spread']:.1f}",

@@ -84,7 +84,7 @@ class Records:
 
 
 def join(first: Records, second: Records) -> Records:
-    """The images of two parts of one split, one part behind the other; without vectors.
+    """Two parts of one split, one behind the other: names, captions and picture files.
 
     Raises:
       ValueError: one part has pictures and the other has none.
@@ -95,7 +95,7 @@ def join(first: Records, second: Records) -> Records:
             f"{some(bare.names, 2)} have no pictures, but {some(shown.names, 2)} have: add the "
             "missing folder, or take the other one away"
         )
-    pictures = [*first.pictures, *second.pictures] if first.pictures is not None else None
+    pictures = [*(first.pictures or []), *(second.pictures or [])] or None
     return Records(
         [*first.names, *second.names], [*first.captions, *second.captions], pictures=pictures
     )

@@ -99,8 +99,8 @@ def pixels(path, colour):
         return (np.asarray(page) == ImageColor.getrgb(colour)).all(axis=2).sum()
 
 
-def write(run, image, text, owner, number, data_dir=None, kind="cosine"):
-    found = metrics.evaluate(image, text, owner, similarity=kind)
+def write(run, rows, number, data_dir=None):
+    found = metrics.evaluate(*rows)
     ranks = {direction: result.ranks for direction, result in found.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -109,15 +109,15 @@ def write(run, image, text, owner, number, data_dir=None, kind="cosine"):
 
 @pytest.mark.parametrize("number", [1, 6])
 def test_pages_without_pictures(tmp_path, drawn, number, capfd):
-    run = make_run(tmp_path, *drawn)
-    pages = write(run, *drawn, number)
+    run = make_run(tmp_path, drawn[0], drawn[1], drawn[2])
+    pages = write(run, drawn, number)
     assert [p.name for p in pages] == [
         "examples_text_to_image.png",
         "examples_image_to_text.png",
         "examples.md",
     ]
     before = [path.read_bytes() for path in pages]
-    assert [path.read_bytes() for path in write(run, *drawn, number)] == before
+    assert [path.read_bytes() for path in write(run, drawn, number)] == before
     for path in pages[:2]:
         with Image.open(path) as page:
             values = np.asarray(page)
@@ -154,7 +154,7 @@ def test_pictures_are_shown_and_missing_ones_counted(tmp_path, drawn, capfd):
         Image.new("RGB", (40, 30), (10, 20, 30)).save(tmp_path / f"{row}.png")
     names = [f"{row}.png" for row in range(12)]
     run = make_run(tmp_path / "run", image, text, owner, pictures=names)
-    pages = write(run, image, text, owner, 24, tmp_path)
+    pages = write(run, drawn, 24, tmp_path)
     tiles = [pixels(path, "#0a141e") / (0.75 * example_pages.SIDE**2) for path in pages[:2]]
     assert tiles[0] > 40 and tiles[1] > 5
     told = capfd.readouterr().err.splitlines()

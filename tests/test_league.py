@@ -118,18 +118,19 @@ def test_seeds_widen_the_interval_as_a_mean_of_seeds_does():
     assert (other[1] - other[0]).std() > 2
 
 
-def scored(monkeypatch, names):
+def scored(monkeypatch):
     """Files that `standings` reads besides the ranks."""
     value = {"value": 50.0}
     side = {**{f"recall@{k}": value for k in (1, 5, 10)}, "median_rank": value}
     score = {"image_to_text": side, "text_to_image": side}
     monkeypatch.setattr(league.trials, "grade", lambda run: score)
-    monkeypatch.setattr(league.trials, "read_log", lambda run: {"seconds": 90, "parted": False})
+    log = {"seconds": 90, "parted": False, "collapsed": []}
+    monkeypatch.setattr(league.trials, "read_log", lambda run: log)
     monkeypatch.setattr(league.trials, "best_epoch", lambda run, key: (1.0, 2, 3))
 
 
 def test_the_standings_are_paired(tmp_path, monkeypatch):
-    scored(monkeypatch, "ab")
+    scored(monkeypatch)
     runs = {
         name: [graded(tmp_path / f"{name}{s}", drawn_ranks(s, worst), OWNER) for s in range(3)]
         for name, worst in (("late", 30), ("first", 12), ("same", 12))

@@ -358,7 +358,8 @@ def test_the_table_of_features(tmp_path, parsed, monkeypatch, capsys):
 def test_the_table_of_losses(tmp_path, parsed, monkeypatch, capsys):
     worse = {"text_to_image": [11, 11, 11, 1], "image_to_text": [5, 1]}  # rsum 325
     ranks = {"barlow_0": worse, "simclr_0": RANKS, "barlow_1": RANKS, "simclr_1": RANKS}
-    scripts = use(monkeypatch, Scripts({name: [20.0, 30.0] for name in ranks}, ranks))
+    notes = {"barlow_1": ["the embeddings have collapsed (step 100): x"]}
+    scripts = use(monkeypatch, Scripts({name: [20.0, 30.0] for name in ranks}, ranks, notes))
     parsed.exp_root, parsed.seeds, parsed.output = str(tmp_path), 2, str(tmp_path / "found.json")
     parsed.train, parsed.losses = f"--recipe gru_best {DATA}", ["barlow", "simclr"]
     parsed.loss_flags = ["barlow: --barlow_lambda 0.02 --learning_rate 1e-3"]
@@ -369,7 +370,7 @@ def test_the_table_of_losses(tmp_path, parsed, monkeypatch, capsys):
     assert first[0] == "simclr" and first[1:4] == ["425.0 (400.0 to 450.0)", "-", "0.0"]
     assert first[4:10] == ["50.0 / 100.0 / 100.0", "3", "50.0 / 50.0 / 75.0", "3", "2, 2", "1.0"]
     assert first[10:] == ["229.5", "19.7 / 43.7 / 56.4, 7; 15.7 / 39.8 / 54.2, 9"]
-    assert second[0] == "barlow" and second[1].startswith("375.0 (")
+    assert second[0] == "barlow (collapsed: 1 of 2)" and second[1].startswith("375.0 (")
     assert second[2].startswith("50.0 (") and second[3] == "70.7" and second[10] == "45.0"
     assert len(head) == len(first) == len(second)
     assert "--barlow_lambda=5e-3 --barlow_lambda 0.02 --learning_rate 1e-3" in text
