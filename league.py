@@ -138,7 +138,7 @@ def rsum_draws(runs):
     Raises:
       ValueError: the runs were not graded on the same queries.
     """
-    totals, places, weights = np.zeros(()), {}, None
+    parts, places, weights = [], {}, None
     for direction in metrics.DIRECTIONS:
         sides = [trials.read_ranks(run, direction) for run in runs]
         queries = sides[0][0]
@@ -154,8 +154,8 @@ def rsum_draws(runs):
         sums = np.stack([np.bincount(owner, of, len(places)) for of in hits])  # (runs, G)
         # einsum adds up in one order; a product by BLAS would depend on the threads.
         drawn = np.einsum("rg,g->r", weights, np.bincount(owner, minlength=len(places)) * 1.0)
-        totals = totals + np.einsum("rg,sg->sr", weights, sums) / drawn
-    return totals
+        parts.append(np.einsum("rg,sg->sr", weights, sums) / drawn)
+    return np.sum(parts, axis=0)
 
 
 def _image_weights(num_images):
