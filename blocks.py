@@ -39,7 +39,7 @@ def in_blocks(loss, relevance, image, text, size, numbers=None) -> Any:
     """
     import tensorflow as tf
 
-    numbers = numbers or {}
+    numbers = {name: tf.cast(value, image.dtype) for name, value in (numbers or {}).items()}
 
     @tf.custom_gradient
     def whole(image, text, *values):
