@@ -45,7 +45,8 @@ def in_blocks(loss, relevance, image, text, size, numbers=None) -> Any:
     def whole(image, text, *values):
         given = dict(zip(numbers, values, strict=True))
         found = [one_side(loss, relevance, image, text, size, side, given) for side in loss.anchors]
-        total, count, *slopes = (sum(values) for values in zip(*found, strict=True))
+        summed: list[Any] = [sum(parts) for parts in zip(*found, strict=True)]
+        total, count, *slopes = summed
         if getattr(loss, "of_pairs", False):
             count = tf.cast(tf.shape(image)[0], total.dtype)
         scale = 1.0 / count if loss.reduction == "mean" else tf.ones_like(total)
