@@ -290,12 +290,7 @@ def _define_sentence_flags(values):
 def _define_loss_flags(values):
     flags.DEFINE_enum("loss", "modified", LOSSES, "Training loss.", flag_values=values)
     flags.DEFINE_float(
-        "margin",
-        1.25,
-        "Margin c of the loss. It suits system 1's losses of distances; hinges and triplets of "
-        "cosines want less: 0.2 in systems 2 and 4.",
-        1e-9,
-        flag_values=values,
+        "margin", 1.25, "Margin c; of hinges of cosines better 0.2.", 1e-9, flag_values=values
     )
     flags.DEFINE_float(
         "alpha",

@@ -99,7 +99,7 @@ def test_the_gradient_is_that_of_the_whole_batch(name):
         alike = rng.random((PAIRS, PAIRS)) * (rng.random((PAIRS, PAIRS)) < 0.3)
         batch["similarity"] = alike.astype(np.float32)
     direct, cached = (gradients(build(micro, **changes), batch) for micro in (0, MICRO))
-    # A side beside itself has distances near 0, whose root magnifies rounding (1.1e-5 of one thread).
+    # A side beside itself has distances near 0, whose root magnifies rounding (to 1.1e-5).
     check_equal(cached, direct, 3e-5 if name == "within" else 1e-5)
 
 
