@@ -126,7 +126,9 @@ def _check_dual_path(chosen):
 def _check_transformer(chosen):
     """Refuses flags of system 4 that mean nothing. Raises ValueError."""
     weights = chosen["text_weights"]
-    if chosen["model"] == "transformer" and Path(weights).is_file() and not chosen["word_pieces"]:
+    if chosen["model"] != "transformer" or chosen["word_pieces"]:
+        return
+    if Path(weights).expanduser().is_file():
         raise ValueError(
             f"--text_weights {weights}: a file does not say which word pieces its weights are for; "
             "give --word_pieces FILE too"

@@ -186,7 +186,9 @@ def _define_sentence_flags(values):
 
 def _define_loss_flags(values):
     flags.DEFINE_enum("loss", "modified", LOSSES, "Training loss.", flag_values=values)
-    flags.DEFINE_float("margin", 1.25, "Margin c of the loss.", 1e-9, flag_values=values)
+    flags.DEFINE_float(
+        "margin", 1.25, "Margin c; of hinges of cosines better 0.2.", 1e-9, flag_values=values
+    )
     flags.DEFINE_float(
         "alpha",
         0.7,
