@@ -14,6 +14,7 @@ from absl import flags
 
 import experiment
 import options
+import options_data
 from options_joint import PARTS
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -133,7 +134,9 @@ def _check_dual_path(chosen):
 def _check_transformer(chosen):
     """Refuses flags of system 4 that mean nothing. Raises ValueError."""
     weights = chosen["text_weights"]
-    if chosen["model"] == "transformer" and Path(weights).is_file() and not chosen["word_pieces"]:
+    if chosen["model"] != "transformer" or chosen["word_pieces"]:
+        return
+    if Path(weights).expanduser().is_file():
         raise ValueError(
             f"--text_weights {weights}: a file does not say which word pieces its weights are for; "
             "give --word_pieces FILE too"
@@ -143,7 +146,7 @@ def _check_transformer(chosen):
 def _check_joint(chosen):
     """Refuses flags of system 5 that mean nothing. Raises ValueError."""
     joint = chosen["model"] == "joint"
-    if not joint and chosen["features"] in options.BOXES:
+    if not joint and chosen["features"] in options_data.BOXES:
         raise ValueError(
             f"--features {chosen['features']} is for --model joint, not {chosen['model']}"
         )
@@ -151,10 +154,10 @@ def _check_joint(chosen):
         raise ValueError(f"--select bleu4: --model {chosen['model']} writes no captions")
     if not joint:
         return
-    if chosen["features"] not in ("auto", *options.BOXES):
+    if chosen["features"] not in ("auto", *options_data.BOXES):
         raise ValueError(
             f"--features {chosen['features']} is one row for each picture; --model joint reads "
-            f"several: {' or '.join(options.BOXES)}"
+            f"several: {' or '.join(options_data.BOXES)}"
         )
     if chosen["standardize"] or chosen["micro_batch"] or chosen["similarity"] != "cosine":
         raise ValueError(

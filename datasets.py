@@ -87,6 +87,7 @@ def open_dataset(
     validation_images: int = 256,
     seed: int = 0,
     limit: int | None = None,
+    coco_split: str = "whole",
 ) -> dict[str, Split]:
     """Opens a data set and checks it.
 
@@ -99,6 +100,7 @@ def open_dataset(
         aside for it; at most a tenth of them. Never test images.
       seed: of such draws, and of the scenes.
       limit: keeps the first images of each split, at most so many; None keeps all.
+      coco_split: of coco, see `readers.read_coco`.
 
     Returns:
       `{"train": Split, "validation": Split, "test": Split}`.
@@ -111,7 +113,7 @@ def open_dataset(
     for name, value in (("limit", limit), ("validation_images", validation_images)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}; expected 1 or more")
-    options = Options(Path(cache_dir), validation_images, seed, limit)
+    options = Options(Path(cache_dir), validation_images, seed, limit, coco_split)
     if data == "scenes":
         if data_dir:
             raise ValueError(
@@ -147,6 +149,7 @@ def open_run_data(settings, data_dir: str | os.PathLike | None = None) -> dict[s
         validation_images=settings.validation_images,
         seed=settings.data_seed,
         limit=settings.limit or None,
+        coco_split=settings.coco_split,
     )
     if getattr(settings, "features", None) == "bottom_up":
         splits = bottom_up.attach(splits, settings)

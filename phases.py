@@ -24,6 +24,7 @@ OWN = (  # flags of one phase
 )  # fmt: skip
 WORDS = (
     "max_words", "min_count", "vocabulary", "lowercase", "dictionary", "word_pieces", "max_pieces",
+    "text_weights",
 )  # fmt: skip
 PICTURES = ("features", "cnn", "image_weights", "crops", "resize", "pre_activation", "grid")
 READ = (*WORDS, *PICTURES)  # by which a second phase reads words and pictures: as its first

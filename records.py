@@ -41,12 +41,14 @@ class Options:
       validation_images: how many training images to set aside where the layout has no validation.
       seed: of every draw.
       limit: images wanted of each split, or None; only `scenes` heeds it, to draw fewer.
+      coco_split: which images of COCO's two files make which split, see `readers.read_coco`.
     """
 
     cache_dir: Path
     validation_images: int
     seed: int
     limit: int | None
+    coco_split: str = "whole"
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,24 @@ class Records:
             pictures=take_rows(pictures, rows) if isinstance(pictures, np.ndarray) else pictures,
             concepts=None if self.concepts is None else take_rows(self.concepts, rows),
         )
+
+
+def join(first: Records, second: Records) -> Records:
+    """Two parts of one split, one behind the other: names, captions and picture files.
+
+    Raises:
+      ValueError: one part has pictures and the other has none.
+    """
+    if (first.pictures is None) != (second.pictures is None):
+        bare, shown = (first, second) if first.pictures is None else (second, first)
+        raise ValueError(
+            f"{some(bare.names, 2)} have no pictures, but {some(shown.names, 2)} have: add the "
+            "missing folder, or take the other one away"
+        )
+    pictures = [*(first.pictures or []), *(second.pictures or [])] or None
+    return Records(
+        [*first.names, *second.names], [*first.captions, *second.captions], pictures=pictures
+    )
 
 
 class Rows:

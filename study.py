@@ -6,6 +6,7 @@ r"""Experiments of the papers, each a table: many trainings, graded and summaris
     python study.py features --exp_root exp/fne --train "--data flickr8k --data_dir Flickr8k"
     python study.py pairs --train "--data flickr30k --data_dir Flickr30k" --occurrences FOLDER
     python study.py stages --keep --train "--data flickr8k --data_dir Flickr8k --cnn MobileNetV2"
+    python study.py losses --keep --train "--recipe gru_best --data_dir f8k_precomp --epochs 2"
 
     study      what it trains                                      the table
     finding    both pairwise losses over alpha and c               best validation MRR
@@ -18,6 +19,8 @@ r"""Experiments of the papers, each a table: many trainings, graded and summaris
                II; and with pseudo classes, in stage I             the paper's Tables 4 and 5
     pairs      nothing: counts the images of --pairs of words in   images by the exact number of
                all captions; --occurrences writes the files        their captions that say a pair
+    losses     every loss of system 4 and its kin, --seeds times,  rsum and what each is behind the
+               one tower and one budget, graded by test.py         first, beside the document's
 
 --train holds flags of train.py for every run: data, epochs, sizes. The table goes to standard
 output in Markdown, the epochs to standard error. The runs lie in a temporary folder, unless --keep
@@ -40,6 +43,7 @@ from absl import app, flags
 
 import config
 import experiment
+import league
 import metrics
 import options
 import phases
@@ -66,7 +70,14 @@ flags.DEFINE_string("stage2", "", "stages: flags of stage II, besides --train.")
 flags.DEFINE_list("classes", ["500", "1500"], "stages: numbers of pseudo classes.")
 flags.DEFINE_string("pairs", "paper", "pairs: such as brown_dog,sit_cat; paper: the document's.")
 flags.DEFINE_string("occurrences", None, "pairs: folder for the original's occurrence files.")
-flags.DEFINE_integer("seeds", None, "Seeds 0, 1, ... moe: default 5; features: default 3.", 1)
+flags.DEFINE_list("losses", list(league.LEAGUE), "losses: which. sum_hinge, max_hinge: by name.")
+flags.DEFINE_multi_string(
+    "loss_flags",
+    [],
+    "losses: 'NAME: --flag value', flags of train.py for one loss, besides --train and the numbers "
+    "of its publication, which they win over. May be given again.",
+)
+flags.DEFINE_integer("seeds", None, "Seeds 0, 1, ... moe: default 5; features, losses: 3.", 1)
 
 ROOT = Path(__file__).resolve().parent
 STARTED = 10.0  # validation rsum above which a run has started to learn (Vilalta et al., section 6)
@@ -86,10 +97,11 @@ MOE = {  # learning rate, margin, absolute values; successes of five with FC7 an
 }
 
 
-def train(root, name, **own):
+def train(root, name, *words, **own):
     """Trains a run with the flags of --train and the study's own, which win; returns the run."""
     own |= {"threads": FLAGS.threads} if FLAGS.threads else {}
-    given = [*shlex.split(FLAGS.train), *(f"--{flag}={value}" for flag, value in own.items())]
+    given = [*shlex.split(FLAGS.train), *words]
+    given += [f"--{flag}={value}" for flag, value in own.items()]
     return trials.train(root, name, given, show=FLAGS.jobs == 1)
 
 
@@ -379,6 +391,36 @@ def print_pairs(root):
     return {"pairs": [pair.name for pair in chosen], "seconds": took, **found}
 
 
+def train_loss(root, case, own):
+    """Trains and grades one loss of the league with one seed; returns the run."""
+    name, seed = case
+    run = train(root, f"{name}_{seed}", *league.flags_of(name, own), seed=seed)
+    trials.grade(run, FLAGS.threads)
+    return run
+
+
+def print_losses(root):
+    """The league of losses, best first; returns its numbers.
+
+    Reference: Timofeev et al., Multi-modal retrieval with smooth weighting of negatives, 2021, the
+      table of its results.
+    """
+    names, seeds = FLAGS.losses, range(FLAGS.seeds or 3)
+    league.check_train(shlex.split(FLAGS.train))
+    own = league.read_own(FLAGS.loss_flags, names)
+    for name in names:  # refused now, not when its turn comes
+        trials.parse([*shlex.split(FLAGS.train), *league.flags_of(name, own)])
+    cases = [(name, seed) for seed in seeds for name in names]  # an early end has every loss
+    runs = dict(zip(cases, for_each(partial(train_loss, root, own=own), cases), strict=True))
+    found = league.standings({name: [runs[name, seed] for seed in seeds] for name in names})
+    title = f"train.py {FLAGS.train}, {len(seeds)} seeds:"
+    print_table(title, league.HEAD, [league.row(one) for one in found])
+    print(league.NOTES.format(f"{league.RESAMPLES:,}"))
+    for name in names:
+        print(f"- {name}: {' '.join(league.flags_of(name, own))}")
+    return found
+
+
 STUDIES = {
     "finding": print_finding,
     "recipes": print_recipes,
@@ -386,6 +428,7 @@ STUDIES = {
     "features": print_features,
     "stages": print_stages,
     "pairs": print_pairs,
+    "losses": print_losses,
 }
 
 
@@ -395,7 +438,7 @@ def main(argv):
     if name not in STUDIES:
         raise ValueError(f"unknown study {name!r}: choose one of {', '.join(STUDIES)}")
     asked = trials.parse(shlex.split(FLAGS.train))
-    for own in OWN if name == "finding" else (*OWN, "recipe"):
+    for own in OWN if name in ("finding", "losses") else (*OWN, "recipe"):
         if asked[own].present:
             raise ValueError(f"--train holds --{own}, which the study gives itself: leave it out")
     root = FLAGS.exp_root or (FLAGS.keep and str(Path("exp") / f"study-{name}"))

@@ -3,6 +3,7 @@ r"""Grades a run: encodes a split and scores the whole gallery, both ways.
     python test.py                                   # the latest run on its test split
     python test.py --exp NAME --split validation
     python test.py --verify                          # recompute from the saved projections alone
+    python test.py --examples 8                      # and pages of examples, good and bad
     python test.py --embeddings file.npz --output score.json    # embeddings from elsewhere
     python test.py --embeddings file.npz --similarity order     # by order similarity
     python test.py --pairs brown_dog,sit_cat         # and how often these pairs are found
@@ -40,6 +41,14 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer(
     "batch_size", 0, "Rows in work at a time, where --threads is 0. Speed only.", lower_bound=0
+)
+flags.DEFINE_integer(
+    "examples",
+    0,
+    "Also draw so many examples of each direction, half of them good and half bad, and list them: "
+    "examples_*.png, examples.md.",
+    lower_bound=0,
+    upper_bound=50,
 )
 flags.DEFINE_bool("verify", False, "Recompute the metrics from projections.npz and compare.")
 flags.DEFINE_string("embeddings", None, "Score this .npz: image, text, caption_image.")
@@ -280,6 +289,7 @@ def grade_run(run):
         f"written: {run.score}, score.png, ranks_*.csv, projections.npz; next: "
         f'python retrieve.py --exp {run.folder.name} "a query"'
     )
+    draw_examples(run, split, found)
     export_pictures(descriptor, settings)
 
 
@@ -341,6 +351,17 @@ def grade_pairs(run, question, settings, image, text, written=()):
     print("written: pairs.md, pairs.json, pairs.png\n")
 
 
+def draw_examples(run, split, found):
+    """The pages of --examples, if any are wanted."""
+    if not FLAGS.examples:
+        return
+    import examples
+
+    ranks = {direction: result.ranks for direction, result in found[0].items()}
+    paths = examples.write(run, ranks, FLAGS.examples, FLAGS.split, split.origin)
+    print(f"examples: {', '.join(map(str, paths))}")
+
+
 def finish(score):
     """Prints the table and writes --output."""
     print(grading.table(score))
@@ -352,6 +373,11 @@ def main(argv):
     """Grades a run, verifies one, or scores embeddings from elsewhere."""
     if len(argv) > 1:
         raise ValueError(f"unexpected argument {argv[1]!r}: settings are given as --name value")
+    if FLAGS.examples and (FLAGS.verify or FLAGS.embeddings or FLAGS.folds > 1):
+        raise ValueError(
+            "--examples is for the whole gallery of a run: leave --verify, --embeddings and "
+            "--folds out"
+        )
     if FLAGS.embeddings is not None:
         if FLAGS.verify or FLAGS.exp:
             raise ValueError("--embeddings is scored by itself: leave --exp and --verify out")

@@ -21,6 +21,7 @@ LATER = {
     "micro_batch": 0,
     "train": "all",
     "milestones": "1,4,10",
+    "coco_split": "whole",
 }  # newer than some recipes
 
 
@@ -154,6 +155,7 @@ def test_the_smooth_negatives_papers_settings(name):
     assert (made.loss, made.weight_decay, made.include_positive) == (name, 5e-6, False)
     assert (made.schedule, made.milestones, made.decay_rate) == ("multi_step", "1,4,10", 0.5)
     assert (made.backbone_rate, made.freeze_backbone, made.select) == (1, False, "rsum")
+    assert (made.data, made.coco_split) == ("coco", "5k")
 
 
 def test_the_joint_papers_settings():

@@ -80,6 +80,8 @@ def test_other_towers_are_refused(tmp_path):
     assert (second.min_count, second.crops) == (1, 10)  # words and pictures are the first's
     with pytest.raises(ValueError, match="trained with --crops 10"):
         phases.check_start(run, settings(crops=1), ("crops",))
+    with pytest.raises(ValueError, match="trained with --text_weights none"):
+        phases.check_start(run, settings(text_weights="other"), ("text_weights",))
     run.best_weights.write_bytes(b"junk")
     with pytest.raises(ValueError, match="cannot be taken over"):
         phases.take_over(run, make_model())
