@@ -318,7 +318,7 @@ def read_ahead(read: Callable, parts: list) -> Iterator:
             yield result
 
 
-def write_header(file: BinaryIO, dtype: type, shape: tuple[int, int]) -> None:
+def write_header(file: BinaryIO, dtype: type, shape: tuple[int, ...]) -> None:
     """What stands in an `.npy` file before the numbers."""
     facts = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, facts)

@@ -29,7 +29,7 @@ def validation_metrics(image, text, caption_image, similarity="cosine"):
 
     Returns:
       {"mrr": text-to-image MRR in [0, 1], "recall@1": text-to-image, in percent, ..., "rsum": of
-      both directions, "image_to_text_recall@1": ...}.
+      both directions, "image_to_text_recall@1": ..., "image_to_text_rsum": of its three}.
     """
     text_to_image, image_to_text = metrics.rank_both(
         image, text, caption_image, similarity=similarity
@@ -39,7 +39,7 @@ def validation_metrics(image, text, caption_image, similarity="cosine"):
     values = {name: forward[name] for name in kept}
     values |= {f"image_to_text_{name}": backward[name] for name in kept}
     recalls = [values[f"{side}recall@{k}"] for side in ("", "image_to_text_") for k in (1, 5, 10)]
-    return {**values, "rsum": sum(recalls)}
+    return {**values, "rsum": sum(recalls), "image_to_text_rsum": sum(recalls[3:])}
 
 
 class Pace(keras.callbacks.Callback):
@@ -115,10 +115,12 @@ class Validation(keras.callbacks.Callback):
     Args:
       vectors: (N, F) image vectors; tokens: the M captions' ids; caption_image: (M,).
       similarity: see `validation_metrics`.
+      more: () -> {name: value} of what else is measured, or None.
     """
 
-    def __init__(self, vectors, tokens, caption_image, similarity="cosine"):
+    def __init__(self, vectors, tokens, caption_image, similarity="cosine", more=None):
         super().__init__()
+        self.more = more
         self.similarity = similarity
         self.vectors, self.tokens, self.caption_image = vectors, tokens, caption_image
         self.values: dict[str, float] = {}
@@ -128,6 +130,7 @@ class Validation(keras.callbacks.Callback):
             return  # there is nothing to measure; Records says so
         image, text = encode(self.model, self.vectors, self.tokens)
         values = validation_metrics(image, text, self.caption_image, self.similarity)
+        values |= self.more() if self.more else {}
         self.values = {f"val_{name}": value for name, value in values.items()}
         if logs is not None:
             logs.update({name: self.values[name] for name in ("val_mrr", "val_rsum")})

@@ -76,13 +76,20 @@ def describe_network(settings) -> Network:
     """The network that the settings ask for; needs no TensorFlow.
 
     Args:
-      settings: with cnn, image_weights, data_seed, crops, resize and pre_activation.
+      settings: with cnn, image_weights, data_seed, crops, resize and pre_activation; and, where
+        features is "grid", grid.
 
     Raises:
-      ValueError: there is no such network, or no such file of weights.
+      ValueError: there is no such network, or no such file of weights; or it has no last map.
     """
     if settings.cnn not in NETWORKS:
         raise ValueError(f"unknown --cnn {settings.cnn!r}; there are {', '.join(NETWORKS)}")
+    grid = settings.grid if getattr(settings, "features", "") == "grid" else 0
+    if grid and settings.cnn in DENSE:
+        raise ValueError(
+            f"--features grid: {settings.cnn} ends in dense layers, not in a map: choose another "
+            "--cnn, such as MobileNetV2"
+        )
     weights = settings.image_weights
     identity = weights_id(weights, settings.data_seed)
     if weights not in ("imagenet", *RANDOM):
@@ -92,9 +99,10 @@ def describe_network(settings) -> Network:
         weights,
         identity,
         _side(settings),
-        settings.crops,
+        1 if grid else settings.crops,
         settings.resize,
-        settings.pre_activation,
+        settings.pre_activation and not grid,
+        grid,
     )
 
 
@@ -304,8 +312,8 @@ def open_network(network: Network):
     """The network as a reader of pixels.
 
     Returns:
-      (keras model from (B, S, S, 3) float32 RGB in [0, 255] to (B, C) float32 spatial means, the
-      network's own preprocessing included; `Layers`).
+      (keras model from (B, S, S, 3) float32 RGB in [0, 255] to (B, C) float32 spatial means, or the
+      means of a grid's places, the network's own preprocessing included; `Layers`).
 
     Raises:
       ValueError: as `build`.
@@ -316,6 +324,13 @@ def open_network(network: Network):
     if network.pre_activation:
         base = split_activations(base)
     found, last = find_layers(base, has_top, network.pre_activation)
+    module = keras.applications.__dict__[module_of(network.cnn)]
+    pixels = keras.Input((network.size, network.size, 3), name="pixels")
+    if network.grid:
+        maps = keras.Model(base.input, last)(module.preprocess_input(pixels))
+        places = grid_means(maps, network.grid)
+        columns = int(places.shape[-1])
+        return keras.Model(pixels, places), Layers(["grid"], [columns], (0, columns))
     names, tensors = list(found), list(found.values())
     widths = [int(tensor.shape[-1]) for tensor in tensors]
     place = next((i for i, tensor in enumerate(tensors) if tensor is last), len(tensors))
@@ -323,8 +338,6 @@ def open_network(network: Network):
     layers = Layers(names, widths, (start, start + int(last.shape[-1])))
     if place == len(tensors):
         tensors.append(last)
-    module = keras.applications.__dict__[module_of(network.cnn)]
-    pixels = keras.Input((network.size, network.size, 3), name="pixels")
     outputs = keras.Model(base.input, tensors)(module.preprocess_input(pixels))
     # Rows, then columns: ONNX Runtime adds 112 x 112 numbers one by one, and rounds each time.
     means = [
@@ -333,6 +346,26 @@ def open_network(network: Network):
     ]
     joined = keras.layers.Concatenate()(means) if len(means) > 1 else means[0]
     return keras.Model(pixels, joined), layers
+
+
+def grid_means(maps, side):
+    """(B, h, w, C) -> (B, side * side * C), by rows: means over windows that cover the map evenly.
+
+    Window i reaches from floor(i h / side) to ceil((i + 1) h / side): neighbours overlap where the
+    map is not divided evenly, so that any map gives any grid.
+    """
+    import keras
+
+    shares = []
+    for size in maps.shape[1:3]:
+        start = np.arange(side) * size // side
+        stop = -(-(np.arange(side) + 1) * size // side)
+        cell = np.arange(size)
+        inside = (cell >= start[:, None]) & (cell < stop[:, None])  # (side, size)
+        shares.append((inside / inside.sum(axis=1, keepdims=True)).astype(np.float32))
+    rows = keras.ops.einsum("gh,bhwc->bgwc", shares[0], maps)
+    places = keras.ops.einsum("gw,bhwc->bhgc", shares[1], rows)
+    return keras.layers.Reshape((side * side * maps.shape[-1],))(places)
 
 
 def module_of(name):

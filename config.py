@@ -14,21 +14,24 @@ from absl import flags
 
 import experiment
 import options
+import options_data
+from options_joint import PARTS
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 SHAPES = (  # settings that must be equal in both phases of a curriculum: what towers are
     "model", "embed_dim", "standardize", "word_dim", "bidirectional",
     "pooling", "bag", "image_bias", "absolute", "similarity",
     "text_width", "hidden_dim", "image_pooling", "classes", "num_classes", "classifier_bias",
-    "text_size",
+    "text_size", "attention_dim",
 )  # fmt: skip
 PLACES = (
     "data_dir", "cache_dir", "recipe", "init_from", "image_weights", "word_vectors", "cache",
-    "text_weights", "word_pieces",
+    "text_weights", "word_pieces", "features_file",
 )  # fmt: skip
 DEFAULT_RECIPE = {  # of a model that is given no recipe
     "dual_path": "dual_path_scenes",
     "transformer": "transformer_scenes",
+    "joint": "joint_scenes",
 }
 
 
@@ -81,6 +84,11 @@ def check(chosen):
     _check_pixels(chosen)
     _check_dual_path(chosen)
     _check_transformer(chosen)
+    _check_joint(chosen)
+    if bool(chosen["features_file"]) != (chosen["features"] == "bottom_up"):
+        raise ValueError(
+            "--features bottom_up and --features_file FILE belong together: give both or neither"
+        )
     if chosen["views_weight"] and chosen["hard_texts"]:
         raise ValueError("--views_weight and --hard_texts: exchanged texts have no second view")
     if chosen["similarity"] == "order" and chosen["loss"] not in options.RANKING:
@@ -133,6 +141,40 @@ def _check_transformer(chosen):
             f"--text_weights {weights}: a file does not say which word pieces its weights are for; "
             "give --word_pieces FILE too"
         )
+
+
+def _check_joint(chosen):
+    """Refuses flags of system 5 that mean nothing. Raises ValueError."""
+    joint = chosen["model"] == "joint"
+    if not joint and chosen["features"] in options_data.BOXES:
+        raise ValueError(
+            f"--features {chosen['features']} is for --model joint, not {chosen['model']}"
+        )
+    if not joint and chosen["select"] == "bleu4":
+        raise ValueError(f"--select bleu4: --model {chosen['model']} writes no captions")
+    if not joint:
+        return
+    if chosen["features"] not in ("auto", *options_data.BOXES):
+        raise ValueError(
+            f"--features {chosen['features']} is one row for each picture; --model joint reads "
+            f"several: {' or '.join(options_data.BOXES)}"
+        )
+    if chosen["standardize"] or chosen["micro_batch"] or chosen["similarity"] != "cosine":
+        raise ValueError(
+            "--model joint knows neither --standardize nor --micro_batch nor --similarity order"
+        )
+    if not chosen["rank_weight"] and not chosen["write_weight"]:
+        raise ValueError("--rank_weight 0 --write_weight 0: there is nothing to train")
+    if chosen["balance"] == "gradnorm" and not (chosen["rank_weight"] and chosen["write_weight"]):
+        raise ValueError("--balance gradnorm weighs two losses: neither weight may be 0")
+    decays = chosen["optimizer"] != "adam" or chosen["weight_decay"]
+    if chosen["balance"] == "gradnorm" and decays:
+        raise ValueError("--balance gradnorm needs --optimizer adam without --weight_decay")
+    if not chosen["write_weight"] and chosen["select"] == "bleu4":
+        raise ValueError("--select bleu4 of a model that is not trained to write: choose another")
+    parts = [part for part in chosen["freeze"].split(",") if part != "none"]
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise ValueError(f"--freeze {unknown[0]}: choose from {', '.join(PARTS)}, or none")
 
 
 def _own_names(values):

@@ -145,16 +145,19 @@ def compiled(tower):
     """A tower as one graph that takes any number of rows of any length, for use after training.
 
     Args:
-      tower: a model with one input.
+      tower: a model.
 
     Returns:
-      A function of a batch, on one device whatever the strategy; several threads may call it.
+      A function of its inputs, on one device whatever the strategy; several threads may call it.
     """
     import tensorflow as tf
 
-    example = tower.inputs[0]
-    signature = [tf.TensorSpec((None, *example.shape[1:]), example.dtype)]
-    return tf.function(lambda batch: tower(batch, training=False), input_signature=signature)
+    signature = [tf.TensorSpec((None, *one.shape[1:]), one.dtype) for one in tower.inputs]
+
+    def use(*inputs):
+        return tower(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
+
+    return tf.function(use, input_signature=signature)
 
 
 def gather(tensors):
@@ -174,6 +177,29 @@ def gather(tensors):
     # identity: an input that no operation has touched yet has no device, which all_gather refuses
     # where a worker has one replica.
     return {key: context.all_gather(tf.identity(v), axis=0) for key, v in tensors.items()}
+
+
+def add_up(tensors):
+    """Sums of tensors over the replicas, each known to all of them."""
+    if num_replicas() == 1:
+        return tensors
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+
+
+def gradient_norm(share, variables):
+    """L2 norm of the whole loss's gradient by some variables, float32; asked within a graph.
+
+    Args:
+      share: scalar, what this replica adds to the loss; variables: Keras variables.
+    """
+    import tensorflow as tf
+
+    found = tf.gradients(share, [variable.value for variable in variables])
+    whole = add_up([tf.convert_to_tensor(one) for one in found if one is not None])
+    squares = [tf.reduce_sum(tf.square(tf.cast(one, tf.float32))) for one in whole]
+    return tf.sqrt(tf.add_n(squares)) if squares else tf.constant(0.0)
 
 
 def metric_shape(results):

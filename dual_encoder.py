@@ -211,6 +211,14 @@ class DualEncoder(keras.Model):
         Args:
           x: this replica's batch dict; y_pred: what `call` made of it. The others are Keras'.
         """
+        return self.weighed(self.shares(x, y_pred), training)
+
+    def weighed(self, shares, training):
+        """The sum of the terms' shares, {name: scalar}, each times its weight."""
+        return sum(self.term_weights[name] * share for name, share in shares.items())
+
+    def shares(self, x, y_pred):
+        """{name: this replica's share of a term of the whole batch's loss}, without its weight."""
         kept = {key: x[key] for key in ("image_id", "concepts", "similarity") if key in x}
         sides = ("image", "text", "image_view", "text_view")
         rows = {key: y_pred[key] for key in sides if key in y_pred}
@@ -220,14 +228,13 @@ class DualEncoder(keras.Model):
         here = ops.shape(x["image_id"])[0]
         for name, term in terms.items():
             self.trackers[name].update_state(term, sample_weight=here)
-        total = sum(self.term_weights[name] * term for name, term in terms.items())
-        total = total / distribution.num_replicas()
+        shares = {name: term / distribution.num_replicas() for name, term in terms.items()}
         size = ops.cast(ops.shape(whole["image_id"])[0], "float32")
         for name, term in self.row_terms(x, y_pred).items():  # no replica needs the others' rows
             self.trackers[name].update_state(term)
             if name in self.term_weights:
-                total = total + self.term_weights[name] * ops.sum(term) / size
-        return total
+                shares[name] = ops.sum(term) / size
+        return shares
 
     def row_terms(self, batch, outputs):
         """{name: (b,)} of this replica's rows; those in `term_weights` are losses.

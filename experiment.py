@@ -183,6 +183,7 @@ class Experiment:
     | `best.weights.h5` | weights of the best epoch by `--select` |
     | `last/state.npz` | everything that `--resume` needs |
     | `projections.npz`, `query.onnx`, `image.onnx` | what `test.py` leaves for `retrieve.py` |
+    | `writer_first.onnx`, `writer_next.onnx` | the same of a model that writes captions |
     | `score.json`, `ranks_*.csv`, `score.png` | the number, rank by rank, as a picture |
     | `log.txt` | when training began and how it ended |
     """
@@ -231,6 +232,14 @@ class Experiment:
     @property
     def image_tower(self) -> Path:
         return self / "image.onnx"
+
+    @property
+    def first_step(self) -> Path:
+        return self / "writer_first.onnx"
+
+    @property
+    def next_step(self) -> Path:
+        return self / "writer_next.onnx"
 
     @property
     def score(self) -> Path:

@@ -1,10 +1,11 @@
-r"""Describes the pictures of a data set by a CNN: its last layer, or the full-network embedding.
+r"""Describes the pictures of a data set by a CNN: last layer, full-network embedding, or a grid.
 
     python extract.py --data flickr8k --data_dir DIR --kind fne --crops 10
     python extract.py --data flickr8k --data_dir DIR --image_weights FILE.weights.h5
     python extract.py --data flickr8k --data_dir DIR --output VECTORS    # for --data precomp
+    python extract.py --data flickr8k --data_dir DIR --kind grid         # for --model joint
 
-train.py --features fne (or last) does the same by itself; this shows what comes out, ahead of time.
+train.py --features fne (last, grid) does the same by itself; this shows what comes out, before.
 Stopped, it goes on where it was. Vectors lie in --cache_dir; --output copies them, with captions
 and names, into the layout that --data precomp and the VSE++ family read.
 """
@@ -27,7 +28,7 @@ from full_network import KINDS
 
 SHARED = (  # with train.py
     "data", "data_dir", "limit", "validation_images", "coco_split", "data_seed", "cache_dir",
-    "cnn", "image_weights", "crops", "resize", "pre_activation",
+    "cnn", "image_weights", "crops", "resize", "pre_activation", "grid",
 )  # fmt: skip
 WORDS = {"train": "train", "validation": "dev", "test": "test"}  # of the precomp layout
 COPIED = 256  # rows at a time
@@ -36,7 +37,9 @@ FLAGS, OF_TRAINING = flags.FLAGS, flags.FlagValues()
 options.define_training_flags(OF_TRAINING)
 for shared in SHARED:
     flags.DEFINE_flag(OF_TRAINING[shared])
-flags.DEFINE_enum("kind", "fne", KINDS, "The full-network embedding, or the last layer alone.")
+flags.DEFINE_enum(
+    "kind", "fne", KINDS, "The full-network embedding, the last layer, or the last map."
+)
 flags.DEFINE_string("output", None, "Also write the vectors into this folder, as precomp data.")
 
 
@@ -59,10 +62,10 @@ def extract(splits, settings):
         vectors[name] = features.image_vectors(split, descriptor, settings.cache_dir)
         seconds = took + time.perf_counter() - began
         rate = f"{count / seconds:,.1f} pictures/s" if count else "from the cache"
-        rows, columns = vectors[name].shape
+        size = " x ".join(f"{number:,}" for number in vectors[name].shape[1:])
         path = getattr(vectors[name], "filename", "in memory")
         print(
-            f"{name:10} {rows:,} images x {columns:,} {vectors[name].dtype}, "
+            f"{name:10} {split.num_images:,} images x {size} {vectors[name].dtype}, "
             f"{seconds:.1f} s, {rate}: {path}"
         )
         if settings.features == "fne":

@@ -1,10 +1,12 @@
 """Pictures to vectors that the towers read, for whole splits, cached on disk.
 
-`regions.py` (learned from the pictures alone) and `full_network.py` (a CNN's layers) say what a
-vector holds. It imports no TensorFlow, so that `retrieve.py --image FILE` reads a picture as
-training did; a network runs in a process of its own, where its activations are not cached.
+`regions.py` (learned from the pictures alone), `boxes.py` (the same, box by box) and
+`full_network.py` (a CNN's layers) say what a vector holds. It imports no TensorFlow, so that
+`retrieve.py --image FILE` reads a picture as training did; a network runs in a process of its own,
+where its activations are not cached.
 
-Shape letters: N images, n images of a chunk, F feature, K crops, S side of the network's input.
+Shape letters: N images, n images of a chunk, R boxes, F feature, K crops, S side of the network's
+input.
 """
 
 import dataclasses
@@ -25,10 +27,11 @@ import experiment
 import pictures
 import search
 from activations import refuse
+from boxes import BoxDescriptor
 from full_network import KINDS, NetworkDescriptor, cut_crops, moments
 from regions import SIDE, RegionDescriptor, chunks
 
-Descriptor = RegionDescriptor | NetworkDescriptor
+Descriptor = RegionDescriptor | BoxDescriptor | NetworkDescriptor
 
 
 def to_array(picture: Image.Image) -> np.ndarray:
@@ -43,14 +46,14 @@ def learn(split: datasets.Split, settings) -> Descriptor | None:
 
     Args:
       split: the training split.
-      settings: with features ("auto", "regions", "last" or "fne"), data_seed, cache_dir, and what
-        `cnn.describe_network` reads.
+      settings: with features (other than "auto" where the split has no vectors; with "bottom_up"
+        these are the split's own), data_seed, cache_dir, and what `cnn.describe_network` reads.
 
     Raises:
       ValueError: the split has not what was asked for, or pictures that cannot be read, or the
         network's weights cannot be.
     """
-    if split.vectors is not None and settings.features == "auto":
+    if split.vectors is not None and settings.features in ("auto", "bottom_up"):
         return None
     if settings.features == "pixels" and split.pictures is not None:
         return None
@@ -72,15 +75,18 @@ def learn(split: datasets.Split, settings) -> Descriptor | None:
             mean, std = moments(rows[:, : layers.feature_dim] for rows in store.blocks())
         return NetworkDescriptor(network, layers, settings.features, mean, std)
     rows = np.random.default_rng(settings.data_seed).permutation(split.num_images)[:1000]
-    return RegionDescriptor.learn(read_all(split, np.sort(rows)), settings.data_seed)
+    kind = BoxDescriptor if settings.features == "boxes" else RegionDescriptor
+    return kind.learn(read_all(split, np.sort(rows)), settings.data_seed)
 
 
 def load(path: str | Path) -> Descriptor | None:
     """The descriptor that a run was trained with; None where its data brought vectors."""
     if not Path(path).is_file():
         return None
-    kind = NetworkDescriptor if "facts" in experiment.open_arrays(path) else RegionDescriptor
-    return kind.load(path)
+    names = experiment.open_arrays(path)
+    if "facts" in names:
+        return NetworkDescriptor.load(path)
+    return BoxDescriptor.load(path) if "boxes" in names else RegionDescriptor.load(path)
 
 
 def image_vectors(
@@ -88,7 +94,7 @@ def image_vectors(
 ) -> np.ndarray:
     """The split's own vectors, or those of its pictures: (N, F), memory-mapped from the cache.
 
-    float32, or int8 for full-network embeddings.
+    float32, or int8 for full-network embeddings; of boxes (N, R, F), float16 or float32.
 
     Raises:
       ValueError: the split has no vectors, or no pictures to describe; or pictures that are missing
@@ -103,6 +109,12 @@ def image_vectors(
         raise ValueError(
             f"the {split.name} split has no pictures to describe, unlike the training split: add "
             "the folder with its pictures"
+        )
+    if isinstance(descriptor, NetworkDescriptor) and descriptor.kind == "grid":
+        store = activations.Store(split, descriptor.network, cache_dir)
+        store.ensure()  # what it holds are the vectors: no copy
+        return np.load(store.whole, mmap_mode="r", allow_pickle=False).reshape(
+            split.num_images, *descriptor.row_shape
         )
     path = vectors_path(split, descriptor, cache_dir)
     if not path.is_file():
@@ -144,8 +156,28 @@ def open_images(split: datasets.Split, descriptor: Descriptor | None, settings):
 
 
 def size_of(images) -> int:
-    """F of image vectors; 0 for pictures."""
-    return 0 if isinstance(images, pictures.Pictures) else images.shape[1]
+    """F of image vectors or boxes; 0 for pictures."""
+    return 0 if isinstance(images, pictures.Pictures) else images.shape[-1]
+
+
+def check_boxes(images, model: str) -> None:
+    """Refuses boxes for a model that reads vectors, and vectors for one that reads boxes.
+
+    Raises:
+      ValueError: says which.
+    """
+    shape = getattr(images, "shape", ())
+    if model == "joint" and len(shape) != 3:
+        found = f"vectors of {shape[1]} numbers" if shape else "pictures"
+        raise ValueError(
+            f"--model joint reads several boxes of each image, this data has {found}: give "
+            "--features boxes or grid where there are pictures"
+        )
+    if model != "joint" and len(shape) == 3:
+        raise ValueError(
+            f"--model {model} reads one vector of each image, this data has {shape[1]} boxes of "
+            f"{shape[2]} numbers: use --model joint"
+        )
 
 
 def cluster_vectors(split: datasets.Split, images, settings) -> np.ndarray:
@@ -183,15 +215,22 @@ def write_vectors(
     path: Path, blocks: Iterable[np.ndarray], split: datasets.Split, descriptor: Descriptor
 ) -> None:
     """Writes consecutive blocks of vectors as one `.npy`, without holding them all."""
-    dtype = descriptor.dtype if isinstance(descriptor, NetworkDescriptor) else np.float32
-    shape = (split.num_images, descriptor.feature_dim)
+    dtype = np.float32 if isinstance(descriptor, RegionDescriptor) else descriptor.dtype
+    one = (
+        (descriptor.feature_dim,)
+        if isinstance(descriptor, RegionDescriptor)
+        else descriptor.row_shape
+    )
+    shape = (split.num_images, *one)
     with experiment.atomic_path(path) as temporary, open(temporary, "wb") as file:
         activations.write_header(file, dtype, shape)
         for block in blocks:
             file.write(np.ascontiguousarray(block, dtype).data)
 
 
-def describe_regions(split: datasets.Split, descriptor: RegionDescriptor) -> Iterator[np.ndarray]:
+def describe_regions(
+    split: datasets.Split, descriptor: RegionDescriptor | BoxDescriptor
+) -> Iterator[np.ndarray]:
     """Vectors of a split's pictures, block by block.
 
     Raises:
@@ -232,7 +271,7 @@ def export(descriptor: Descriptor | None, cache_dir: str | Path) -> None:
 def describe_picture(
     descriptor: Descriptor, picture: Image.Image, cache_dir: str | Path
 ) -> np.ndarray:
-    """Vector (1, F) float32 of one RGB picture, without TensorFlow.
+    """Vector (1, F), or boxes (1, R, F), float32 of one RGB picture, without TensorFlow.
 
     Args:
       descriptor: of the run.
@@ -242,7 +281,7 @@ def describe_picture(
     Raises:
       ValueError: the exported network is missing or damaged.
     """
-    if isinstance(descriptor, RegionDescriptor):
+    if isinstance(descriptor, RegionDescriptor | BoxDescriptor):
         return descriptor.describe(to_array(picture)[None]).astype(np.float32)
     path = network_path(descriptor, cache_dir)
     if not path.is_file():

@@ -1,7 +1,8 @@
 """The full-network embedding: statistics, thresholds and the record of how pictures are described.
 
 A CNN's activations (all layers, spatial means) are standardised by the training pictures and cut to
--1, 0 and 1. The last layer alone, of length 1, is the baseline. Neither TensorFlow nor Keras: a
+-1, 0 and 1. The last layer alone, of length 1, is the baseline; for attention over boxes there is
+the last map as a grid. Neither TensorFlow nor Keras: a
 cache of activations, or an exported network, is enough to describe a picture.
 
 Shape letters: n images of a block, C columns (all that is kept of a picture), F feature, S side of
@@ -26,7 +27,7 @@ from PIL import Image
 import experiment
 
 POSITIVE, NEGATIVE = 0.15, -0.25  # a standardised value beyond them is 1 or -1
-KINDS = ("fne", "last")
+KINDS = ("fne", "last", "grid")
 RESIZES = ("squash", "short_side")
 THINNEST = 20  # pictures longer than so many times their short side are squeezed to that
 
@@ -44,6 +45,7 @@ class Network:
       crops: 1 (centre) or 10 (corners and centre, mirrored).
       resize: "squash" to a square (the paper), or "short_side", the shape kept.
       pre_activation: layers are read before their activation.
+      grid: places along a side of the last map, read alone and as it lies; 0: means of all layers.
 
     Raises:
       ValueError: crops or resize is not one of these.
@@ -56,17 +58,22 @@ class Network:
     crops: int = 10
     resize: str = "squash"
     pre_activation: bool = False
+    grid: int = 0
 
     def __post_init__(self):
         if self.crops not in (1, 10):
             raise ValueError(f"crops is {self.crops}: expected 1 (the centre) or 10")
         if self.resize not in RESIZES:
             raise ValueError(f"resize is {self.resize!r}: expected {' or '.join(RESIZES)}")
+        if self.grid and self.crops != 1:
+            raise ValueError(f"a grid is of 1 crop, not of {self.crops}")
 
     def fingerprint(self) -> str:
         """SHA-256 of all but where the weights lie."""
         facts = asdict(self)
         del facts["weights"]
+        if not self.grid:
+            del facts["grid"]  # newer than some caches
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -179,7 +186,7 @@ class NetworkDescriptor:
     Args:
       network: whose activations.
       layers: what they are.
-      kind: "fne" or "last".
+      kind: "fne", "last" or "grid".
       mean, std: (F,) float64 of the TRAINING pictures, for "fne".
     """
 
@@ -204,12 +211,25 @@ class NetworkDescriptor:
         return self.layers.feature_dim if self.kind == "fne" else stop - start
 
     @property
+    def row_shape(self) -> tuple[int, ...]:
+        """(F,), or (R, F) of a grid."""
+        if self.kind != "grid":
+            return (self.feature_dim,)
+        places = self.network.grid**2
+        return places, self.feature_dim // places
+
+    @property
     def dtype(self) -> type:
         """Of the vectors."""
         return np.int8 if self.kind == "fne" else np.float32
 
     def describe(self, activations: np.ndarray) -> np.ndarray:
-        """(n, C), means over the crops -> (n, F): int8 of -1, 0, 1; or float32 rows of norm 1."""
+        """(n, C), means over the crops -> (n, F): int8 of -1, 0, 1; or float32 rows of norm 1.
+
+        Of a grid (n, R, F) float32, as the network has them.
+        """
+        if self.kind == "grid":
+            return activations.reshape(len(activations), *self.row_shape)
         if self.kind == "last":
             return unit_rows(activations[:, slice(*self.layers.last)])
         own = activations[:, : self.feature_dim]

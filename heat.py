@@ -1,6 +1,6 @@
-"""A heat map laid over a picture: which places of it make a score fall or rise.
+"""A heat map laid over a picture: which places of it make a score fall or rise, or are looked at.
 
-Shape letters: G patches along a side, H and W pixels.
+Shape letters: G patches along a side, H and W pixels, R boxes.
 """
 
 import numpy as np
@@ -44,6 +44,23 @@ def overlay(picture: Image.Image, values: np.ndarray, side: int) -> Image.Image:
     heat = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
     grey = picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2).convert("L")
     return Image.fromarray(tint(150 + 0.4 * np.asarray(grey, np.float32), heat))
+
+
+def spotlight(picture: Image.Image, frames: np.ndarray, shares: np.ndarray) -> Image.Image:
+    """A picture that is dark but where attention lies.
+
+    Args:
+      picture: RGB.
+      frames: (R, 4) left, top, right, bottom of boxes, as parts of the sides; shares: (R,) of the
+        attention. Where boxes lie over each other the light is their sum; the most is full light.
+    """
+    width, height = picture.size
+    light = np.zeros((height, width), np.float32)
+    edges = np.round(frames * [width, height, width, height]).astype(int)
+    for (left, top, right, bottom), share in zip(edges, shares, strict=True):
+        light[top : max(bottom, top + 1), left : max(right, left + 1)] += share
+    light = 0.2 + 0.8 * light / (light.max() or 1)
+    return Image.fromarray(np.round(np.asarray(picture) * light[..., None]).astype(np.uint8))
 
 
 def scale_bar(width: int, height: int) -> Image.Image:

@@ -23,7 +23,6 @@ import shlex
 
 import numpy as np
 
-import config
 import metrics
 import options
 import trials
@@ -117,13 +116,8 @@ def read_own(given, names):
 
 def check_train(words):
     """Refuses flags of --train that each loss has for itself. Raises ValueError."""
-    for flag in config.given_flags(["train.py", *words], ()):
-        name = flag.lstrip("-").partition("=")[0]
-        if name in OF_A_LOSS or name.removeprefix("no") in OF_A_LOSS:
-            raise ValueError(
-                f"--train holds {flag}, which every loss has for itself: choose by --losses and "
-                "--seeds, and give other numbers by --loss_flags 'NAME: --flag value'"
-            )
+    way = "choose by --losses and --seeds, and give other numbers by --loss_flags"
+    trials.refuse(words, OF_A_LOSS, f"which every loss has for itself: {way} 'NAME: --flag value'")
 
 
 def rsum_draws(runs):

@@ -11,6 +11,7 @@ import freezing
 import hub
 from dual_encoder import DualEncoder
 from dual_path import dual_path_model
+from joint import joint_model
 from learned import choose_learned
 from losses import build_loss
 from projection import projection_model
@@ -90,4 +91,5 @@ MODELS: dict[str, Callable] = {
     "gru": two_towers(gru_model),
     "dual_path": dual_path_model,
     "transformer": transformer_model,
+    "joint": joint_model,
 }

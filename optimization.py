@@ -29,7 +29,7 @@ class SGDL2(keras.optimizers.SGD):
       l2: the penalty is l2 / 2 |w|^2.
     """
 
-    clip_norm, rates = 0.0, {}
+    clip_norm, clip_value, rates = 0.0, 0.0, {}
 
     def __init__(self, learning_rate=0.01, momentum=0.9, l2=0.0, **kwargs):
         super().__init__(learning_rate, momentum=momentum, **kwargs)
@@ -37,7 +37,7 @@ class SGDL2(keras.optimizers.SGD):
 
     def update_step(self, gradient, variable, learning_rate):
         """One weight's step."""
-        dense = clipped(gradient, self.clip_norm)
+        dense = clipped(gradient, self.clip_norm, self.clip_value)
         lr = ops.cast(own_rate(self, variable, learning_rate), variable.dtype)
         slope = dense
         if decays(variable):
@@ -91,12 +91,13 @@ def own_rate(optimizer: Any, variable, learning_rate):
     return learning_rate * optimizer.rates.get(optimizer._trainable_variables[place].path, 1.0)
 
 
-def clipped(gradient, clip_norm):
+def clipped(gradient, clip_norm, clip_value=0.0):
     """A gradient as a dense tensor, scaled down to the norm `clip_norm` where it is longer.
 
     Args:
       gradient: of one weight; an embedding's comes as sparse rows, some of them twice.
       clip_norm: largest L2 norm; 0: any.
+      clip_value: before that each number is cut to between minus and plus this; 0: none is.
     """
     if keras.backend.backend() == "tensorflow":  # ops.convert_to_tensor leaves rows sparse
         import tensorflow as tf
@@ -104,6 +105,8 @@ def clipped(gradient, clip_norm):
         dense = tf.convert_to_tensor(gradient)
     else:
         dense = ops.convert_to_tensor(gradient)
+    if clip_value:
+        dense = ops.clip(dense, -clip_value, clip_value)
     if not clip_norm:
         return dense
     norm = ops.sqrt(ops.sum(ops.square(dense)))
@@ -120,7 +123,7 @@ def adam_step(optimizer: Any, gradient, variable, learning_rate):
 
     Reference: Kingma, Ba, Adam, ICLR 2015; [FNE] section 4.3.1 (norm 2, each weight by itself).
     """
-    dense = clipped(gradient, optimizer.clip_norm)
+    dense = clipped(gradient, optimizer.clip_norm, optimizer.clip_value)
     if optimizer.l2:
         dense = dense + optimizer.l2 * ops.convert_to_tensor(variable)
     learning_rate = own_rate(optimizer, variable, learning_rate)
@@ -150,7 +153,7 @@ def adam_step(optimizer: Any, gradient, variable, learning_rate):
 class Adam(keras.optimizers.Adam):
     """keras.optimizers.Adam by `adam_step`: gradients clipped by `clip_norm`, L2 by `l2`."""
 
-    clip_norm, rates, l2 = 0.0, {}, 0.0
+    clip_norm, clip_value, rates, l2 = 0.0, 0.0, {}, 0.0
 
     def update_step(self, gradient, variable, learning_rate):
         """One weight's step."""
@@ -164,7 +167,7 @@ class AdamW(keras.optimizers.AdamW):
     The decay of a weight with a rate of its own is that rate's, too.
     """
 
-    clip_norm, rates, l2, decay = 0.0, {}, 0.0, 0.0
+    clip_norm, clip_value, rates, l2, decay = 0.0, 0.0, {}, 0.0, 0.0
 
     def update_step(self, gradient, variable, learning_rate):
         """One weight's step."""
@@ -274,6 +277,7 @@ def build_optimizer(settings, steps_per_epoch, rates=None):
     make = OPTIMIZERS[settings.optimizer]
     optimizer = make(build_schedule(settings, steps_per_epoch), settings)
     optimizer.clip_norm, optimizer.rates = settings.clip_norm, dict(rates or {})
+    optimizer.clip_value = getattr(settings, "clip_value", 0.0)
     return optimizer
 
 

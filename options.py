@@ -9,6 +9,8 @@ from absl import flags
 from options_contrastive import define_contrastive_flags
 from options_data import define_data_flags, define_picture_flags
 from options_dual_path import define_dual_path_flags
+from options_joint import OWN, define_joint_flags
+from options_pairs import define_pair_flags
 from options_transformer import define_transformer_flags
 
 TOKENISER = {  # how a model's captions are split
@@ -16,12 +18,14 @@ TOKENISER = {  # how a model's captions are split
     "gru": "words",
     "dual_path": "split",
     "transformer": "pieces",
+    "joint": "plain_words",
 }
 DESCRIBED = {  # what --features auto makes of pictures
     "projection": "regions",
     "gru": "fne",
     "dual_path": "pixels",
     "transformer": "pixels",
+    "joint": "grid",  # on drawn pictures boxes
 }
 MODELS = tuple(TOKENISER)
 READ_PIXELS = tuple(model for model, kind in DESCRIBED.items() if kind == "pixels")
@@ -36,6 +40,7 @@ ONLY = {  # flags that one model alone reads
         "classifier_rate",
     ),
     "transformer": ("text_size", "text_weights", "word_pieces", "max_pieces"),
+    "joint": OWN,
     "gru": ("bidirectional", "bag", "image_bias", "absolute", "embedding_dropout"),
     "projection": ("alpha", "beta", "squared", "bag_scale"),
 }  # fmt: skip
@@ -54,7 +59,10 @@ LOSSES = (
     "barlow",
 )
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
-SELECT = ("mrr", "rsum", "recall@1", "recall@5", "recall@10", "median_rank", "loss")
+SELECT = (
+    "mrr", "rsum", "recall@1", "recall@5", "recall@10", "median_rank", "loss",
+    "image_to_text_rsum", "bleu4",
+)  # fmt: skip
 
 
 def define_experiment_flags(values=flags.FLAGS):
@@ -87,6 +95,8 @@ def define_training_flags(values=flags.FLAGS):
     define_contrastive_flags(values)
     define_dual_path_flags(values)
     define_transformer_flags(values)
+    define_joint_flags(values)
+    define_pair_flags(values)
     _define_optimization_flags(values)
     flags.DEFINE_string(
         "recipe",
@@ -103,8 +113,8 @@ def _define_model_flags(values):
         MODELS,
         "Towers: projection MLPs on a bag of words (system 1), a GRU beside a linear map (system "
         "2: best by a recipe, sh to poe or gru_best), two CNNs and a classifier (system 3), or a "
-        "residual network and a transformer (system 4); of these two without a recipe, "
-        "recipes/dual_path_scenes.flags and transformer_scenes.flags.",
+        "residual network and a transformer (system 4), or boxes and LSTMs that write captions too "
+        "(system 5); of these three without a recipe, recipes/MODEL_scenes.flags.",
         flag_values=values,
     )
     flags.DEFINE_integer("embed_dim", 256, "Size of the joint space.", 1, flag_values=values)
@@ -328,7 +338,8 @@ def _define_phase_flags(values):
         "mrr",
         SELECT,
         "What the best epoch is best in, on validation: text-to-image mrr, recall@1, recall@10, "
-        "recall@5, median_rank; rsum of both directions; loss (of training).",
+        "recall@5, median_rank; rsum of both directions, image_to_text_rsum of one; bleu4 of "
+        "joint's greedy captions; loss (of training).",
         flag_values=values,
     )
     flags.DEFINE_integer(

@@ -3,7 +3,8 @@
 from absl import flags
 
 DATA = ("scenes", "nuswide", "flickr8k", "flickr30k", "coco", "karpathy", "precomp", "csv")
-FEATURES = ("auto", "regions", "last", "fne", "pixels")
+FEATURES = ("auto", "regions", "last", "fne", "pixels", "boxes", "grid", "bottom_up")
+BOXES = ("boxes", "grid", "bottom_up")  # features that are several rows for each picture
 COCO_SPLITS = ("whole", "5k")
 
 
@@ -83,8 +84,10 @@ def define_picture_flags(values):
         "auto",
         FEATURES,
         "Image vectors: a bag of regions; a CNN's last layer; or its full-network embedding; "
-        "pixels: dual_path and transformer read the pictures themselves. auto: the data's own "
-        "vectors where it brings some, else regions for projection, fne for gru, pixels for those.",
+        "pixels: dual_path and transformer read the pictures themselves; of several boxes, for "
+        "joint: things of one colour, a grid of a CNN's last map, or (bottom_up) --features_file. "
+        "auto: the data's own vectors where it brings some, else regions for projection, fne for "
+        "gru, pixels for those, boxes of scenes and grids of photographs for joint.",
         flag_values=values,
     )
     flags.DEFINE_string(

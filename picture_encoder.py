@@ -2,7 +2,7 @@
 
     rows = PictureEncoder(run)([picture])
 
-Shape letters: B pictures of a batch, D embedding, F feature, H and W pixels, K crops, C
+Shape letters: B pictures of a batch, D embedding, F feature, R boxes, H and W pixels, K crops, C
 activations of a network.
 """
 
@@ -15,6 +15,7 @@ import config
 import decoding
 import features
 import search
+from boxes import BoxDescriptor
 from experiment import Experiment
 from full_network import NetworkDescriptor, cut_crops
 from pictures import LONGEST, view_side
@@ -58,8 +59,8 @@ class PictureEncoder:
         return np.concatenate([self.tower(self.inputs(batch)) for batch in batches])
 
     def inputs(self, pictures: Sequence[Image.Image]) -> np.ndarray:
-        """What the image tower reads: (B, F) float32 vectors, or (B, H, W, 3) pixels."""
-        if isinstance(self.descriptor, RegionDescriptor):
+        """What the image tower reads: (B, F) or (B, R, F) float32, or (B, H, W, 3) pixels."""
+        if isinstance(self.descriptor, RegionDescriptor | BoxDescriptor):
             pixels = np.stack([features.to_array(picture) for picture in pictures])
             return self.descriptor.describe(pixels).astype(np.float32)
         if isinstance(self.descriptor, NetworkDescriptor) and self.network is not None:

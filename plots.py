@@ -195,13 +195,16 @@ class Card(NamedTuple):
     own: bool = False  # the caption was written for the picture that was asked with
 
 
-def picture_grid(title: str, note: str, cards: Sequence[Card], path: Path) -> None:
+def picture_grid(
+    title: str, note: str, cards: Sequence[Card], path: Path, ranked: bool = True
+) -> None:
     """Pictures that answer a sentence, best first, with rank, score and caption under each.
 
     Args:
       title: the sentence; note: a line below it.
       cards: at least one, at most `MOST_ANSWERS` are drawn.
       path: where the PNG goes.
+      ranked: the first is the best, and stands out.
     """
     cards = cards[:MOST_ANSWERS]
     side = {1: 448, 2: 256, 3: 256}.get(len(cards), 192)
@@ -214,7 +217,7 @@ def picture_grid(title: str, note: str, cards: Sequence[Card], path: Path) -> No
     canvas = Image.new("RGB", (width, top + num_rows * pitch + EDGE - GAP), BACKGROUND)
     for place, (card, caption) in enumerate(zip(cards, captions, strict=True)):
         x, y = EDGE + place % columns * (side + GAP), top + place // columns * pitch
-        best = place == 0
+        best = ranked and place == 0
         if best:
             panel(canvas, (x - 5, y - 5), side + 10, COLOURS[0], RADIUS + 5)
             panel(canvas, (x - 2, y - 2), side + 4, BACKGROUND, RADIUS + 2)

@@ -3,13 +3,15 @@ r"""Finds pictures for a sentence, or captions for a picture, in what test.py sc
     python retrieve.py "a small red circle above a blue star"
     python retrieve.py "a small red circle above a blue star" --explain    # why the first one
     python retrieve.py --image test-00012        # the other way: the nearest captions
+    python retrieve.py --image FILE --caption    # written anew, by a run of --model joint
     python retrieve.py                           # reads queries line by line
 
 Prints a table and saves a picture, answer.png in the run folder. Never imports TensorFlow.
 
 --explain says of the best answer how much the score changes when a word is left out, one by one,
 and when a patch of the picture's mean colour covers a place of the picture. Below 0: that word or
-place supports the match. Its picture is explanation.png.
+place supports the match. Of a caption that was written it shows where each word looked. Its picture
+is explanation.png.
 """
 
 import contextlib
@@ -27,6 +29,7 @@ from absl import app, flags
 
 import config
 import experiment
+import heat
 import options
 import search
 
@@ -38,6 +41,11 @@ flags.DEFINE_string(
     None,
     "Find captions for this picture: an image of the gallery, by its name or its number (from 0), "
     "or a picture file.",
+)
+flags.DEFINE_bool("caption", False, "With --image: write captions of the picture.")
+flags.DEFINE_integer("beam", 5, "With --caption: width of the beam, and how many are shown.", 1)
+flags.DEFINE_bool(
+    "rerank", False, "With --caption: of a beam of 100 those that are nearest to the picture."
 )
 flags.DEFINE_bool(
     "explain",
@@ -136,6 +144,49 @@ def answer_image(run, gallery, given, explainer=None):
     note += f" · the first {len(cards)}" if len(cards) < len(answers) else ""
     note += " · blue: written for this picture" if any(card.own for card in cards) else ""
     plots.caption_list(search.printable(name), search.printable(note), shown(), cards, path)
+    hand_over(path)
+
+
+def write_captions(run, gallery, given):
+    """Prints and draws captions that are written for a picture, or where the best one looked."""
+    import captioning
+    import datasets
+
+    writer, row = captioning.PictureWriter(run), find_row(run, gallery, given)
+    if row is None:
+        picture, name = datasets.load_picture(given), Path(given).name
+    else:
+        name = gallery.image_names[row]
+        picture = datasets.load_picture(gallery.pictures[row], picture_folder(run))
+    captions = writer.write(picture, FLAGS.beam, FLAGS.rerank)
+    kind = "cosine to the picture" if FLAGS.rerank else "log probability"
+    note = f"written by {run} · score: {kind}"
+    if not FLAGS.json:
+        print(f"{search.printable(name)}\n{note}")
+        for rank, caption in enumerate(captions, 1):
+            print(f"{rank:4}  {caption.score:8.4f}  {caption.text}")
+    looks = []
+    if FLAGS.explain and captions and captions[0].ids:
+        shares, frames = writer.looks(picture, captions[0])
+        looks = list(zip(captions[0].text.split(), shares, strict=True))
+    if FLAGS.json:
+        told = [{"caption": caption.text, "score": caption.score} for caption in captions]
+        facts = {"attention": [[word, own.tolist()] for word, own in looks]} if looks else {}
+        print(json.dumps({"image": name, "run": str(run), "captions": told, **facts}))
+    sys.stdout.flush()
+    if not (path := picture_path(run)):
+        return
+    import plots
+
+    if looks:
+        lit = [
+            plots.Card(own.max(), word, heat.spotlight(picture, frames, own)) for word, own in looks
+        ]
+        best, note = captions[0].text, f"{name} · {note} · light: where each word looked"
+        plots.picture_grid(best, search.printable(note), lit, path, ranked=False)
+    else:
+        cards = [plots.Card(caption.score, caption.text) for caption in captions]
+        plots.caption_list(search.printable(name), note, picture, cards, path)
     hand_over(path)
 
 
@@ -320,9 +371,14 @@ def main(argv):
             stream.reconfigure(errors=errors)
     if FLAGS.image is not None and len(argv) > 1:
         raise ValueError("give a sentence or --image, not both")
+    if FLAGS.caption and FLAGS.image is None:
+        raise ValueError("--caption: of which picture? Give --image FILE_OR_ID")
     run = experiment.find(FLAGS.exp_root, FLAGS.exp)
     picture_path(run)  # a name that cannot be used is refused first
     gallery, explainer = search.Gallery(run), None
+    if FLAGS.caption:
+        write_captions(run, gallery, FLAGS.image)
+        return
     if FLAGS.explain:
         import explain
 

@@ -27,17 +27,18 @@ THREADS = 2  # of ONNX Runtime: one query is small, more threads only cost their
 TOKENS_AT_ONCE = 1 << 16  # bounds the (B, T, hidden) words of a batch
 BLOCK_ROWS = 8192  # gallery rows compared at once
 QUERIES_AT_ONCE = 1024
+FEW_ROWS = 1024  # of the first block, which bound its best
 WRITTEN_BY = "python test.py writes it"
 
 
 # The towers.
 
 
-class Tower:
-    """One side of the model, as `test.py` exported it to ONNX.
+class Graph:
+    """A part of the model, as `test.py` exported it to ONNX.
 
     Args:
-      path: an ONNX file with one input, (B, T) int32 or (B, F) float32, and one output, (B, D).
+      path: an ONNX file.
 
     Raises:
       ValueError: the file is no whole ONNX model.
@@ -57,23 +58,31 @@ class Tower:
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise ValueError(f"{path} is not a whole ONNX model ({_first_line(error)})") from error
 
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """A batch -> (B, D) float32 unit rows.
+    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """Its outputs for its inputs, both in their order.
 
         Raises:
-          ValueError: the batch does not fit the tower, or the tower answers NaN.
+          ValueError: the inputs do not fit, or an output holds NaN.
         """
+        names = [one.name for one in self.session.get_inputs()]
         try:
-            rows = self.session.run(None, {self.session.get_inputs()[0].name: batch})[0]
+            found = self.session.run(None, dict(zip(names, inputs, strict=True)))
         except Exception as error:
             raise ValueError(
-                f"{self.path} cannot take a batch of shape {batch.shape} ({_first_line(error)}): "
-                f"was the run trained on other data? {WRITTEN_BY}"
+                f"{self.path} cannot take a batch of shape {inputs[0].shape} "
+                f"({_first_line(error)}): was the run trained on other data? {WRITTEN_BY}"
             ) from error
-        rows = np.asarray(rows)
-        if not np.isfinite(rows).all():
+        found = [np.asarray(one) for one in found]
+        if not all(np.isfinite(one).all() for one in found):
             raise ValueError(f"{self.path} answers NaN or infinity: did the training diverge?")
-        return rows
+        return found
+
+
+class Tower(Graph):
+    """One side of the model: a batch, (B, T) int32 or (B, F) float32, -> (B, D) unit rows."""
+
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        return super().__call__(*inputs)[0]
 
 
 def _first_line(error: Exception) -> str:
@@ -299,9 +308,13 @@ def _top_k(
     for start in range(0, len(rows), block_rows):
         block = np.asarray(rows[start : start + block_rows])
         scores = measure.scores(query.astype(np.float32), block)  # (Q, block)
-        if not np.isfinite(scores).all():
-            bad = start + int(np.flatnonzero(~np.isfinite(scores).all(axis=0))[0])
-            raise ValueError(f"gallery row {bad} holds NaN or infinity: did the training diverge?")
+        if not np.isfinite(scores.sum()):  # one number is quicker to look at than all
+            bad = np.flatnonzero(~np.isfinite(scores).all(axis=0))
+            if len(bad):
+                row = start + int(bad[0])
+                raise ValueError(
+                    f"gallery row {row} holds NaN or infinity: did the training diverge?"
+                )
         numbers = np.arange(start, start + len(block))
         for q, own in enumerate(scores):
             kept[q] = _keep(kept[q], (own, numbers), k, margin)
@@ -314,8 +327,13 @@ def _top_k(
 def _keep(kept: Candidates, new: Candidates, k: int, margin: np.float32) -> Candidates:
     """What may still be among the best k."""
     scores, numbers = new
-    if len(kept[0]) >= k:  # most of a block is far below what is kept
-        near = scores >= kept[0].min() - margin
+    bar = None  # most of a block is far below the k-th best of what is kept, or of its own begin
+    if len(kept[0]) >= k:
+        bar = kept[0].min()
+    elif k <= FEW_ROWS < len(scores):
+        bar = np.partition(scores[:FEW_ROWS], FEW_ROWS - k)[FEW_ROWS - k]
+    if bar is not None:
+        near = scores >= bar - margin
         scores, numbers = scores[near], numbers[near]
     scores, numbers = np.concatenate([kept[0], scores]), np.concatenate([kept[1], numbers])
     if len(scores) <= k:

@@ -6,6 +6,7 @@ r"""Grades a run: encodes a split and scores the whole gallery, both ways.
     python test.py --examples 8                      # and pages of examples, good and bad
     python test.py --embeddings file.npz --output score.json    # embeddings from elsewhere
     python test.py --embeddings file.npz --similarity order     # by order similarity
+    python test.py --pairs brown_dog,sit_cat         # and how often these pairs are found
 
 Writes score.json, ranks_*.csv, score.png, projections.npz, query.onnx and image.onnx into the run's
 folder. The same run gives the same bytes of score.json at any batch size, block size or number of
@@ -63,6 +64,13 @@ flags.DEFINE_string(
     None,
     "dual_path: over how many shifts of a caption to add up, all or a number; default: as the run.",
 )
+flags.DEFINE_string(
+    "pairs",
+    None,
+    "Also how often pairs such as brown_dog,sit_cat are found; default: those held out of training "
+    "(paper: the nine of the document).",
+)
+flags.DEFINE_bool("cumulative", False, "--pairs: tables of n or more captions, not of exactly n.")
 flags.DEFINE_string("output", None, "Also write the score to this file.")
 flags.adopt_module_key_flags(options)
 
@@ -178,15 +186,21 @@ def export_towers(run, model, settings):
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"keras\.src\.export")
     towers = model.encoder_models
     pictures = len(towers.image.input_shape) == 4
-    shape = (
-        (2, settings.image_size, settings.image_size, 3)
-        if pictures
-        else (2, towers.image.input_shape[1])
-    )
+    side = settings.image_size if pictures else 3  # of boxes any number will do
+    shape = (2, *(size or side for size in towers.image.input_shape[1:]))
     examples = {
         run.query_tower: (towers.text, np.ones((2, 3), np.int32)),
         run.image_tower: (towers.image, np.zeros(shape, np.uint8 if pictures else "f")),
     }
+    if hasattr(model, "speaking"):
+        first, following = model.speaking.models
+        memory = first(examples[run.image_tower][1])
+        unread = np.zeros((2, model.embed_dim), "f")
+        numbers = (np.ones(2, np.int32), np.arange(2, dtype=np.int32))
+        inputs = [*numbers, *memory[:4], unread, unread, *memory[4:]]
+        inputs = [np.asarray(one) for one in inputs]
+        examples |= {run.first_step: (first, examples[run.image_tower][1])}
+        examples |= {run.next_step: (following, inputs)}
     for path, (tower, example) in examples.items():
         tower(example)  # Keras exports only what was called once
         with experiment.atomic_path(path) as temporary:
@@ -222,6 +236,7 @@ def grade_run(run):
         config.check(vars(settings))
     split = datasets.open_run_data(settings, FLAGS.data_dir)[FLAGS.split]
     intervals.fold_slices(split.num_images, FLAGS.folds)  # refused now, not after the encoding
+    question = ask_pairs(split, settings)
     vectors = features.open_images(split, descriptor, settings)
     if features.size_of(vectors) != settings.feature_dim:
         raise ValueError(
@@ -268,15 +283,72 @@ def grade_run(run):
     plots.recall_curves(found, score, run / "score.png")
     experiment.write_json(run.score, score)
     finish(score)
+    written = grade_captions(run, model, settings, vocabulary, split, vectors)
+    grade_pairs(run, question, settings, image, text, written)
     print(
         f"written: {run.score}, score.png, ranks_*.csv, projections.npz; next: "
         f'python retrieve.py --exp {run.folder.name} "a query"'
     )
     draw_examples(run, split, found)
-    try:  # a convenience for retrieve.py --image FILE: the score does without
+    export_pictures(descriptor, settings)
+
+
+def export_pictures(descriptor, settings):
+    """The network of retrieve.py --image FILE, a convenience that the score does without."""
+    import features
+
+    try:
         features.export(descriptor, settings.cache_dir)
     except ValueError as error:
         print(f"note: retrieve.py --image FILE will not work: {error}", file=sys.stderr)
+
+
+def grade_captions(run, model, settings, vocabulary, split, vectors):
+    """What a model that writes writes for the split: captions.json, its scores, and for the pairs.
+
+    Returns:
+      (title, N lists of captions) by width of the beam; () where the model does not write.
+    """
+    if not hasattr(model, "speaking") or not settings.write_weight:
+        return ()
+    import caption_grades
+    import captioning
+
+    speaker = captioning.Speaker(*model.speaking.steps)
+    written = caption_grades.write_all(speaker, vectors, vocabulary, settings.max_length)
+    facts = {"data": settings.data, "split": FLAGS.split, "most_words": settings.max_length}
+    print(caption_grades.report(run / "captions.json", written, split, facts))
+    return tuple((f"written captions, {title}", lists) for title, lists in written.items())
+
+
+def ask_pairs(split, settings):
+    """`pair_recall.Question` of --pairs or of what the run was trained without; or None."""
+    import heldout
+    import pair_recall
+
+    if FLAGS.pairs is None and not heldout.is_asked(settings):
+        return None
+    return pair_recall.ask(split, settings, FLAGS.pairs)
+
+
+def grade_pairs(run, question, settings, image, text, written=()):
+    """Recall of pairs of words, if any are asked for: pairs.json, pairs.md, pairs.png, a table.
+
+    Args:
+      question: of `ask_pairs`; image: (N, D), text: (M, D) of its split.
+      written: (title, N lists) of captions that the model wrote for the images, as in
+        ("written captions, beam 5", [[...], ...]).
+    """
+    import pair_recall
+
+    if question is None:
+        return
+    found = {"ranking recall@5": pair_recall.rank(question, image, text, settings.similarity)}
+    found |= {title: pair_recall.write(question, lists) for title, lists in written}
+    facts = {"data": settings.data, "split": FLAGS.split, "model": settings.model}
+    facts |= {"heldout": settings.heldout, "heldout_file": settings.heldout_file}
+    print(pair_recall.report(run.folder, question, found, facts, FLAGS.cumulative))
+    print("written: pairs.md, pairs.json, pairs.png\n")
 
 
 def draw_examples(run, split, found):

@@ -108,19 +108,27 @@ def lower_split_words(caption: str) -> list[str]:
     return split_words(caption.lower())
 
 
+def plain_words(caption: str) -> list[str]:
+    """`word_tokens` without punctuation marks."""
+    return [token for token in word_tokens(caption) if is_word(token)]
+
+
 TOKENISERS = {
     "bag": bag_words,
     "words": word_tokens,
     "split": split_words,
     "lower_split": lower_split_words,
     "pieces": word_pieces.bert_words,
+    "plain_words": plain_words,
 }
+ENDED = ("words", "plain_words")  # captions are read in order and end with a mark
 WORDS_ARE = {
     "bag": "two or more of a-z, 0-9 and _",
     "words": "letters and digits of any script",
     "split": "what stands between spaces and - . , ( ) ?",
     "lower_split": "what stands between spaces and - . , ( ) ?",
     "pieces": "what can be spelt with the pieces of the vocabulary",
+    "plain_words": "letters and digits of any script",
 }
 
 
@@ -153,7 +161,7 @@ class Vocabulary:
         self.tokeniser = tokeniser
         self.ids = {word: i for i, word in enumerate(self.words, start=1)}
         size = len(self.words)
-        in_order = tokeniser == "words"
+        in_order = tokeniser in ENDED
         self.unknown_id, self.end_id = (size + 1, size + 2) if in_order else (None, None)
         pieces = tokeniser == "pieces"
         self.pieces = word_pieces.WordPieces(self.words, longest) if pieces else None

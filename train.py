@@ -156,12 +156,15 @@ def read_data(settings, run, resumed):
         vocabulary = make_vocabulary(settings, used)
         if settings.features == "auto" and used["train"].vectors is None:
             settings.features = options.DESCRIBED[settings.model]
+            if settings.features == "grid" and settings.data == "scenes":
+                settings.features = "boxes"
         descriptor = features.learn(used["train"], settings)
     vectors = {
         name: features.open_images(split, descriptor, settings) for name, split in used.items()
     }
     if isinstance(vectors["validation"], pictures.Pictures):
         vectors["validation"].check()  # now, not after the first epoch
+    features.check_boxes(vectors["train"], settings.model)
     settings.feature_dim = features.size_of(vectors["train"])
     settings.train_images = used["train"].num_images
     settings.described = descriptor is not None
@@ -291,6 +294,17 @@ def make_callbacks(settings, run, split, vectors, vocabulary, chief):
     return [validation, records, watch, callbacks.Complaints(vectors["train"], tell)]
 
 
+def caption_scores(model, settings, splits, vectors, vocabulary):
+    """() -> {"bleu4": of the captions that the model writes of the validation images}."""
+    import functools
+
+    import captioning
+
+    speaker = captioning.Speaker(*model.speaking.steps)
+    of = (vectors["validation"], splits["validation"], vocabulary, settings.max_length)
+    return functools.partial(captioning.score_captions, speaker, *of)
+
+
 def fill_words(model, settings, vocabulary, tokens):
     """Sets the words that --word_vectors has; returns the line that says how many these are.
 
@@ -301,8 +315,10 @@ def fill_words(model, settings, vocabulary, tokens):
 
     import word_vectors
 
-    if settings.model not in ("gru", "dual_path"):
-        raise ValueError(f"--word_vectors is for --model gru and dual_path, not {settings.model}")
+    if settings.model not in ("gru", "dual_path", "joint"):
+        raise ValueError(
+            f"--word_vectors is for --model gru, dual_path and joint, not {settings.model}"
+        )
     rows, found = word_vectors.read_word_vectors(settings.word_vectors, vocabulary.words)
     if rows.shape[1] != settings.word_dim:
         raise ValueError(
@@ -311,7 +327,7 @@ def fill_words(model, settings, vocabulary, tokens):
         )
     table = model.text_tower.get_layer("words").embeddings
     values = keras.ops.convert_to_numpy(table).copy()
-    padding = int(settings.model == "gru")  # row 0, where there is one
+    padding = int(settings.model != "dual_path")  # row 0, where there is one
     values[padding : len(rows) + padding][found] = rows[found]
     table.assign(values)
     return word_vectors.coverage_line(found, tokens.flat)
@@ -347,6 +363,8 @@ def main(argv):
     batches = make_batches(settings, splits["train"], vectors["train"], vocabulary)
     model = build(settings, batches, vocabulary, strategy)
     watchers = make_callbacks(settings, run, splits["validation"], vectors, vocabulary, chief)
+    if settings.model == "joint" and settings.write_weight:
+        watchers[0].more = caption_scores(model, settings, splits, vectors, vocabulary)
     records, notes = watchers[1], []
     if not resumed:
         models.load_published(model, settings)

@@ -56,6 +56,10 @@ def make_batches(settings):
     if settings.model == "dual_path":
         classes = np.arange(IMAGES, dtype=np.int32)
         return TrainingBatches(images, tokens, caption_image, settings, classes=classes)
+    if settings.model == "joint":  # images of one to four boxes
+        boxes = rng.standard_normal((IMAGES, 4, 12)).astype(np.float32)
+        boxes[np.arange(4) > rng.integers(4, size=(IMAGES, 1))] = 0
+        return TrainingBatches(boxes, tokens, caption_image, settings)
     if settings.model == "transformer":
         return TrainingBatches(images, tokens, caption_image, settings)
     if settings.relevance == "tfidf":
@@ -108,7 +112,8 @@ def train(loss, strategy, **changes):
         callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=keep)],
     )
     # Of the dual path its terms and errors, too, which each replica adds up for its own rows.
-    names = sorted(history.history) if settings.model == "dual_path" else ["loss"]
+    several = settings.model in ("dual_path", "joint")
+    names = sorted(history.history) if several else ["loss"]
     found["loss"] = np.array([history.history[name] for name in names])  # (names, epochs)
     values = [keras.ops.convert_to_numpy(w) for w in model.weights]
     return found | {f"last/{i}": value for i, value in enumerate(values)}
@@ -149,6 +154,11 @@ def main(strategy_name, devices, output, *only):
     smooth = {"model": "transformer", "features": "pixels", "cnn": "resnet_8", "image_size": 32}
     smooth |= {"text_size": "tiny", "captions": "together", "reduction": "mean"}
     runs["transformer"] = ("cross_entropy", {**smooth, "backbone_rate": 0.5})
+    # System 5: words are counted over all replicas, and gradients' norms are the whole batch's.
+    joint = {"model": "joint", "word_dim": 6, "attention_dim": 5, "margin": 0.2, "clip_value": 1.0}
+    joint |= {"captions": "together", "reduction": "mean"}
+    runs["joint"] = ("max_triplet", joint)
+    runs["gradnorm"] = ("max_triplet", {**joint, "captions": "all", "balance": "gradnorm"})
     # Two crops and two places are compared, so that no dropout is needed; no classifier.
     views = {key: value for key, value in dual.items() if key != "hard_texts"}
     runs["views"] = (

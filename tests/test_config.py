@@ -158,6 +158,35 @@ def test_the_smooth_negatives_papers_settings(name):
     assert (made.data, made.coco_split) == ("coco", "5k")
 
 
+def test_the_joint_papers_settings():
+    names = ("joint_rank", "joint_added", "rank_then_generate", "rank_then_generate_frozen")
+    names += ("rank_then_joint", "joint_gradnorm")
+    made = {name: parse([f"--recipe={name}"]) for name in names}
+    for own in made.values():
+        assert (own.embed_dim, own.hidden_dim, own.attention_dim) == (1024, 1000, 512)
+        assert (own.word_dim, own.max_words, own.margin, own.loss) == (
+            300,
+            10000,
+            0.2,
+            "max_triplet",
+        )
+        assert (own.optimizer, own.learning_rate, own.batch_size) == ("adam", 1e-4, 32)
+        assert (own.clip_value, own.clip_norm, own.dropout, own.epochs) == (10, 0, 0, 120)
+        assert (own.reduction, own.gradnorm_alpha, own.gradnorm_rate) == ("mean", 2.5, 0.01)
+    weights = {name: (own.rank_weight, own.write_weight) for name, own in made.items()}
+    assert weights["joint_rank"] == (1, 0) and weights["rank_then_generate"] == (0, 1)
+    assert weights["rank_then_generate_frozen"] == (0, 1)
+    assert {weights[n] for n in ("joint_added", "rank_then_joint", "joint_gradnorm")} == {(1, 1)}
+    assert made["joint_rank"].select == "image_to_text_rsum"
+    assert {made[name].select for name in names[1:]} == {"bleu4"}
+    assert {name for name in names if made[name].first_phase == "joint_rank"} == {
+        name for name in names if name.startswith("rank_then")
+    }
+    assert made["rank_then_generate_frozen"].freeze == "image,caption,words"
+    assert {made[name].balance for name in names[:-1]} == {"sum"}
+    assert made["joint_gradnorm"].balance == "gradnorm"
+
+
 @pytest.mark.parametrize(
     ("given", "name"),
     [
@@ -167,6 +196,7 @@ def test_the_smooth_negatives_papers_settings(name):
         (["--model=dual_path", "--recipe=dual_path_stage1"], "dual_path_stage1"),
         (["--model=dual_path", "--resume"], None),
         (["--model=transformer"], "transformer_scenes"),
+        (["--model=joint", "--captions=all"], "joint_scenes"),
         (["--model=gru"], None),
         (["--model"], None),
         ([], None),
@@ -189,6 +219,7 @@ def test_every_model_has_its_words_and_its_own_flags():
     made = {name: parse([f"--model={name}", "--lowercase"]) for name in options.MODELS}
     assert {name: config.tokeniser(value) for name, value in made.items()} == {
         "projection": "bag", "gru": "words", "dual_path": "lower_split", "transformer": "pieces",
+        "joint": "plain_words",
     }  # fmt: skip
     assert {config.tokeniser(value) for value in made.values()} <= set(text.TOKENISERS)
     own = [name for names in options.ONLY.values() for name in names] + [*options.OF_PIXELS]
@@ -218,6 +249,7 @@ def test_every_recipe_builds_a_model(name):
     places |= {"word_pieces"}
     places |= {"init_from", "first_phase", "stop_on_collapse"}  # how it goes on, and where it is
     places |= {"features", "cnn", "image_weights", "crops", "resize", "pre_activation"}  # the data
+    places |= {"heldout", "heldout_file", "pair_finder", "features_file"}
     for other in set(options.ONLY) - {settings.model}:
         places |= set(options.ONLY[other])  # this run does not read them
     if settings.model not in options.READ_PIXELS:

@@ -15,7 +15,7 @@ import options
 
 KINDS = (  # one of each; barlow has statistics of the whole batch, sigmoid trained numbers
     "modified", "hardest_triplet", "tfidf", "mean", "gru", "cached", "paired_hinge", "barlow",
-    "sigmoid",
+    "sigmoid", "gradnorm",
 )  # fmt: skip
 SCRIPT = str(ROOT / "tests" / "replicas.py")
 
@@ -64,6 +64,10 @@ def test_the_reference_run_learns_and_covers_every_loss(one_device):
         # Of system 3 three terms and two errors, too.
         assert one_device[f"{loss}/loss"].shape == (6 if loss == "paired_hinge" else 1, 2)
     assert np.abs(one_device["cached/gradient/0"]).max() > 1e-3
+    assert one_device["joint/loss"].shape == (3, 2)  # the sum and its terms
+    weights = one_device["gradnorm/loss"][[1, 4]]  # of generation and ranking
+    assert np.abs(weights - 1).min() > 1e-4
+    np.testing.assert_allclose(weights.sum(axis=0), 2, rtol=1e-6)
 
 
 def test_two_virtual_devices_equal_one_device(one_device, tmp_path):

@@ -24,6 +24,7 @@ KINDS = {
     "gru": {"model": "gru", "standardize": True},
     "gru with a bag": {"model": "gru", "bag": True, "bidirectional": True},
     "transformer": {"model": "transformer", "features": "last", "text_size": "tiny"},
+    "joint": {"model": "joint", "attention_dim": 4, "loss": "max_triplet", "reduction": "mean"},
     "dual_path": DUAL,
     "dual_path on pixels": {**DUAL, "features": "pixels", "cnn": "small", "image_size": 32},
 }
@@ -32,6 +33,7 @@ HEADS = {  # parts of the paths of what is trained
     "gru": ("image_tower/dense", "sentence_gru"),
     "gru with a bag": ("image_tower/dense", "sentence_gru", "sentence_gru", "bag_of_words"),
     "transformer": ("image_head", "text_head"),
+    "joint": ("boxes", "box_weights", "reader", "writer"),
     "dual_path": ("image_head", "image_head_norm", "text_head", "text_head_norm", "classifier"),
 }
 HEADS["dual_path on pixels"] = HEADS["dual_path"]
@@ -59,6 +61,8 @@ def build(what, **changes):
 def train(model, steps=2, pixels=False):
     rng = np.random.default_rng(0)
     image = rng.standard_normal((8, 7)).astype(np.float32)
+    if len(model.image_tower.input_shape) == 3:
+        image = rng.standard_normal((8, 3, 7)).astype(np.float32)  # boxes
     if pixels:
         image = rng.integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
     width = model.text_tower.input_shape[1] or 6
@@ -80,7 +84,7 @@ def test_what_is_trained_moves_and_the_rest_stands_still(kind, what):
         side: {w.path for w in tower.weights}
         for side, tower in (("image", model.image_tower), ("text", model.text_tower))
     }
-    own = {path for path in before if path.startswith("classifier")}  # the loss's
+    own = {path for path in before if path.startswith(("classifier", "writer"))}  # the loss's
     still = {path for path in before if "standardize" in path}
     if what == "all":
         assert moved == set(before) - still

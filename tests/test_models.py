@@ -39,6 +39,11 @@ PARAMETERS = {
     # of 2 layers: attention 4*(128*128+128), 128*512+512, 512*128+128, two norms of 2*128 =
     # 198,272; head 128*3+3
     "transformer": 24 + 67328 + 2 * 198272 + 387,
+    # A = 4; ids 13. image: boxes 7*3+3, weights 3+1 = 28; text: words 13*300, LSTM 4 gates of
+    # 300 + 3 + 1 columns, 3 units each = 3,900 + 3,648; writer: starts 3*20+20, attention LSTM
+    # (5+3+3)*20 + 5*20 + 20, attention 3*4 + 5*4 + 4 + 1, generation LSTM (5+3)*20 + 5*20 + 20,
+    # output 5*13+13 = 80 + 340 + 37 + 280 + 78
+    "joint": 28 + 3900 + 3648 + 815,
 }
 
 
@@ -48,6 +53,8 @@ def settings(**changes):
         small |= {"features": "last", "pooling": "max", "text_width": 1 / 64}
     if changes.get("model") == "transformer":
         small |= {"text_size": "tiny"}
+    if changes.get("model") == "joint":
+        small |= {"attention_dim": 4}
     return config.Settings(**{**config.default_settings(), **small, **changes})
 
 
@@ -79,6 +86,21 @@ def test_the_published_size_has_the_published_parameters():
     per_head = 4 * 2048 + 2048 * 32 + 32
     expected = (2048 * 2048 + 2048 + per_head) + (1000 * 2048 + 2048 + per_head)
     assert model.count_params() == expected
+
+
+def test_the_published_size_of_system_5():
+    sizes = {"embed_dim": 1024, "hidden_dim": 1000, "attention_dim": 512, "word_dim": 300}
+    published = settings(model="joint", **sizes)
+    model = models.build_model(published, {"feature_dim": 2048, "vocabulary_size": 10002})
+    boxes, words = 2048 * 1024 + 1024 + 1025, 10004 * 300  # with unknown, end, start, padding
+    reader = (300 + 1024 + 1) * 4096
+    attend = (1000 + 1024 + 1024 + 1000 + 1) * 4000
+    attention = 1024 * 512 + 1000 * 512 + 512 + 1
+    write = (1000 + 1024 + 1000 + 1) * 4000
+    starts, output = 4 * (1024 * 1000 + 1000), 1000 * 10004 + 10004
+    assert model.count_params() == boxes + words + reader + attend + attention + write + (
+        starts + output
+    )
 
 
 @pytest.mark.parametrize("scale", projection.SCALES)

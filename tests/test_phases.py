@@ -90,6 +90,15 @@ def test_other_towers_are_refused(tmp_path):
         phases.take_over(run, make_model())
 
 
+@pytest.mark.parametrize(("first", "second"), [("red_circle", None), (None, "red_circle")])
+def test_no_phase_sees_the_pairs_that_the_other_holds_out(tmp_path, first, second):
+    run = experiment.Experiment(tmp_path)
+    settings(heldout=first).save(run.config)
+    phases.check_start(run, settings(heldout=first), ())
+    with pytest.raises(ValueError, match=f"--heldout {first}, this run has {second}: give both"):
+        phases.check_start(run, settings(heldout=second), ())
+
+
 class Scripted(keras.callbacks.Callback):
     """Stands in for Validation: the first value is the start's."""
 

@@ -431,3 +431,37 @@ def test_runs_are_kept_only_on_request(tmp_path, parsed, monkeypatch, capsys):
     parsed.keep = True
     study.main(["study.py", "recipes"])
     assert (tmp_path / "exp" / "study-recipes" / "sh" / "score.json").is_file()
+
+
+def test_pairs_are_counted_in_one_pass_and_written(tmp_path, parsed, monkeypatch, capsys):
+    captions = {
+        "t0": ["A brown dog runs .", "a puppy that is brown", "a cat"],
+        "t1": ["two brown dogs", "a dog", "a sofa"],
+        "t2": ["a cat", "a brown sofa", "a man"],
+        "v0": ["a dog", "a dog", "a dog"],
+        "x0": ["the dog is brown", "a brown dog", "Brown dogs ."],
+    }
+    put = tmp_path / "data"
+    put.mkdir()
+    lines = [f"{name}.jpg#{k}\t{c}\n" for name, own in captions.items() for k, c in enumerate(own)]
+    (put / "Flickr8k.token.txt").write_text("".join(lines))
+    for part, sign in (("train", "t"), ("dev", "v"), ("test", "x")):
+        names = [f"{name}.jpg\n" for name in captions if name[0] == sign]
+        (put / f"Flickr_8k.{part}Images.txt").write_text("".join(names))
+    monkeypatch.chdir(tmp_path)
+    parsed.train, parsed.pairs = "--data flickr8k --data_dir data", "brown_dog,sit_cat"
+    parsed.occurrences, parsed.output = "found", "found.json"
+    study.main(["study.py", "pairs"])
+    told = capsys.readouterr()
+    head, *rows = table(told.out)
+    assert head == ["pair", "split", "1", "2", "3", "4", "5", "captions"]
+    assert rows[:3] == [
+        ["brown_dog", "train", "1", "1", "0", "0", "0", "3"],
+        ["brown_dog", "validation", "0", "0", "0", "0", "0", "0"],
+        ["brown_dog", "test", "0", "0", "1", "0", "0", "3"],
+    ]
+    assert "15 captions of flickr8k" in told.out and "runs are not kept" not in told.err
+    stored = json.loads((tmp_path / "found" / "brown_dog.json").read_text())
+    assert stored["adjective_noun_occurrence_data"]["t0"]["pair_occurrences"] == 2
+    assert (tmp_path / "found" / "sit_cat.json").is_file()
+    assert json.loads((tmp_path / "found.json").read_text())["pairs"]["test"]["captions"] == [3, 0]
