@@ -36,6 +36,8 @@ r"""Measures speed and memory, each beside the floor that this machine can reach
                    113,287 training images, 2,048 numbers each
     published_step a step of ResNet-34 and DistilBERT,         (peak memory)
                    16 pairs, 224 x 224
+    ranking_gallery  the five captions nearest to each of      the dot products alone, 17 TFLOP
+                   40,504 images, of 202,520 (minutes)
 
 Each bench has a process of its own, so that peak memory (resident; of our code, before the floor
 has run) is its own. Ours and the floor take turns: other work on the machine slows both. Times are
@@ -61,6 +63,7 @@ import bench_gradient_cache
 import bench_system2
 import bench_system3
 import bench_system4
+import bench_system5
 import config
 import datasets
 import distribution
@@ -406,6 +409,7 @@ _ALL = bench_metrics, bench_bootstrap, bench_query, bench_step, bench_csv, bench
 _ALL += bench_metrics_large, bench_query_pieces
 BENCHES = {function.__name__.removeprefix("bench_"): function for function in _ALL}
 _PARTS = bench_system2, bench_system3, bench_dual_path, bench_system4, bench_gradient_cache
+_PARTS += (bench_system5,)
 for _function in (function for part in _PARTS for function in part.BENCHES):
     BENCHES[_function.__name__] = lambda measured=_function: measured(FLAGS.scale, FLAGS.threads)
 UNASKED = {  # and the factor of their scale

@@ -5,9 +5,11 @@ and forgotten. For a batch of 8,192 each B x B array that a loss keeps takes 268
 about ten of them.
 
 A loss takes part that says which sides its anchors are, as `anchors`, and has a method
-`anchor_terms(relevance, scores, own)`: the terms of some anchors, whose sum over the anchors of all
-sides is its sum. Its arguments are (b, B) relevance and similarities of b anchors, in rows, with
-all candidates of the other side, and (b,) columns of the anchors' own pairs.
+`anchor_terms(relevance, scores, own, numbers)`: the terms of some anchors, whose sum over the
+anchors of all sides is its sum. Its arguments are (b, B) relevance and similarities of b anchors,
+in rows, with all candidates of the other side; (b,) columns of the anchors' own pairs; and what is
+trained of the loss, {name: scalar}. Its mean is over all these terms, or `of_pairs` over the B
+pairs.
 
 Shape letters: B batch, b anchors at once, D embedding.
 """
@@ -19,8 +21,8 @@ from ranking import SIMILARITIES
 ANCHORS = 128  # at once: from about there on a matrix product runs at its full rate
 
 
-def in_blocks(loss, relevance, image, text, size) -> Any:
-    """What `loss(relevance, {"image": image, "text": text})` is, to rounding.
+def in_blocks(loss, relevance, image, text, size, numbers=None) -> Any:
+    """What `loss(relevance, {"image": image, "text": text, **numbers})` is, to rounding.
 
     The gradient is found on the way, since the blocks would have to be made again for it: three
     matrix products for each side.
@@ -30,28 +32,37 @@ def in_blocks(loss, relevance, image, text, size) -> Any:
       relevance: `relevance_matrix` but for its cells.
       image, text: (B, D) unit rows.
       size: most anchors at once; see `anchors_at_once`.
+      numbers: {name: scalar} of the loss's trained numbers.
 
     Returns:
-      A scalar, differentiable by image and text; a mean is over all terms.
+      A scalar, differentiable by image, text and numbers.
     """
     import tensorflow as tf
 
+    numbers = {name: tf.cast(value, image.dtype) for name, value in (numbers or {}).items()}
+
     @tf.custom_gradient
-    def whole(image, text):
-        found = [one_side(loss, relevance, image, text, size, side) for side in loss.anchors]
-        total, count, by_image, by_text = (sum(values) for values in zip(*found, strict=True))
+    def whole(image, text, *values):
+        given = dict(zip(numbers, values, strict=True))
+        found = [one_side(loss, relevance, image, text, size, side, given) for side in loss.anchors]
+        summed: list[Any] = [sum(parts) for parts in zip(*found, strict=True)]
+        total, count, *slopes = summed
+        if getattr(loss, "of_pairs", False):
+            count = tf.cast(tf.shape(image)[0], total.dtype)
         scale = 1.0 / count if loss.reduction == "mean" else tf.ones_like(total)
 
         def gradient(upstream):
-            return upstream * scale * by_image, upstream * scale * by_text
+            return [upstream * scale * slope for slope in slopes]
 
         return scale * total, gradient
 
-    return whole(image, text)
+    return whole(image, text, *numbers.values())
 
 
-def one_side(loss, relevance, image, text, size, side):
-    """Sum and number of the terms with one side as anchors, and gradients: by image, by text."""
+def one_side(loss, relevance, image, text, size, side, numbers):
+    """Sum and number of the terms with one side as anchors, and gradients: by image, by text, by
+    each of the numbers.
+    """
     import tensorflow as tf
 
     compare = SIMILARITIES[getattr(loss, "similarity", "cosine")]
@@ -59,35 +70,38 @@ def one_side(loss, relevance, image, text, size, side):
     size = anchors_at_once(loss, size, batch)
     anchors, others = (image, text) if side == "image" else (text, image)
 
-    def block(start, total, count, by_anchors, by_others):
+    def block(start, total, count, by_anchors, by_others, by_numbers):
         own = tf.range(start, tf.minimum(start + size, batch))
         few = anchors[start : start + size]
         with tf.GradientTape() as tape:
-            tape.watch([few, others])
+            tape.watch([few, others, numbers])
             if side == "image":
                 scores, cells = compare(few, others), relevance(cells=(own, None))
             else:
                 scores = tf.transpose(compare(others, few))
                 cells = tf.transpose(relevance(cells=(None, own)))
-            terms = loss.anchor_terms(cells, scores, own)
+            terms = loss.anchor_terms(cells, scores, own, numbers)
             added = tf.reduce_sum(terms)
         zero = tf.UnconnectedGradients.ZERO
-        mine, theirs = tape.gradient(added, [few, others], unconnected_gradients=zero)
-        count += tf.cast(tf.size(terms), total.dtype)
+        found: Any = tape.gradient(added, (few, others, numbers), unconnected_gradients=zero)
+        mine, theirs, slopes = found
         by_anchors = by_anchors.write(start // size, mine)
-        return start + size, total + added, count, by_anchors, by_others + theirs
+        by_numbers = {name: slope + slopes[name] for name, slope in by_numbers.items()}
+        count += tf.cast(tf.size(terms), total.dtype)
+        return start + size, total + added, count, by_anchors, by_others + theirs, by_numbers
 
     nothing, blocks = tf.zeros((), image.dtype), tf.maximum(-(-batch // size), 1)
     parts = tf.TensorArray(image.dtype, blocks, infer_shape=False, element_shape=(None, width))
     found = tf.while_loop(
         lambda start, *_: start < batch,
         block,
-        (0, nothing, nothing, parts, tf.zeros_like(others)),
+        (0, nothing, nothing, parts, tf.zeros_like(others), dict.fromkeys(numbers, nothing)),
         parallel_iterations=1,  # one block in memory
     )
-    _, total, count, parts, by_others = found
-    by_anchors = parts.concat()
-    return total, count, *((by_anchors, by_others) if side == "image" else (by_others, by_anchors))
+    _, total, count, parts, by_others, by_numbers = found
+    slopes = parts.concat(), by_others
+    by_image, by_text = slopes if side == "image" else slopes[::-1]
+    return total, count, by_image, by_text, *by_numbers.values()
 
 
 def can_block(loss):

@@ -12,6 +12,7 @@ Shape letters: C written captions, one an image; R references of an image, any n
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import text
 
@@ -56,7 +57,7 @@ def bleu4(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> flo
     most = max(map(len, known))
     lines = [" ".join(own) for own in written]
     # sacreBLEU wants one stream for each place, with None where an image has fewer references.
-    streams = [
+    streams: list[Any] = [
         [" ".join(own[place]) if place < len(own) else None for own in known]
         for place in range(most)
     ]

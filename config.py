@@ -14,6 +14,7 @@ from absl import flags
 
 import experiment
 import options
+import options_data
 from options_joint import PARTS
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -25,7 +26,7 @@ SHAPES = (  # settings that must be equal in both phases of a curriculum: what t
 )  # fmt: skip
 PLACES = (
     "data_dir", "cache_dir", "recipe", "init_from", "image_weights", "word_vectors", "cache",
-    "text_weights", "word_pieces",
+    "text_weights", "word_pieces", "features_file",
 )  # fmt: skip
 DEFAULT_RECIPE = {  # of a model that is given no recipe
     "dual_path": "dual_path_scenes",
@@ -71,6 +72,8 @@ def default_settings():
 def settings_from_flags(values):
     """The snapshot of the parsed training flags."""
     chosen = {name: values[name].value for name in default_settings()}
+    if not values["margin"].present:
+        chosen["margin"] = options.MARGINS.get(chosen["loss"], options.MARGIN)
     for name, value in chosen.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"--{name} is {value}; expected a finite number")
@@ -84,6 +87,10 @@ def check(chosen):
     _check_dual_path(chosen)
     _check_transformer(chosen)
     _check_joint(chosen)
+    if bool(chosen["features_file"]) != (chosen["features"] == "bottom_up"):
+        raise ValueError(
+            "--features bottom_up and --features_file FILE belong together: give both or neither"
+        )
     if chosen["views_weight"] and chosen["hard_texts"]:
         raise ValueError("--views_weight and --hard_texts: exchanged texts have no second view")
     if chosen["similarity"] == "order" and chosen["loss"] not in options.RANKING:
@@ -129,7 +136,9 @@ def _check_dual_path(chosen):
 def _check_transformer(chosen):
     """Refuses flags of system 4 that mean nothing. Raises ValueError."""
     weights = chosen["text_weights"]
-    if chosen["model"] == "transformer" and Path(weights).is_file() and not chosen["word_pieces"]:
+    if chosen["model"] != "transformer" or chosen["word_pieces"]:
+        return
+    if Path(weights).expanduser().is_file():
         raise ValueError(
             f"--text_weights {weights}: a file does not say which word pieces its weights are for; "
             "give --word_pieces FILE too"
@@ -139,7 +148,7 @@ def _check_transformer(chosen):
 def _check_joint(chosen):
     """Refuses flags of system 5 that mean nothing. Raises ValueError."""
     joint = chosen["model"] == "joint"
-    if not joint and chosen["features"] in options.BOXES:
+    if not joint and chosen["features"] in options_data.BOXES:
         raise ValueError(
             f"--features {chosen['features']} is for --model joint, not {chosen['model']}"
         )
@@ -147,10 +156,10 @@ def _check_joint(chosen):
         raise ValueError(f"--select bleu4: --model {chosen['model']} writes no captions")
     if not joint:
         return
-    if chosen["features"] not in ("auto", *options.BOXES):
+    if chosen["features"] not in ("auto", *options_data.BOXES):
         raise ValueError(
             f"--features {chosen['features']} is one row for each picture; --model joint reads "
-            f"several: {' or '.join(options.BOXES)}"
+            f"several: {' or '.join(options_data.BOXES)}"
         )
     if chosen["standardize"] or chosen["micro_batch"] or chosen["similarity"] != "cosine":
         raise ValueError(

@@ -17,7 +17,7 @@ References:
 import keras
 from keras import ops
 
-from ranking import SAME, SIMILARITIES, CrossEntropy, Hinge, cross_entropies
+from ranking import SAME, SIMILARITIES, CrossEntropy, Hinge
 
 VARIANCE_FLOOR = 1e-5  # added to the variance: bounds the gradient where a column is constant
 
@@ -39,7 +39,7 @@ class PairHinge(Hinge):
       Another caption of the same image is no negative unless `literal`.
     """
 
-    anchors = ()  # its terms are of pairs
+    of_pairs = True  # see `blocks`
     kinds = ("sum", "max", "mean")
 
     def __init__(self, margin=0.2, negatives="sum", reduction="mean", name=None, **kwargs):
@@ -54,13 +54,22 @@ class PairHinge(Hinge):
         total = ops.sum(of_images, axis=1) + ops.sum(of_texts, axis=0)
         if self.negatives == "sum":
             return total
-        others = ops.maximum(ops.shape(total)[0] - 1, 1)
-        return total / ops.cast(others, total.dtype)
+        return total / others_of(total)
+
+    def anchor_terms(self, relevance, scores, own, numbers):
+        """Terms (b, B) or (b,) of some anchors, see `blocks`."""
+        terms = super().anchor_terms(relevance, scores, own, numbers)
+        return terms / others_of(terms) if self.negatives == "mean" else terms
 
     def plateau(self, batch_size):
         """The loss of a batch whose embeddings are all equal."""
         others = min(1, batch_size - 1) if self.negatives != "sum" else batch_size - 1
         return 2.0 * self.margin * others * (batch_size if self.reduction == "sum" else 1)
+
+
+def others_of(terms):
+    """B - 1, but 1 at least, of terms whose last axis is the batch, in their type."""
+    return ops.cast(ops.maximum(ops.shape(terms)[-1] - 1, 1), terms.dtype)
 
 
 @keras.saving.register_keras_serializable("matchbox")
@@ -84,7 +93,7 @@ class SimCLR(CrossEntropy):
       the own pair in the sum, and negatives of the same modality too.
     """
 
-    anchors = ()  # its terms are of pairs
+    of_pairs = True  # see `blocks`
 
     def __init__(
         self, temperature=0.07, include_positive=False, reduction="mean", name=None, **kwargs
@@ -94,29 +103,27 @@ class SimCLR(CrossEntropy):
 
     def call(self, relevance, embeddings):
         """Terms (B,) of relevance (B, B) and {"image", "text"} (B, D)."""
-        temperature = embeddings.get("temperature", self.temperature)
-        scores = self.scores(embeddings)
-        return ops.sum(
-            cross_entropies(scores, relevance, temperature, self.include_positive), axis=0
-        )
+        return ops.sum(super().call(relevance, embeddings), axis=0)
 
     def get_config(self):
         return {**super().get_config(), "include_positive": self.include_positive}
 
 
-def sigmoid_terms(scores, relevance, temperature, bias):
+def sigmoid_terms(scores, relevance, temperature, bias, own=None):
     """-sum_j log sigmoid(z_ij (S_ij / t + b)), z = 1 for the own pair and -1 for a negative.
 
     Args:
-      scores: (B, B), images in rows.
-      relevance: (B, B) in [0, 1]; 1 for items that belong together.
+      scores: (B, B), images in rows; or some of these rows.
+      relevance: (B, B) in [0, 1]; 1 for items that belong together; or those rows of it.
       temperature: t > 0; bias: b, below 0 because most pairs are negatives.
+      own: (b,) columns of the own pairs, where there are but some rows.
 
     Returns:
-      (B,) terms >= 0, of each image with all texts.
+      (B,) or (b,) terms >= 0, of each image with all texts.
     """
     logits = scores / temperature + bias
-    pair = ops.cast(ops.eye(ops.shape(logits)[0]), "bool")
+    column = ops.arange(ops.shape(logits)[1])
+    pair = ops.equal(column[None], (column if own is None else own)[:, None])
     terms = ops.softplus(ops.where(pair, -logits, logits))
     return ops.sum(ops.where(ops.logical_or(pair, relevance < SAME), terms, 0.0), axis=1)
 
@@ -135,6 +142,7 @@ class Sigmoid(keras.losses.Loss):
     Differs from the paper: another caption of the same image is left out.
     """
 
+    anchors = ("image",)  # see `blocks`: each pair counts once
     learnable = ("temperature", "bias")
 
     def __init__(
@@ -158,6 +166,11 @@ class Sigmoid(keras.losses.Loss):
         scores = SIMILARITIES[self.similarity](embeddings["image"], embeddings["text"])
         temperature = embeddings.get("temperature", self.temperature)
         return sigmoid_terms(scores, relevance, temperature, embeddings.get("bias", self.bias))
+
+    def anchor_terms(self, relevance, scores, own, numbers):
+        """Terms (b,) of some images, see `blocks`."""
+        temperature = numbers.get("temperature", self.temperature)
+        return sigmoid_terms(scores, relevance, temperature, numbers.get("bias", self.bias), own)
 
     def get_config(self):
         own = {"temperature": self.temperature, "bias": self.bias, "similarity": self.similarity}
@@ -196,11 +209,12 @@ class BarlowTwins(keras.losses.Loss):
 
     Attributes:
       raw: it reads the towers' rows before their L2 norm, as the paper does.
+      heeds_relevance: it does not, so that nobody need make a B x B matrix.
 
     Reference: [Barlow] Eq. 1; [Smooth] with w = 0.005.
     """
 
-    raw = True
+    raw, heeds_relevance = True, False
 
     def __init__(self, redundancy=5e-3, reduction="sum", name=None, **kwargs):
         super().__init__(name=name or "barlow", reduction=reduction, **kwargs)

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+import bottom_up
+import heldout
 from nuswide import read_nuswide
 from readers import read_coco, read_flickr, read_karpathy, read_precomp, read_scenes
-from records import SPLITS, Options, Records, blocks, find_source, listing, some
+from records import SPLITS, Options, Records, Rows, blocks, find_source, listing, some
 from table import read_table
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ class Split:
       image_names: N names, unique in the data set: file name or id.
       captions: M captions; those of one image stand together, white space made single spaces.
       caption_image: (M,) int32, ascending, row of each caption's image; every image has some.
-      vectors: (N, F) or boxes (N, R, F); float16, float32 or int8, finite. May be memory-mapped.
+      vectors: (N, F) or boxes (N, R, F); float16, float32 or int8, finite. May be memory-mapped,
+        or `records.Rows` of a large map.
       pictures: N paths of picture files, or (N, H, W, 3) uint8, or None.
       concepts: (N, K) float32 multi-hot, or None; K is the same in all splits.
       origin: what picture references start from: the data folder, or `scenes:<seed>`.
@@ -84,6 +87,7 @@ def open_dataset(
     validation_images: int = 256,
     seed: int = 0,
     limit: int | None = None,
+    coco_split: str = "whole",
 ) -> dict[str, Split]:
     """Opens a data set and checks it.
 
@@ -96,6 +100,7 @@ def open_dataset(
         aside for it; at most a tenth of them. Never test images.
       seed: of such draws, and of the scenes.
       limit: keeps the first images of each split, at most so many; None keeps all.
+      coco_split: of coco, see `readers.read_coco`.
 
     Returns:
       `{"train": Split, "validation": Split, "test": Split}`.
@@ -108,7 +113,7 @@ def open_dataset(
     for name, value in (("limit", limit), ("validation_images", validation_images)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}; expected 1 or more")
-    options = Options(Path(cache_dir), validation_images, seed, limit)
+    options = Options(Path(cache_dir), validation_images, seed, limit, coco_split)
     if data == "scenes":
         if data_dir:
             raise ValueError(
@@ -132,15 +137,23 @@ def open_dataset(
 
 
 def open_run_data(settings, data_dir: str | os.PathLike | None = None) -> dict[str, Split]:
-    """The data set that a run's settings mean; `data_dir` where it has moved since."""
-    return open_dataset(
+    """The data set that a run's settings mean; `data_dir` where it has moved since.
+
+    With features "bottom_up" the vectors are the boxes of `features_file`; with `heldout` or
+    `heldout_file` the splits are those of the protocol of held-out pairs.
+    """
+    splits = open_dataset(
         settings.data,
         data_dir or settings.data_dir,
         cache_dir=settings.cache_dir,
         validation_images=settings.validation_images,
         seed=settings.data_seed,
         limit=settings.limit or None,
+        coco_split=settings.coco_split,
     )
+    if getattr(settings, "features", None) == "bottom_up":
+        splits = bottom_up.attach(splits, settings)
+    return heldout.hold_out(splits, settings) if heldout.is_asked(settings) else splits
 
 
 def _first(records: Records, limit: int) -> Records:
@@ -237,7 +250,7 @@ def fingerprint(split: Split) -> str:
             encoded = string.encode("utf-8", "surrogatepass")
             digest.update(struct.pack("<q", len(encoded)) + encoded)
     for array in (split.caption_image, split.concepts, split.vectors, split.pictures):
-        if isinstance(array, np.ndarray):
+        if isinstance(array, np.ndarray | Rows):
             digest.update(f"{array.dtype.str} {array.shape}".encode())
             for _, block in blocks(array):
                 digest.update(np.ascontiguousarray(block).data)
@@ -269,7 +282,9 @@ def picture_references(split: Split) -> list[str]:
             for path in split.pictures
         ]
     if split.pictures is not None and split.origin.startswith("scenes:"):
-        return [f"{split.origin}:{split.name}:{index}" for index in range(split.num_images)]
+        # By the image's name: held-out images of the training split stand in another one.
+        parts = (name.rpartition("-") for name in split.image_names)
+        return [f"{split.origin}:{drawn}:{int(index)}" for drawn, _, index in parts]
     return [""] * split.num_images
 
 

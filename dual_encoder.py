@@ -177,7 +177,11 @@ class DualEncoder(keras.Model):
         }
 
     def relevance(self, batch):
-        """(B, B) relevance of the whole batch; what makes its parts, where the loss takes parts."""
+        """(B, B) relevance of the whole batch; what makes its parts, where the loss takes parts;
+        () where it heeds none.
+        """
+        if not getattr(self.pair_loss, "heeds_relevance", True):
+            return ()
         make = partial(
             relevance_matrix,
             batch["image_id"],
@@ -186,19 +190,18 @@ class DualEncoder(keras.Model):
             self.literal_relevance,
             batch.get("text_id"),
         )
-        # Trained numbers of a loss need the gradient of its whole terms.
-        blocked = self.micro_batch and not self.learned and blocks.can_block(self.pair_loss)
-        return make if blocked else make()
+        return make if self.micro_batch and blocks.can_block(self.pair_loss) else make()
 
     def pair_term(self, relevance, image, text):
         """The loss of (B, D) rows of the whole batch, a scalar."""
+        numbers = self.learned_numbers()
         if callable(relevance):
-            return blocks.in_blocks(self.pair_loss, relevance, image, text, self.micro_batch)
+            size = self.micro_batch
+            return blocks.in_blocks(self.pair_loss, relevance, image, text, size, numbers)
         # Keras has divided a mean, but not a sum, by the number of replicas: undone here, because
         # compute_loss does it for both.
         whole = distribution.num_replicas() if self.pair_loss.reduction == "mean" else 1
-        rows = {"image": image, "text": text}
-        return whole * self.pair_loss(relevance, rows | self.learned_numbers())
+        return whole * self.pair_loss(relevance, {"image": image, "text": text, **numbers})
 
     def compute_loss(
         self, x: Any = None, y=None, y_pred: Any = None, sample_weight=None, training=True

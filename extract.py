@@ -27,7 +27,7 @@ import options
 from full_network import KINDS
 
 SHARED = (  # with train.py
-    "data", "data_dir", "limit", "validation_images", "data_seed", "cache_dir",
+    "data", "data_dir", "limit", "validation_images", "coco_split", "data_seed", "cache_dir",
     "cnn", "image_weights", "crops", "resize", "pre_activation", "grid",
 )  # fmt: skip
 WORDS = {"train": "train", "validation": "dev", "test": "test"}  # of the precomp layout

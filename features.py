@@ -46,14 +46,14 @@ def learn(split: datasets.Split, settings) -> Descriptor | None:
 
     Args:
       split: the training split.
-      settings: with features (other than "auto" where the split has no vectors), data_seed,
-        cache_dir, and what `cnn.describe_network` reads.
+      settings: with features (other than "auto" where the split has no vectors; with "bottom_up"
+        these are the split's own), data_seed, cache_dir, and what `cnn.describe_network` reads.
 
     Raises:
       ValueError: the split has not what was asked for, or pictures that cannot be read, or the
         network's weights cannot be.
     """
-    if split.vectors is not None and settings.features == "auto":
+    if split.vectors is not None and settings.features in ("auto", "bottom_up"):
         return None
     if settings.features == "pixels" and split.pictures is not None:
         return None

@@ -16,8 +16,9 @@ Shape letters: B batch, b rows of this replica, D embedding, T tokens, n micro b
 
 Reference: Gao et al., Scaling deep contrastive learning batch size under memory limited setup,
   2021, section 3.
-Differs from the paper: the loss, too, is made in blocks (`blocks`), so that no B x B matrix is
-  held; captions of similar length share a micro batch, which is cut to the longest of them.
+Differs from the paper: the loss, too, is made in blocks (`blocks`), so that no B x B matrix is held
+  but the one that a batch brings with --relevance tfidf; captions of similar length share a micro
+  batch, which is cut to the longest of them.
 """
 
 from typing import Any
@@ -41,7 +42,7 @@ def check(model, settings):
             raise ValueError(
                 f"{given}: {layer.name} of the {tower.name} takes its statistics from the whole "
                 "batch, so that micro batches would train another model; leave it out, or let "
-                "that norm stand still (--train)"
+                "that norm stand still (--train; --freeze_norm those of the image CNN)"
             )
 
 

@@ -134,7 +134,7 @@ def preset_vocabulary(weights):
     import keras_hub
 
     try:
-        found = keras_hub.models.DistilBertTokenizer.from_preset(weights)
+        found = keras_hub.models.DistilBertTokenizer.from_preset(preset_name(weights))
     except Exception as error:  # those of the download libraries have no common class
         raise ValueError(_cannot_have("--text_weights", weights, error)) from error
     if not found.lowercase:
@@ -233,7 +233,7 @@ def fill(network, weights, flag):
         _read_file(network, path, flag)
         return
     try:
-        source = type(network).from_preset(str(path) if path.is_dir() else weights)
+        source = type(network).from_preset(preset_name(weights))
     except Exception as error:  # those of the download libraries have no common class
         raise ValueError(_cannot_have(flag, weights, error)) from error
     own, given = network.weights, source.weights
@@ -243,6 +243,12 @@ def fill(network, weights, flag):
         fault = wrong[0] if wrong else f"it has {len(given)} arrays, not {len(own)}"
         raise ValueError(f"{flag} {weights} is of another size ({fault}): choose the size it has")
     network.set_weights(source.get_weights())
+
+
+def preset_name(weights):
+    """What KerasHub calls a preset: its name, or the whole path of its folder (~ is one's home)."""
+    path = Path(weights).expanduser()
+    return str(path) if path.is_dir() else weights
 
 
 def _read_file(network, path, flag):
@@ -264,6 +270,8 @@ def _read_file(network, path, flag):
 
 
 def _cannot_have(flag, weights, error):
+    if weights.endswith(".h5"):
+        return f"{flag} {weights}: there is no such file"
     if isinstance(error, ImportError):
         return f"{flag} {weights} needs {error.name or _first_line(error)}: pip install it"
     return (
@@ -274,7 +282,7 @@ def _cannot_have(flag, weights, error):
 
 
 def _first_line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(":")
 
 
 # ---- Export -------------------------------------------------------------------------------------

@@ -44,7 +44,8 @@ def choose_learned(asked, loss, kind):
         low, high = BOUNDS[name]
         if not low <= getattr(loss, name) <= high:
             raise ValueError(
-                f"--learn {name}: it starts at {getattr(loss, name)}; expected {low} to {high}"
+                f"--learn {name}: it starts at {getattr(loss, name)}; expected {low} to {high}, or "
+                "--learn none"
             )
     return {name: getattr(loss, name) for name in names}
 

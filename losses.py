@@ -200,7 +200,7 @@ class PairwiseLoss(keras.losses.Loss):
         squared = squared_distances(embeddings["image"], embeddings["text"])
         return self.terms(relevance, squared, self.alpha, self.margin)
 
-    def anchor_terms(self, relevance, scores, own):
+    def anchor_terms(self, relevance, scores, own, numbers):
         """Terms (b, B) of some anchors, see `blocks`."""
         squared = ops.maximum(2.0 - 2.0 * scores, 0.0)
         return self.terms(relevance, squared, self.alpha, self.margin)
@@ -265,7 +265,7 @@ class Triplet(keras.losses.Loss):
 
     anchors = ("image", "text")
 
-    def anchor_terms(self, relevance, scores, own):
+    def anchor_terms(self, relevance, scores, own, numbers):
         """Terms (b,) of some anchors, see `blocks`."""
         dissimilarity = ops.maximum(2.0 - 2.0 * scores, 0.0)
         if not self.squared:

@@ -7,8 +7,10 @@ that they are those of `models.MODELS` and `losses.LOSSES`.
 from absl import flags
 
 from options_contrastive import define_contrastive_flags
+from options_data import define_data_flags, define_picture_flags
 from options_dual_path import define_dual_path_flags
 from options_joint import OWN, define_joint_flags
+from options_pairs import define_pair_flags
 from options_transformer import define_transformer_flags
 
 TOKENISER = {  # how a model's captions are split
@@ -56,9 +58,11 @@ LOSSES = (
     *RANKING,
     "barlow",
 )
-DATA = ("scenes", "nuswide", "flickr8k", "flickr30k", "coco", "karpathy", "precomp", "csv")
-FEATURES = ("auto", "regions", "last", "fne", "pixels", "boxes", "grid")
-BOXES = ("boxes", "grid")  # features that are several rows for each picture
+MARGIN = 1.25
+MARGINS = {  # of hinges of cosines, which lie in [-1, 1]: as published
+    **dict.fromkeys(("sum_hinge", "max_hinge", "sum_triplet", "max_triplet", "mean_triplet"), 0.2),
+    "paired_hinge": 1.0,
+}
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 SELECT = (
     "mrr", "rsum", "recall@1", "recall@5", "recall@10", "median_rank", "loss",
@@ -88,7 +92,7 @@ def define_run_flags(values=flags.FLAGS):
 
 def define_training_flags(values=flags.FLAGS):
     """What a run is: all of it goes into config.json."""
-    _define_data_flags(values)
+    define_data_flags(values)
     define_picture_flags(values)
     _define_model_flags(values)
     _define_sentence_flags(values)
@@ -97,112 +101,13 @@ def define_training_flags(values=flags.FLAGS):
     define_dual_path_flags(values)
     define_transformer_flags(values)
     define_joint_flags(values)
+    define_pair_flags(values)
     _define_optimization_flags(values)
     flags.DEFINE_string(
         "recipe",
         None,
         "Read recipes/NAME.flags first (a published or a measured setting); flags given here win.",
         flag_values=values,
-    )
-
-
-def _define_data_flags(values):
-    flags.DEFINE_enum(
-        "data",
-        "scenes",
-        DATA,
-        "Data set: scenes is built in; the others are read from --data_dir.",
-        flag_values=values,
-    )
-    flags.DEFINE_string("data_dir", None, "Folder of the data set.", flag_values=values)
-    flags.DEFINE_integer(
-        "limit", 0, "Use at most so many images of every split; 0 uses all.", 0, flag_values=values
-    )
-    flags.DEFINE_integer(
-        "validation_images",
-        256,
-        "Images drawn from the training split where the data has no validation split.",
-        1,
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "data_seed", 0, "Seed of drawn scenes and drawn splits.", 0, flag_values=values
-    )
-    flags.DEFINE_enum(
-        "captions",
-        "all",
-        ("one", "all", "together"),
-        "Captions of an image in one epoch: one at random, all of them, or all of them in one "
-        "batch, where the picture is read once. A batch has --batch_size captions (about that).",
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "bucket",
-        0,
-        "Batches of captions of similar length: sorted within windows of so many batches; 0: no.",
-        0,
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "max_words", 90000, "Vocabulary: at most so many words.", 1, flag_values=values
-    )
-    flags.DEFINE_integer(
-        "min_count", 1, "Vocabulary: only words that occur so often.", 1, flag_values=values
-    )
-    flags.DEFINE_enum(
-        "vocabulary",
-        "train",
-        ("train", "train+validation"),
-        "Vocabulary: from which captions. The validation captions' words are never trained.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "cache_dir", ".cache", "Folder for what is slow to read.", flag_values=values
-    )
-
-
-def define_picture_flags(values=flags.FLAGS):
-    """How pictures become vectors."""
-    flags.DEFINE_enum(
-        "features",
-        "auto",
-        FEATURES,
-        "Image vectors: a bag of regions; a CNN's last layer; or its full-network embedding; "
-        "pixels: dual_path and transformer read the pictures themselves; of several boxes, for "
-        "joint: things of one colour, or a grid of a CNN's last map. auto: the data's own vectors "
-        "where it brings some, else regions for projection, fne for gru, pixels for those, boxes "
-        "of scenes and grids of photographs for joint.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "cnn",
-        "MobileNetV2",
-        "A network of keras.applications, for last, fne and pixels; or, for pixels, our own small, "
-        "or resnet_8, resnet_18, resnet_34, resnet_50.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "image_weights",
-        "imagenet",
-        "The network's weights: imagenet (downloaded), none (random), or a file; for a resnet_* a "
-        "preset of KerasHub or its folder, too.",
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "crops",
-        10,
-        "Mean over 10 crops (corners and centre, mirrored), or 1: the centre alone.",
-        flag_values=values,
-    )
-    flags.DEFINE_enum(
-        "resize",
-        "squash",
-        ("squash", "short_side"),
-        "Before cropping: to a square (the paper), or the short side, the shape kept.",
-        flag_values=values,
-    )
-    flags.DEFINE_bool(
-        "pre_activation", False, "fne: activations before the ReLU.", flag_values=values
     )
 
 
@@ -296,7 +201,14 @@ def _define_sentence_flags(values):
 
 def _define_loss_flags(values):
     flags.DEFINE_enum("loss", "modified", LOSSES, "Training loss.", flag_values=values)
-    flags.DEFINE_float("margin", 1.25, "Margin c of the loss.", 1e-9, flag_values=values)
+    flags.DEFINE_float(
+        "margin",
+        MARGIN,
+        "Margin c. Unless given: 0.2 for sum_hinge, max_hinge and the triplets of system 4, 1 for "
+        "paired_hinge.",
+        1e-9,
+        flag_values=values,
+    )
     flags.DEFINE_float(
         "alpha",
         0.7,

@@ -24,6 +24,7 @@ OWN = (  # flags of one phase
 )  # fmt: skip
 WORDS = (
     "max_words", "min_count", "vocabulary", "lowercase", "dictionary", "word_pieces", "max_pieces",
+    "text_weights",
 )  # fmt: skip
 PICTURES = ("features", "cnn", "image_weights", "crops", "resize", "pre_activation", "grid")
 READ = (*WORDS, *PICTURES)  # by which a second phase reads words and pictures: as its first
@@ -87,9 +88,17 @@ def check_start(first, settings, given):
       given: names of the flags that were given.
 
     Raises:
-      ValueError: a setting that shapes the towers, or a given one of pictures and words, differs.
+      ValueError: a setting that shapes the towers, or a given one of pictures and words, differs;
+        or the pairs that are held out do.
     """
     before = config.load_settings(first.config)
+    for name in ("heldout", "heldout_file"):
+        was, now = getattr(before, name), getattr(settings, name)
+        if was != now:
+            raise ValueError(
+                f"{first} was trained with --{name} {was}, this run has {now}: give both the "
+                "same, or one of them sees the pairs that the other holds out"
+            )
     read = READ
     if settings.features == "pixels":  # the first may have read vectors of the same network
         read = (*WORDS, "cnn", "image_weights")

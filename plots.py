@@ -211,7 +211,7 @@ def picture_grid(
     num_rows = -(-len(cards) // 5)
     columns = -(-len(cards) // num_rows)
     width = 2 * EDGE + columns * (side + GAP) - GAP
-    texts, top = _heading(title, note, width)
+    texts, top = heading(title, note, width)
     captions = [fit(card.caption, side, 8, 3) if card.picture else [] for card in cards]
     pitch = side + 48 + 15 * max(map(len, captions))
     canvas = Image.new("RGB", (width, top + num_rows * pitch + EDGE - GAP), BACKGROUND)
@@ -219,17 +219,17 @@ def picture_grid(
         x, y = EDGE + place % columns * (side + GAP), top + place // columns * pitch
         best = ranked and place == 0
         if best:
-            _panel(canvas, (x - 5, y - 5), side + 10, COLOURS[0], RADIUS + 5)
-            _panel(canvas, (x - 2, y - 2), side + 4, BACKGROUND, RADIUS + 2)
-        _tile(canvas, (x, y), side, card.picture)
+            panel(canvas, (x - 5, y - 5), side + 10, COLOURS[0], RADIUS + 5)
+            panel(canvas, (x - 2, y - 2), side + 4, BACKGROUND, RADIUS + 2)
+        tile(canvas, (x, y), side, card.picture)
         ink = COLOURS[0] if best else INK
         below = y + side + 21
-        texts += _lines(x, below, [str(place + 1)], 9, color=ink, weight="bold")
-        texts += _lines(x + side, below, [f"{card.score:.3f}"], 8, color=SOFT, ha="right")
-        texts += _lines(x, below + 18, caption, 8)
+        texts += text_lines(x, below, [str(place + 1)], 9, color=ink, weight="bold")
+        texts += text_lines(x + side, below, [f"{card.score:.3f}"], 8, color=SOFT, ha="right")
+        texts += text_lines(x, below + 18, caption, 8)
         if card.picture is None:
-            texts += _centred(x, y, side, card.caption)
-    _write_page(canvas, texts, path)
+            texts += centred(x, y, side, card.caption)
+    write_page(canvas, texts, path)
 
 
 def caption_list(
@@ -245,20 +245,20 @@ def caption_list(
     """
     side, column = 288, 560
     width = 2 * EDGE + side + 100 + column
-    texts, top = _heading(title, note, width)
+    texts, top = heading(title, note, width)
     x, y = EDGE + side + 100, top + 15
     for place, card in enumerate(cards[:MOST_ANSWERS]):
         ink = COLOURS[0] if card.own else INK
         caption = fit(card.caption, column, 10, 3)
-        texts += _lines(x - 62, y, [str(place + 1)], 10, color=ink, weight="bold", ha="right")
-        texts += _lines(x - 12, y, [f"{card.score:.3f}"], 9, color=SOFT, ha="right")
-        texts += _lines(x, y, caption, 10, color=ink)
+        texts += text_lines(x - 62, y, [str(place + 1)], 10, color=ink, weight="bold", ha="right")
+        texts += text_lines(x - 12, y, [f"{card.score:.3f}"], 9, color=SOFT, ha="right")
+        texts += text_lines(x, y, caption, 10, color=ink)
         y += 12 + 19 * max(1, len(caption))
     canvas = Image.new("RGB", (width, max(y - 27, top + side) + EDGE), BACKGROUND)
-    _tile(canvas, (EDGE, top), side, picture)
+    tile(canvas, (EDGE, top), side, picture)
     if picture is None:
-        texts += _centred(EDGE, top, side, "")
-    _write_page(canvas, texts, path)
+        texts += centred(EDGE, top, side, "")
+    write_page(canvas, texts, path)
 
 
 def explanation(
@@ -283,29 +283,29 @@ def explanation(
     num_tiles = 1 if picture is None or places is None else 2
     left = EDGE + num_tiles * (side + GAP) + GAP
     width = left + bars + EDGE
-    texts, top = _heading(title, note, width)
+    texts, top = heading(title, note, width)
     strongest = sorted(range(len(words)), key=lambda i: -abs(words[i][1] or 0))[:MOST_BARS]
     shown = [words[i] for i in sorted(strongest)]
     told = f", {len(shown)} strongest of {len(words)}" if len(shown) < len(words) else ""
     told = [f"score without the word, minus with it{told}", "red: the word supports the match"]
-    texts += _lines(left, top + 10, told, 8, color=SOFT)
+    texts += text_lines(left, top + 10, told, 8, color=SOFT)
     height = max(top + side + 70 * (num_tiles - 1), top + 44 + 22 * len(shown))
     canvas = Image.new("RGB", (width, height + EDGE), BACKGROUND)
-    _tile(canvas, (EDGE, top), side, picture)
+    tile(canvas, (EDGE, top), side, picture)
     if picture is None:
-        texts += _centred(EDGE, top, side, "")
+        texts += centred(EDGE, top, side, "")
     elif places is not None:
         values, x, y = heat.cells(places), EDGE + side + GAP, top + side + 14
-        _tile(canvas, (x, top), side, heat.overlay(picture, values, side))
+        tile(canvas, (x, top), side, heat.overlay(picture, values, side))
         canvas.paste(heat.scale_bar(side, 12), (x, y), _round_mask(side, 12, 5))
         largest = abs(values).max()
         for share, ha in ((0, "left"), (0.5, "center"), (1, "right")):
             number = f"{(2 * share - 1) * largest:+.3f}" if share != 0.5 else "0"
-            texts += _lines(x + share * side, y + 28, [number], 8, color=SOFT, ha=ha)
+            texts += text_lines(x + share * side, y + 28, [number], 8, color=SOFT, ha=ha)
         told = ["red: the score falls where this is covered,", "so the match comes from here"]
-        texts += _lines(x, y + 47, told, 8)
+        texts += text_lines(x, y + 47, told, 8)
     texts += _word_bars(canvas, (left, top + 44), bars, shown)
-    _write_page(canvas, texts, path)
+    write_page(canvas, texts, path)
 
 
 def _word_bars(
@@ -328,10 +328,10 @@ def _word_bars(
         y = top + 22 * row
         ink = SOFT if change is None else INK
         name = fit(word, label - 12, 9, 1)
-        texts += _lines(left + label - 12, y + 13, name, 9, color=ink, ha="right")
+        texts += text_lines(left + label - 12, y + 13, name, 9, color=ink, ha="right")
         told = {"style": "italic"} if change is None else {}
         number = [why if change is None else f"{change:+.4f}"]
-        texts += _lines(left + width, y + 13, number, 8, color=SOFT, ha="right", **told)
+        texts += text_lines(left + width, y + 13, number, 8, color=SOFT, ha="right", **told)
         if change:
             first, last = sorted((round(zero), round(zero + change * scale)))
             pen.rectangle((first, y + 3, last, y + 15), heat.BELOW if change < 0 else heat.ABOVE)
@@ -388,15 +388,15 @@ def _advance(character: str) -> float:
     return glyph.linearHoriAdvance / 65536 / 100
 
 
-def _heading(title: str, note: str, width: int) -> tuple[list[dict[str, Any]], int]:
+def heading(title: str, note: str, width: int) -> tuple[list[dict[str, Any]], int]:
     """Title and note as texts, and the height at which the page goes on."""
     titles, notes = fit(title, width - 2 * EDGE, 15, 2), fit(note, width - 2 * EDGE, 9, 2)
     first, second = EDGE + 19, EDGE + 12 + 29 * len(titles)
-    texts = _lines(EDGE, first, titles, 15) + _lines(EDGE, second, notes, 9, color=SOFT)
+    texts = text_lines(EDGE, first, titles, 15) + text_lines(EDGE, second, notes, 9, color=SOFT)
     return texts, second + 4 + 17 * len(notes)
 
 
-def _lines(
+def text_lines(
     x: float, y: float, rows: Sequence[str], size: float, **look: Any
 ) -> list[dict[str, Any]]:
     """Rows of text; x, y of the first baseline in pixels from the top left, size in points.
@@ -407,14 +407,14 @@ def _lines(
     return [{"x": x, "y": y + 1.9 * size * i, "s": row, **look} for i, row in enumerate(rows)]
 
 
-def _centred(x: int, y: int, side: int, text: str) -> list[dict[str, Any]]:
+def centred(x: int, y: int, side: int, text: str, margin: int = 20) -> list[dict[str, Any]]:
     """Text in the middle of an empty tile."""
-    rows = fit(text or "no picture", side - 40, 9.5, side // 24)
+    rows = fit(text or "no picture", side - 2 * margin, 9.5, side // 24)
     first = y + side / 2 + 5 - 9 * (len(rows) - 1)
-    return _lines(x + side / 2, first, rows, 9.5, color=INK if text else SOFT, ha="center")
+    return text_lines(x + side / 2, first, rows, 9.5, color=INK if text else SOFT, ha="center")
 
 
-def _panel(
+def panel(
     canvas: Image.Image, corner: tuple[int, int], side: int, colour: str, radius: int = RADIUS
 ) -> None:
     """A square with round corners."""
@@ -435,12 +435,12 @@ def _round_mask(width: int, height: int, radius: int) -> Image.Image:
     return mask
 
 
-def _tile(
+def tile(
     canvas: Image.Image, corner: tuple[int, int], side: int, picture: Image.Image | None
 ) -> None:
     """A picture fitted into a square panel; an empty panel without one."""
-    _panel(canvas, (corner[0] - 1, corner[1] - 1), side + 2, HAIRLINE, RADIUS + 1)
-    _panel(canvas, corner, side, PANEL)
+    panel(canvas, (corner[0] - 1, corner[1] - 1), side + 2, HAIRLINE, RADIUS + 1)
+    panel(canvas, corner, side, PANEL)
     if picture is None:
         return
     scale = side / max(picture.size)
@@ -453,7 +453,7 @@ def _tile(
     canvas.paste(picture, place, mask)
 
 
-def _write_page(canvas: Image.Image, texts: Sequence[dict[str, Any]], path: Path) -> None:
+def write_page(canvas: Image.Image, texts: Sequence[dict[str, Any]], path: Path) -> None:
     """Draws the texts over the canvas and writes the page."""
     width, height = canvas.size
     figure = Figure(figsize=(width / PAGE_DPI, height / PAGE_DPI), dpi=PAGE_DPI, facecolor="none")

@@ -165,14 +165,15 @@ class Hinge(keras.losses.Loss):
         margin = embeddings.get("margin", self.margin)
         return hinges(self.scores(embeddings), relevance, margin, self.literal)
 
-    def anchor_terms(self, relevance, scores, own):
+    def anchor_terms(self, relevance, scores, own, numbers):
         """Terms (b, B) or (b,) of some anchors, see `blocks`."""
+        margin = numbers.get("margin", self.margin)
         others = relevance < SAME
         if self.literal:
             others = ops.not_equal(ops.arange(ops.shape(scores)[1])[None], own[:, None])
         mine = ops.take_along_axis(scores, own[:, None], axis=1)  # (b, 1)
-        terms = ops.cast(others, scores.dtype) * ops.maximum(self.margin + scores - mine, 0.0)
-        return terms if self.negatives == "sum" else ops.max(terms, axis=1)
+        terms = ops.cast(others, scores.dtype) * ops.maximum(margin + scores - mine, 0.0)
+        return ops.max(terms, axis=1) if self.negatives == "max" else terms
 
     def scores(self, embeddings):
         """(B, B) similarities of {"image", "text"} (B, D)."""
@@ -206,6 +207,8 @@ class PairedHinge(keras.losses.Loss):
     Reference: [Dual] the ranking loss; its code composes the batch so.
     """
 
+    anchors = ("image", "text")  # see `blocks`
+    of_pairs = True
     learnable = ("margin",)
 
     def __init__(self, margin=1.0, similarity="cosine", reduction="mean", name=None, **kwargs):
@@ -234,6 +237,17 @@ class PairedHinge(keras.losses.Loss):
         rest = ops.zeros((size % 2,), scores.dtype)
         return ops.concatenate([*(ops.maximum(term, 0.0) for term in terms), rest])
 
+    def anchor_terms(self, relevance, scores, own, numbers):
+        """Terms (b,) of some rows, 0 where they are no anchors; see `blocks`."""
+        size = ops.shape(scores)[1]
+        other = ops.minimum(own + size // 2, size - 1)
+        mine, theirs, shared = (
+            ops.take_along_axis(matrix, place[:, None], axis=1)[:, 0]
+            for matrix, place in ((scores, own), (scores, other), (relevance, other))
+        )
+        terms = ops.maximum(numbers.get("margin", self.margin) - mine + theirs, 0.0)
+        return ops.where(ops.logical_and(own < size // 2, shared < SAME), terms, 0.0)
+
     def get_config(self):
         own = {"margin": self.margin, "similarity": self.similarity}
         return {**super().get_config(), **own}
@@ -261,6 +275,7 @@ class CrossEntropy(keras.losses.Loss):
 
     anchors = ("image", "text")  # see `blocks`
     learnable = ("temperature",)
+    include_positive = True  # the own pair stands below the fraction, too
 
     def __init__(
         self, temperature=0.05, similarity="cosine", reduction="mean", name=None, **kwargs
@@ -275,19 +290,24 @@ class CrossEntropy(keras.losses.Loss):
     def call(self, relevance, embeddings):
         """Terms (2, B) of relevance (B, B) and {"image", "text"} (B, D)."""
         temperature = embeddings.get("temperature", self.temperature)
-        return cross_entropies(self.scores(embeddings), relevance, temperature)
+        scores = self.scores(embeddings)
+        return cross_entropies(scores, relevance, temperature, self.include_positive)
 
     def scores(self, embeddings):
         """(B, B) similarities of {"image", "text"} (B, D)."""
         return SIMILARITIES[self.similarity](embeddings["image"], embeddings["text"])
 
-    def anchor_terms(self, relevance, scores, own):
+    def anchor_terms(self, relevance, scores, own, numbers):
         """Terms (b,) of some anchors, see `blocks`."""
-        logits = scores / self.temperature
-        mine = ops.equal(ops.arange(ops.shape(scores)[1])[None], own[:, None])  # (b, B)
-        logits = ops.where(ops.logical_or(relevance < SAME, mine), logits, FAR)
+        logits = scores / numbers.get("temperature", self.temperature)
         positive = ops.take_along_axis(logits, own[:, None], axis=1)[:, 0]
-        return ops.logsumexp(logits, axis=1) - positive
+        mine = ops.equal(ops.arange(ops.shape(scores)[1])[None], own[:, None])  # (b, B)
+        if self.include_positive:
+            candidate = ops.logical_or(relevance < SAME, mine)
+        else:
+            candidate = ops.logical_and(relevance < SAME, ops.logical_not(mine))
+        terms = ops.logsumexp(ops.where(candidate, logits, FAR), axis=1) - positive
+        return ops.where(ops.any(candidate, axis=1), terms, 0.0)
 
     def get_config(self):
         own = {"temperature": self.temperature, "similarity": self.similarity}

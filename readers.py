@@ -16,6 +16,7 @@ Shape letters: N images, M captions, F feature, K concepts.
 import hashlib
 import logging
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from records import (
     draw_validation,
     find_file,
     find_pictures,
+    join,
     picture_folders,
     read_captions,
     read_json,
@@ -46,6 +48,7 @@ from records import (
 logger = logging.getLogger(__name__)
 
 TOKEN_FILES = ("Flickr8k.token.txt", "results.token", "results_20130124.token")
+COCO_APART, COCO_CAPTIONS = 5000, 5  # of --coco_split 5k
 SPLIT_LISTS = {
     "train": ("Flickr_8k.trainImages.txt", "train_images.txt", "train.txt"),
     "validation": ("Flickr_8k.devImages.txt", "val_images.txt", "val.txt"),
@@ -181,24 +184,60 @@ def _read_tokens(path: Path) -> dict[str, list[str]]:
 
 
 def read_coco(source: Path, options: Options) -> dict[str, Records]:
-    """COCO captions JSON, in the folder or in its `annotations/`; every caption is kept.
+    """COCO captions JSON, in the folder or in its `annotations/`.
 
-    With a train and a val file of the same year, test is the whole val file and validation is drawn
-    by the seed from the train file. With one file (or when `data_dir` points at one), the images
+    With a train and a val file of the same year, `coco_split` says which images make which split:
+
+      whole   test is the whole val file, validation is drawn by the seed from the train file
+      5k      by ascending id: test is the first 5,000 of val, validation the last 5,000 of train,
+              all others of both files train; the first five captions of each image, in the file's
+              order. Of 2014: 113,287 / 5,000 / 5,000
+
+    `whole` keeps every caption. With one file (or when `data_dir` points at one), the images
     are sorted by id: the first 80 % train, the next 10 % are validation, the last 10 % test.
     Pictures are looked for in `<split><year>/`, `images/<split><year>/` and `images/`.
+
+    Reference: 5k is that of Timofeev et al., Multi-modal retrieval with smooth weighting of
+      negatives, 2021, its authors' code.
     """
     files = _coco_files(source)
+    if len(files) == 1 and options.coco_split == "5k":
+        raise ValueError(
+            f"{files[0]} is alone: --coco_split 5k needs the train and the val file of a year in "
+            "one folder; or give --coco_split whole"
+        )
     whole = [_read_coco_file(path) for path in files]
     if len(files) == 1:
         pieces = cut_in_three(range(len(whole[0].names)))
         return {split: whole[0].take(rows.tolist()) for split, rows in pieces.items()}
+    if options.coco_split == "5k":
+        return _coco_5k(*whole)
     train, test = whole
     kept, drawn = draw_validation(len(train.names), options)
     return {
         "train": train.take(kept.tolist()),
         "validation": train.take(drawn.tolist()),
         "test": test,
+    }
+
+
+def _coco_5k(train: Records, val: Records) -> dict[str, Records]:
+    """`--coco_split 5k` of the two files, images ascending by id."""
+    for file, own in (("train", train), ("val", val)):
+        if len(own.names) <= COCO_APART:
+            raise ValueError(
+                f"the {file} file has {len(own.names):,} images; --coco_split 5k sets "
+                f"{COCO_APART:,} of each file apart and trains on the rest: give --coco_split whole"
+            )
+    train, val = (
+        replace(own, captions=[captions[:COCO_CAPTIONS] for captions in own.captions])
+        for own in (train, val)
+    )
+    last = len(train.names) - COCO_APART
+    return {
+        "train": join(train.take(range(last)), val.take(range(COCO_APART, len(val.names)))),
+        "validation": train.take(range(last, len(train.names))),
+        "test": val.take(range(COCO_APART)),
     }
 
 

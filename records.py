@@ -9,6 +9,7 @@ Shape letters: N images, M captions, F feature, K concepts.
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ SPLIT_WORDS = {
     "test": "test",
 }
 BLOCK_BYTES = 1 << 24  # how much of a large array is looked at in one go
+LARGE_BYTES = 1 << 30  # more is not copied
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,14 @@ class Options:
       validation_images: how many training images to set aside where the layout has no validation.
       seed: of every draw.
       limit: images wanted of each split, or None; only `scenes` heeds it, to draw fewer.
+      coco_split: which images of COCO's two files make which split, see `readers.read_coco`.
     """
 
     cache_dir: Path
     validation_images: int
     seed: int
     limit: int | None
+    coco_split: str = "whole"
 
 
 @dataclass(frozen=True)
@@ -81,11 +85,56 @@ class Records:
         )
 
 
-def take_rows(array: np.ndarray, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-    """`array[rows]`, as a view where the rows are neighbours, so that a memory map stays one."""
+def join(first: Records, second: Records) -> Records:
+    """Two parts of one split, one behind the other: names, captions and picture files.
+
+    Raises:
+      ValueError: one part has pictures and the other has none.
+    """
+    if (first.pictures is None) != (second.pictures is None):
+        bare, shown = (first, second) if first.pictures is None else (second, first)
+        raise ValueError(
+            f"{some(bare.names, 2)} have no pictures, but {some(shown.names, 2)} have: add the "
+            "missing folder, or take the other one away"
+        )
+    pictures = [*(first.pictures or []), *(second.pictures or [])] or None
+    return Records(
+        [*first.names, *second.names], [*first.captions, *second.captions], pictures=pictures
+    )
+
+
+class Rows:
+    """Some rows of an array too large to copy, such as a memory map; read where they are indexed.
+
+    Args:
+      array: (N, ...).
+      rows: (n,) its rows, in any order.
+    """
+
+    def __init__(self, array: np.ndarray, rows: np.ndarray):
+        self.array, self.rows = array, rows
+        self.shape, self.dtype, self.ndim = (len(rows), *array.shape[1:]), array.dtype, array.ndim
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chosen) -> np.ndarray:
+        """The rows that an integer, a slice or an array of integers chooses, as an array."""
+        return np.asarray(self.array[self.rows[chosen]])
+
+
+def take_rows(array: Any, rows: Sequence[int] | np.ndarray) -> Any:
+    """`array[rows]`: a view where the rows are neighbours, `Rows` where a copy would be large.
+
+    So a memory map stays one.
+    """
     rows = np.asarray(rows, dtype=np.int64)  # (n,)
     if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
         return array[rows[0] : rows[0] + len(rows)]
+    if len(rows) * array[:1].nbytes > LARGE_BYTES:
+        if isinstance(array, Rows):
+            return Rows(array.array, array.rows[rows])
+        return Rows(array, rows)
     return array[rows]
 
 
@@ -119,6 +168,15 @@ def split_word(word: str, where: str) -> str:
     if split is None:
         raise ValueError(f"{where}: split {word!r} is none of {', '.join(SPLIT_WORDS)}")
     return split
+
+
+def image_id(name: str) -> str:
+    """COCO's id of an image: the last number of a name such as COCO_val2014_000000391895.jpg.
+
+    Names of other data stay as they are, without the suffix.
+    """
+    coco = re.fullmatch(r"(?:COCO_(?:train|val|test)\d{4}_)?0*(\d+)(?:\.\w+)?", Path(name).name)
+    return coco[1] if coco else name.removesuffix(".jpg")
 
 
 # Messages.
@@ -284,7 +342,7 @@ def read_vectors(path: Path) -> np.ndarray:
     return vectors
 
 
-def blocks(array: np.ndarray) -> Iterable[tuple[int, np.ndarray]]:
+def blocks(array: np.ndarray | Rows) -> Iterable[tuple[int, np.ndarray]]:
     """First row and rows of each block of at most 16 MiB."""
     step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
     for start in range(0, len(array), step):

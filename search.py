@@ -27,6 +27,7 @@ THREADS = 2  # of ONNX Runtime: one query is small, more threads only cost their
 TOKENS_AT_ONCE = 1 << 16  # bounds the (B, T, hidden) words of a batch
 BLOCK_ROWS = 8192  # gallery rows compared at once
 QUERIES_AT_ONCE = 1024
+FEW_ROWS = 1024  # of the first block, which bound its best
 WRITTEN_BY = "python test.py writes it"
 
 
@@ -307,9 +308,13 @@ def _top_k(
     for start in range(0, len(rows), block_rows):
         block = np.asarray(rows[start : start + block_rows])
         scores = measure.scores(query.astype(np.float32), block)  # (Q, block)
-        if not np.isfinite(scores).all():
-            bad = start + int(np.flatnonzero(~np.isfinite(scores).all(axis=0))[0])
-            raise ValueError(f"gallery row {bad} holds NaN or infinity: did the training diverge?")
+        if not np.isfinite(scores.sum()):  # one number is quicker to look at than all
+            bad = np.flatnonzero(~np.isfinite(scores).all(axis=0))
+            if len(bad):
+                row = start + int(bad[0])
+                raise ValueError(
+                    f"gallery row {row} holds NaN or infinity: did the training diverge?"
+                )
         numbers = np.arange(start, start + len(block))
         for q, own in enumerate(scores):
             kept[q] = _keep(kept[q], (own, numbers), k, margin)
@@ -322,8 +327,13 @@ def _top_k(
 def _keep(kept: Candidates, new: Candidates, k: int, margin: np.float32) -> Candidates:
     """What may still be among the best k."""
     scores, numbers = new
-    if len(kept[0]) >= k:  # most of a block is far below what is kept
-        near = scores >= kept[0].min() - margin
+    bar = None  # most of a block is far below the k-th best of what is kept, or of its own begin
+    if len(kept[0]) >= k:
+        bar = kept[0].min()
+    elif k <= FEW_ROWS < len(scores):
+        bar = np.partition(scores[:FEW_ROWS], FEW_ROWS - k)[FEW_ROWS - k]
+    if bar is not None:
+        near = scores >= bar - margin
         scores, numbers = scores[near], numbers[near]
     scores, numbers = np.concatenate([kept[0], scores]), np.concatenate([kept[1], numbers])
     if len(scores) <= k:

@@ -39,6 +39,8 @@ class Similarity(NamedTuple):
 
     def swapped(self) -> "Similarity":
         """Give the same with images as the first argument and captions as the second."""
+        if self.scores is cosine_scores:
+            return self  # symmetric; and a transposed block is slow to search
         return Similarity(
             lambda images, captions: self.scores(captions, images).T,
             lambda images, captions: self.pairs(captions, images),

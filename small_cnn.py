@@ -20,13 +20,18 @@ FEATURES = 128  # F
 CELL, WINDOW = 4, 12  # side of a place in pixels; points in a row of the window round it
 THING = 3.0  # cells of 4 pixels within which one colour makes one thing
 LIKENESS = 0.35  # colours of [-1, 1] that are so far apart count as little alike
+GROUND = 0.15  # share of the rim whose colours make a colour half ground
+ROOM = 1.15  # of the window round a figure, relative to its larger side
+ROUNDS = 32  # of pixels that a figure's box spreads over it
+LINES = 6  # see `backbone.Places`
+FIGURE = 2 * WINDOW**2 + 3 + 3 * LINES  # numbers of a `Figure`
 
 
 def small_network(x):
     """(B, S, S, 3) in [-1, 1] -> (B, S / 8, S / 8, 128).
 
-    What a place is like, 305 numbers (its colours, `SelfSimilarity`, `Silhouette`), through two
-    layers; then the maximum over 2 x 2 places.
+    What a place is like, 614 numbers (its colours, `SelfSimilarity`, `Silhouette`, `Figure`),
+    through two layers; then the maximum over 2 x 2 places.
     """
     pixels = WholeCells(2 * CELL)(x)
     colours = [
@@ -35,7 +40,9 @@ def small_network(x):
         keras.layers.MaxPooling2D(CELL)(pixels),
         keras.layers.MaxPooling2D(CELL)(-pixels),
     ]
-    x = keras.layers.Concatenate()([*colours, SelfSimilarity()(pixels), Silhouette()(pixels)])
+    x = keras.layers.Concatenate()(
+        [*colours, SelfSimilarity()(pixels), Silhouette()(pixels), Figure()(pixels)]
+    )
     for number in (1, 2):
         x = keras.layers.Conv2D(
             FEATURES, 1, use_bias=False, kernel_initializer=he_normal(), name=f"small_{number}"
@@ -128,30 +135,132 @@ class Silhouette(keras.layers.Layer):
         own = ops.average_pool(pixels[:, 1:-1, 1:-1], 2, CELL)  # the 2 x 2 in a cell's middle
         own = ops.reshape(own, (batch, -1, 3))
         area, middle, extent = thing_moments(own, cells, height, width)
-        alike = self.window(pixels, own, middle, extent)
+        reach = 2.0 * CELL * ops.max(extent, axis=-1)  # the same both ways
+        (seen,) = look([pixels], CELL * (middle + 0.5), reach)
         size = ops.cast(ops.stack([width, height]), kind)
         numbers = [area / THING**2, 2.0 * (middle + 0.5) / size - 1.0, extent / THING]
-        found = ops.concatenate([alike, *numbers], axis=-1)
+        found = ops.concatenate([likeness(own[:, :, None], seen), *numbers], axis=-1)
         return ops.reshape(found, (batch, height, width, WINDOW**2 + 5))
-
-    def window(self, pixels, own, middle, extent):
-        """(B, P, 144): likeness to `own` (B, P, 3) of the points round a middle, by rows."""
-        batch, high, wide = ops.shape(pixels)[:3]
-        reach = 2.0 * ops.max(extent, axis=-1, keepdims=True)  # the same both ways
-        points = (ops.arange(WINDOW, dtype=reach.dtype) + 0.5) * (2.0 / WINDOW) - 1.0
-        at = CELL * ((middle + 0.5)[..., None] + reach[..., None] * points)  # (B, P, 2, 12)
-        at = ops.cast(ops.floor(at), "int32")
-        columns, rows = ops.clip(at[:, :, 0], 0, wide - 1), ops.clip(at[:, :, 1], 0, high - 1)
-        place = rows[..., :, None] * wide + columns[..., None, :]  # (B, P, 12, 12)
-        place = ops.reshape(place, (batch, -1)) + ops.arange(batch)[:, None] * (high * wide)
-        seen = ops.take(ops.reshape(pixels, (-1, 3)), place, axis=0)
-        seen = ops.reshape(seen, (batch, -1, WINDOW**2, 3))
-        apart = ops.sum(ops.square(seen - own[:, :, None]), axis=-1)
-        return ops.exp(apart / (-2.0 * LIKENESS**2))
 
     def compute_output_shape(self, input_shape):
         sides = (side and side // CELL for side in input_shape[1:3])
         return (input_shape[0], *sides, WINDOW**2 + 5)
+
+
+@keras.saving.register_keras_serializable("matchbox")
+class Figure(keras.layers.Layer):
+    """(B, S, S, 3) -> (B, S / 4, S / 4, 309): the figure that a place belongs to; 0 on the ground.
+
+    A figure is what holds together and is no `ground`. A window of 12 x 12 points over its box, a
+    square, shows where it is and how alike its colours are to the place's: a shape looks the same
+    wherever and however large it is, whatever its colours. Then come half of the box's sides, and
+    how near its size and its middle are to six lines each, as in `backbone.Places`.
+    """
+
+    def call(self, pixels):
+        kind = "float64" if self.compute_dtype == "float64" else "float32"
+        pixels = ops.cast(pixels, kind)
+        batch, height, width = ops.shape(pixels)[:3]
+        figure = 1.0 - ground(pixels)  # (B, H, W)
+        boxes = boxes_of(figure > 0.5)  # (B, H, W, 4)
+        middles = boxes[:, 1:-1, 1:-1]  # the 2 x 2 in a place's middle
+        boxes = ops.reshape(ops.max_pool(middles, 2, CELL), (batch, -1, 4))  # (B, P, 4)
+        own = ops.average_pool(pixels[:, 1:-1, 1:-1], 2, CELL)
+        own = ops.reshape(own, (batch, -1, 3))
+        size = ops.cast(ops.stack([width, height]), kind)
+        far, near = boxes[..., :2], size - boxes[..., 2:]  # right and bottom, left and top
+        middle, half = (far + near) / 2.0, (far - near) / 2.0
+        larger = ops.max(half, axis=-1)  # (B, P)
+        seen, there = look([pixels, figure[..., None]], middle, ROOM * larger)
+        places = lines(middle / size)  # (B, P, 2, 6)
+        found = ops.concatenate(
+            [
+                there[..., 0],
+                likeness(own[:, :, None], seen),
+                8.0 * half / size,
+                ops.ones_like(half[..., :1]),
+                lines(4.0 * larger / size[0]),
+                places[:, :, 0],
+                places[:, :, 1],
+            ],
+            axis=-1,
+        )
+        found = ops.where(boxes[..., :1] > 0, found, 0.0)
+        return ops.reshape(found, (batch, height // CELL, width // CELL, FIGURE))
+
+    def compute_output_shape(self, input_shape):
+        sides = (side and side // CELL for side in input_shape[1:3])
+        return (input_shape[0], *sides, FIGURE)
+
+
+def likeness(one, other):
+    """exp(-|x - y|^2 / (2 s^2)) of colours (..., 3) and (..., 3) -> (...)."""
+    return ops.exp(ops.sum(ops.square(one - other), axis=-1) / (-2.0 * LIKENESS**2))
+
+
+def look(maps, middle, reach):
+    """The 12 x 12 points, by rows, of a square window of each place: nearest pixels.
+
+    Args:
+      maps: of (B, H, W, C). middle: (B, P, 2), x and y in pixels. reach: (B, P), half its side.
+
+    Returns:
+      A list of (B, P, 144, C). What is beyond the rim is as the rim.
+    """
+    batch, high, wide = ops.shape(maps[0])[:3]
+    points = (ops.arange(WINDOW, dtype=reach.dtype) + 0.5) * (2.0 / WINDOW) - 1.0
+    at = middle[..., None] + reach[..., None, None] * points  # (B, P, 2, 12)
+    at = ops.cast(ops.floor(at), "int32")
+    columns, rows = ops.clip(at[:, :, 0], 0, wide - 1), ops.clip(at[:, :, 1], 0, high - 1)
+    place = rows[..., :, None] * wide + columns[..., None, :]  # (B, P, 12, 12)
+    place = ops.reshape(place, (batch, -1)) + ops.arange(batch)[:, None] * (high * wide)
+    seen = [ops.take(ops.reshape(x, (-1, x.shape[-1])), place, axis=0) for x in maps]
+    return [ops.reshape(x, (batch, -1, WINDOW**2, x.shape[-1])) for x in seen]
+
+
+def lines(share):
+    """(...) of [0, 1] -> (..., 6): how near it is to 0, 0.2 ... 1, as in `backbone.Places`."""
+    steps = ops.arange(LINES, dtype=share.dtype) / (LINES - 1)
+    return 2.0 * ops.relu(1.0 - ops.absolute(share[..., None] - steps) * (LINES - 1))
+
+
+def ground(pixels):
+    """How much each pixel is ground: (B, H, W) in [0, 1), near 1 where the rim has its colour.
+
+    Reference: Wei et al., Geodesic saliency using background priors, ECCV 2012 (what is at the rim
+      is mostly background).
+    """
+    cells = ops.average_pool(pixels, CELL, CELL)
+    batch, height, width = ops.shape(pixels)[:3]
+    sides = [cells[:, :1, ::2], cells[:, -1:, 1::2], cells[:, 1::2, :1], cells[:, ::2, -1:]]
+    rim = ops.concatenate([ops.reshape(side, (batch, -1, 3)) for side in sides], axis=1)
+    flat = ops.reshape(pixels, (batch, -1, 3))
+    apart = ops.sum(ops.square(flat), -1)[..., None] + ops.sum(ops.square(rim), -1)[:, None]
+    apart -= 2.0 * ops.matmul(flat, ops.transpose(rim, (0, 2, 1)))  # (B, H W, K)
+    share = ops.square(ops.mean(ops.exp(apart / (-2.0 * LIKENESS**2)), axis=-1))
+    return ops.reshape(share / (share + GROUND**2), (batch, height, width))
+
+
+def boxes_of(figure):
+    """(B, H, W) bool -> (B, H, W, 4): of the figure of each pixel, how far its box reaches from the
+    left, from above, from the right and from below, in pixels; 0 on the ground.
+
+    Figures hold together over sides and corners of pixels. The numbers spread by a pixel a round.
+    """
+    batch, height, width = ops.shape(figure)
+    mask = ops.cast(ops.transpose(figure, (1, 2, 0))[:, :, None], "float32")  # (H, W, 1, B)
+    x, y = ops.arange(width, dtype="float32")[None], ops.arange(height, dtype="float32")[:, None]
+    full = ops.zeros((height, width))
+    wide, high = ops.cast(width, "float32"), ops.cast(height, "float32")
+    reach = [full + x + 1.0, full + y + 1.0, full + wide - x, full + high - y]
+    reach = mask * ops.stack(reach, axis=-1)[..., None]  # (H, W, 4, B)
+    # The batch last and the four beside it: so the maximum is of whole rows.
+    mask = ops.reshape(mask + ops.zeros((1, 1, 4, 1)), (1, height, width, 4 * batch))
+    reach = ops.reshape(reach, (1, height, width, 4 * batch))
+    for _ in range(ROUNDS):
+        reach = ops.max_pool(reach, 3, 1, "same") * mask
+    reach = ops.reshape(reach, (height, width, 4, batch))
+    return ops.transpose(reach, (3, 0, 1, 2))
 
 
 def thing_moments(own, cells, height, width):

@@ -4,7 +4,10 @@ r"""Experiments of the papers, each a table: many trainings, graded and summaris
     python study.py recipes --keep --train "--data precomp --data_dir f8k_precomp --epochs 15"
     python study.py moe --keep --train "--data precomp --data_dir f8k_precomp --epochs 10"
     python study.py features --exp_root exp/fne --train "--data flickr8k --data_dir Flickr8k"
+    python study.py pairs --train "--data flickr30k --data_dir Flickr30k" --occurrences FOLDER
+    python study.py regimes --keep --pairs red_circle,sit_star --train "--recipe joint_scenes"
     python study.py stages --keep --train "--data flickr8k --data_dir Flickr8k --cnn MobileNetV2"
+    python study.py losses --keep --train "--recipe gru_best --data_dir f8k_precomp --epochs 2"
 
     study      what it trains                                      the table
     finding    both pairwise losses over alpha and c               best validation MRR
@@ -15,6 +18,12 @@ r"""Experiments of the papers, each a table: many trainings, graded and summaris
                --seeds times, each graded by test.py               recall, with its interval
     stages     system 3 with one loss or both, in stages I and     recalls and rsum beside those of
                II; and with pseudo classes, in stage I             the paper's Tables 4 and 5
+    pairs      nothing: counts the images of --pairs of words in   images by the exact number of
+               all captions; --occurrences writes the files        their captions that say a pair
+    regimes    system 5 with --pairs held out: ranking, writing,   recall of the pairs by ranking
+               both, one after the other; and with none held out   and in written captions, BLEU-4
+    losses     every loss of system 4 and its kin, --seeds times,  rsum and what each is behind the
+               one tower and one budget, graded by test.py         first, beside the document's
 
 --train holds flags of train.py for every run: data, epochs, sizes. The table goes to standard
 output in Markdown, the epochs to standard error. The runs lie in a temporary folder, unless --keep
@@ -27,6 +36,7 @@ import shlex
 import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -36,9 +46,12 @@ from absl import app, flags
 
 import config
 import experiment
+import league
 import metrics
 import options
+import pairs as word_pairs
 import phases
+import regimes
 import trials
 
 FLAGS = flags.FLAGS
@@ -60,7 +73,18 @@ flags.DEFINE_list(
 flags.DEFINE_string("stage1", "", "stages: flags of stage I, besides --train.")
 flags.DEFINE_string("stage2", "", "stages: flags of stage II, besides --train.")
 flags.DEFINE_list("classes", ["500", "1500"], "stages: numbers of pseudo classes.")
-flags.DEFINE_integer("seeds", None, "Seeds 0, 1, ... moe: default 5; features: default 3.", 1)
+flags.DEFINE_string(
+    "pairs", "paper", "pairs, regimes: such as brown_dog,sit_cat; paper: the document's."
+)
+flags.DEFINE_string("occurrences", None, "pairs: folder for the original's occurrence files.")
+flags.DEFINE_list("losses", list(league.LEAGUE), "losses: which. sum_hinge, max_hinge: by name.")
+flags.DEFINE_multi_string(
+    "loss_flags",
+    [],
+    "losses: 'NAME: --flag value', flags of train.py for one loss, besides --train and the numbers "
+    "of its publication, which they win over. May be given again.",
+)
+flags.DEFINE_integer("seeds", None, "Seeds 0, 1, ... moe: default 5; features, losses: 3.", 1)
 
 ROOT = Path(__file__).resolve().parent
 STARTED = 10.0  # validation rsum above which a run has started to learn (Vilalta et al., section 6)
@@ -80,10 +104,11 @@ MOE = {  # learning rate, margin, absolute values; successes of five with FC7 an
 }
 
 
-def train(root, name, **own):
+def train(root, name, *words, **own):
     """Trains a run with the flags of --train and the study's own, which win; returns the run."""
     own |= {"threads": FLAGS.threads} if FLAGS.threads else {}
-    given = [*shlex.split(FLAGS.train), *(f"--{flag}={value}" for flag, value in own.items())]
+    given = [*shlex.split(FLAGS.train), *words]
+    given += [f"--{flag}={value}" for flag, value in own.items()]
     return trials.train(root, name, given, show=FLAGS.jobs == 1)
 
 
@@ -339,12 +364,98 @@ def print_stages(root):
     return found
 
 
+def print_pairs(root):
+    """Images of each pair by the exact number of their captions that say it; returns the counts.
+
+    Reference: the counts of "Bottom-up ranking generation", in its code's data folder.
+    """
+    import datasets
+
+    settings = config.settings_from_flags(trials.parse(shlex.split(FLAGS.train)))
+    chosen = word_pairs.parse(FLAGS.pairs, settings.data)
+    splits = datasets.open_run_data(settings)
+    began = time.perf_counter()
+    scans, tables = word_pairs.scan_splits(chosen, splits.values(), settings.pair_finder)
+    took = time.perf_counter() - began
+    found, most = {}, 0
+    for name, (counts, said) in scans.items():
+        most = max(most, int(counts.max(initial=0)), 5)
+        found[name] = {"captions": said.sum(axis=0).tolist(), "counts": counts}
+    rows = []
+    for name, own in found.items():
+        bins = (own.pop("counts")[:, :, None] == np.arange(1, most + 1)).sum(axis=0)  # (P, L)
+        own["images"] = bins.tolist()
+        for pair, captions, images in zip(chosen, own["captions"], bins.tolist(), strict=True):
+            rows.append([pair.name, name, *(f"{count:,}" for count in images), f"{captions:,}"])
+    total = sum(split.num_captions for split in splits.values())
+    title = f"Images by how many of their captions say the pair, {total:,} captions of "
+    title += f"{settings.data}, {took:.1f} s:"
+    rows.sort(key=lambda row: [pair.name for pair in chosen].index(row[0]))
+    print_table(title, ("pair", "split", *map(str, range(1, most + 1)), "captions"), rows)
+    for pair in chosen if FLAGS.occurrences else []:
+        print(word_pairs.write_occurrences(FLAGS.occurrences, pair, tables[pair.name]))
+    return {"pairs": [pair.name for pair in chosen], "seconds": took, **found}
+
+
+def print_regimes(root):
+    """System 5's ways to train, with --pairs held out; returns their numbers.
+
+    Reference: "Bottom-up ranking generation", its tables of ranking and generation.
+    """
+    regimes.check_train(shlex.split(FLAGS.train))
+    settings = config.settings_from_flags(trials.parse(shlex.split(FLAGS.train)))
+    asked = ",".join(pair.name for pair in word_pairs.parse(FLAGS.pairs, settings.data))
+    found = {}
+    for name in regimes.REGIMES:  # the first one first: others start from it
+        given = [*shlex.split(FLAGS.train), *regimes.flags_of(name, asked, root)]
+        given += [f"--threads={FLAGS.threads}"] if FLAGS.threads else []
+        run = trials.train(root, regimes.folder_of(name), given, show=FLAGS.jobs == 1)
+        found[name] = regimes.measure(run, asked, FLAGS.threads)
+    title = f"train.py {FLAGS.train}, held out: {asked}:"
+    print_table(title, regimes.HEAD, [regimes.row(name, one) for name, one in found.items()])
+    print("\n" + "\n".join(regimes.details(root, found)))
+    return found
+
+
+def train_loss(root, case, own):
+    """Trains and grades one loss of the league with one seed; returns the run."""
+    name, seed = case
+    run = train(root, f"{name}_{seed}", *league.flags_of(name, own), seed=seed)
+    trials.grade(run, FLAGS.threads)
+    return run
+
+
+def print_losses(root):
+    """The league of losses, best first; returns its numbers.
+
+    Reference: Timofeev et al., Multi-modal retrieval with smooth weighting of negatives, 2021, the
+      table of its results.
+    """
+    names, seeds = FLAGS.losses, range(FLAGS.seeds or 3)
+    league.check_train(shlex.split(FLAGS.train))
+    own = league.read_own(FLAGS.loss_flags, names)
+    for name in names:  # refused now, not when its turn comes
+        trials.parse([*shlex.split(FLAGS.train), *league.flags_of(name, own)])
+    cases = [(name, seed) for seed in seeds for name in names]  # an early end has every loss
+    runs = dict(zip(cases, for_each(partial(train_loss, root, own=own), cases), strict=True))
+    found = league.standings({name: [runs[name, seed] for seed in seeds] for name in names})
+    title = f"train.py {FLAGS.train}, {len(seeds)} seeds:"
+    print_table(title, league.HEAD, [league.row(one) for one in found])
+    print(league.NOTES.format(f"{league.RESAMPLES:,}"))
+    for name in names:
+        print(f"- {name}: {' '.join(league.flags_of(name, own))}")
+    return found
+
+
 STUDIES = {
     "finding": print_finding,
     "recipes": print_recipes,
     "moe": print_moe,
     "features": print_features,
     "stages": print_stages,
+    "pairs": print_pairs,
+    "regimes": print_regimes,
+    "losses": print_losses,
 }
 
 
@@ -354,12 +465,12 @@ def main(argv):
     if name not in STUDIES:
         raise ValueError(f"unknown study {name!r}: choose one of {', '.join(STUDIES)}")
     asked = trials.parse(shlex.split(FLAGS.train))
-    for own in OWN if name == "finding" else (*OWN, "recipe"):
+    for own in OWN if name in ("finding", "losses", "regimes") else (*OWN, "recipe"):
         if asked[own].present:
             raise ValueError(f"--train holds --{own}, which the study gives itself: leave it out")
     root = FLAGS.exp_root or (FLAGS.keep and str(Path("exp") / f"study-{name}"))
     folder = contextlib.nullcontext(root)
-    if not root:
+    if not root and name != "pairs":
         folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         print("the runs are not kept; --keep keeps them in exp/", file=sys.stderr)
     with folder as place:

@@ -3,8 +3,10 @@ r"""Grades a run: encodes a split and scores the whole gallery, both ways.
     python test.py                                   # the latest run on its test split
     python test.py --exp NAME --split validation
     python test.py --verify                          # recompute from the saved projections alone
+    python test.py --examples 8                      # and pages of examples, good and bad
     python test.py --embeddings file.npz --output score.json    # embeddings from elsewhere
     python test.py --embeddings file.npz --similarity order     # by order similarity
+    python test.py --pairs brown_dog,sit_cat         # and how often these pairs are found
 
 Writes score.json, ranks_*.csv, score.png, projections.npz, query.onnx and image.onnx into the run's
 folder. The same run gives the same bytes of score.json at any batch size, block size or number of
@@ -40,6 +42,14 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "batch_size", 0, "Rows in work at a time, where --threads is 0. Speed only.", lower_bound=0
 )
+flags.DEFINE_integer(
+    "examples",
+    0,
+    "Also draw so many examples of each direction, half of them good and half bad, and list them: "
+    "examples_*.png, examples.md.",
+    lower_bound=0,
+    upper_bound=50,
+)
 flags.DEFINE_bool("verify", False, "Recompute the metrics from projections.npz and compare.")
 flags.DEFINE_string("embeddings", None, "Score this .npz: image, text, caption_image.")
 flags.DEFINE_bool("normalize", False, "Divide the rows of --embeddings by their norms first.")
@@ -54,6 +64,13 @@ flags.DEFINE_string(
     None,
     "dual_path: over how many shifts of a caption to add up, all or a number; default: as the run.",
 )
+flags.DEFINE_string(
+    "pairs",
+    None,
+    "Also how often pairs such as brown_dog,sit_cat are found; default: those held out of training "
+    "(paper: the nine of the document).",
+)
+flags.DEFINE_bool("cumulative", False, "--pairs: tables of n or more captions, not of exactly n.")
 flags.DEFINE_string("output", None, "Also write the score to this file.")
 flags.adopt_module_key_flags(options)
 
@@ -219,6 +236,7 @@ def grade_run(run):
         config.check(vars(settings))
     split = datasets.open_run_data(settings, FLAGS.data_dir)[FLAGS.split]
     intervals.fold_slices(split.num_images, FLAGS.folds)  # refused now, not after the encoding
+    question = ask_pairs(split, settings)
     vectors = features.open_images(split, descriptor, settings)
     if features.size_of(vectors) != settings.feature_dim:
         raise ValueError(
@@ -265,14 +283,83 @@ def grade_run(run):
     plots.recall_curves(found, score, run / "score.png")
     experiment.write_json(run.score, score)
     finish(score)
+    written = grade_captions(run, model, settings, vocabulary, split, vectors)
+    grade_pairs(run, question, settings, image, text, written)
     print(
         f"written: {run.score}, score.png, ranks_*.csv, projections.npz; next: "
         f'python retrieve.py --exp {run.folder.name} "a query"'
     )
-    try:  # a convenience for retrieve.py --image FILE: the score does without
+    draw_examples(run, split, found)
+    export_pictures(descriptor, settings)
+
+
+def export_pictures(descriptor, settings):
+    """The network of retrieve.py --image FILE, a convenience that the score does without."""
+    import features
+
+    try:
         features.export(descriptor, settings.cache_dir)
     except ValueError as error:
         print(f"note: retrieve.py --image FILE will not work: {error}", file=sys.stderr)
+
+
+def grade_captions(run, model, settings, vocabulary, split, vectors):
+    """What a model that writes writes for the split: captions.json, its scores, and for the pairs.
+
+    Returns:
+      (title, N lists of captions) by width of the beam; () where the model does not write.
+    """
+    if not hasattr(model, "speaking") or not settings.write_weight:
+        return ()
+    import caption_grades
+    import captioning
+
+    speaker = captioning.Speaker(*model.speaking.steps)
+    written = caption_grades.write_all(speaker, vectors, vocabulary, settings.max_length)
+    facts = {"data": settings.data, "split": FLAGS.split, "most_words": settings.max_length}
+    print(caption_grades.report(run / "captions.json", written, split, facts))
+    return tuple((f"written captions, {title}", lists) for title, lists in written.items())
+
+
+def ask_pairs(split, settings):
+    """`pair_recall.Question` of --pairs or of what the run was trained without; or None."""
+    import heldout
+    import pair_recall
+
+    if FLAGS.pairs is None and not heldout.is_asked(settings):
+        return None
+    return pair_recall.ask(split, settings, FLAGS.pairs)
+
+
+def grade_pairs(run, question, settings, image, text, written=()):
+    """Recall of pairs of words, if any are asked for: pairs.json, pairs.md, pairs.png, a table.
+
+    Args:
+      question: of `ask_pairs`; image: (N, D), text: (M, D) of its split.
+      written: (title, N lists) of captions that the model wrote for the images, as in
+        ("written captions, beam 5", [[...], ...]).
+    """
+    import pair_recall
+
+    if question is None:
+        return
+    found = {"ranking recall@5": pair_recall.rank(question, image, text, settings.similarity)}
+    found |= {title: pair_recall.write(question, lists) for title, lists in written}
+    facts = {"data": settings.data, "split": FLAGS.split, "model": settings.model}
+    facts |= {"heldout": settings.heldout, "heldout_file": settings.heldout_file}
+    print(pair_recall.report(run.folder, question, found, facts, FLAGS.cumulative))
+    print("written: pairs.md, pairs.json, pairs.png\n")
+
+
+def draw_examples(run, split, found):
+    """The pages of --examples, if any are wanted."""
+    if not FLAGS.examples:
+        return
+    import examples
+
+    ranks = {direction: result.ranks for direction, result in found[0].items()}
+    paths = examples.write(run, ranks, FLAGS.examples, FLAGS.split, split.origin)
+    print(f"examples: {', '.join(map(str, paths))}")
 
 
 def finish(score):
@@ -286,6 +373,11 @@ def main(argv):
     """Grades a run, verifies one, or scores embeddings from elsewhere."""
     if len(argv) > 1:
         raise ValueError(f"unexpected argument {argv[1]!r}: settings are given as --name value")
+    if FLAGS.examples and (FLAGS.verify or FLAGS.embeddings or FLAGS.folds > 1):
+        raise ValueError(
+            "--examples is for the whole gallery of a run: leave --verify, --embeddings and "
+            "--folds out"
+        )
     if FLAGS.embeddings is not None:
         if FLAGS.verify or FLAGS.exp:
             raise ValueError("--embeddings is scored by itself: leave --exp and --verify out")

@@ -61,6 +61,14 @@ def parse(given):
     return values
 
 
+def refuse(words, names, why):
+    """Refuses flags of --train, given as words, that a study gives itself. Raises ValueError."""
+    for flag in config.given_flags(["train.py", *words], ()):
+        name = flag.lstrip("-").partition("=")[0]
+        if name in names or name.removeprefix("no") in names:
+            raise ValueError(f"--train holds {flag}, {why}")
+
+
 def check_same(run, given):
     """Refuses a run that was trained with other flags. Raises ValueError."""
     was = config.load_settings(run.config)

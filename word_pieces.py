@@ -25,6 +25,7 @@ PADDING, UNKNOWN, START, END, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP
 INSIDE = "##"  # begins a piece that does not begin a word
 LONGEST = 32  # pieces of a caption, its start and its end counted, unless told otherwise
 LETTERS = 100  # of a word; a longer one is unknown
+BYTES = 256  # of a piece in UTF-8: tensorflow-text takes no longer one
 SPELT = 3  # characters that `spell` makes of one, at most
 BATCH = 2048  # captions that one thread of tf.data reads at a time
 
@@ -157,6 +158,11 @@ def read_vocabulary(path: str | Path) -> list[str]:
             f"{path} {fault}: expected the vocabulary of an uncased BERT, which begins with "
             f"{PADDING} and holds {', '.join(SPECIAL[1:4])}"
         )
+    if damaged := [word for word in lines if not word or len(word.encode()) > BYTES]:
+        raise ValueError(
+            f"{path}, line {lines.index(damaged[0]) + 1}: a word piece of "
+            f"{len(damaged[0].encode())} bytes; expected 1 to {BYTES}: is it damaged?"
+        )
     twice = [word for word, count in Counter(lines).items() if count > 1]
     if twice:
         raise ValueError(f"{path} holds {twice[0]!r} more than once: is it damaged?")
@@ -168,7 +174,8 @@ def learn(captions: Iterable[str], size: int, min_count: int = 1) -> list[str]:
     first, until there are enough.
 
     The same captions in any order give the same pieces on any number of cores. Every word of their
-    characters can be spelt: each stands alone and inside a word.
+    characters can be spelt: each stands alone and inside a word. A word that is too long to be read
+    whole adds nothing but its characters.
 
     Args:
       captions: the training captions.
@@ -207,7 +214,9 @@ def learn(captions: Iterable[str], size: int, min_count: int = 1) -> list[str]:
         special_tokens=given,
         continuing_subword_prefix=INSIDE,
     )
-    tokeniser.train_from_iterator(spelt, trainer)
+    words = (word for caption in spelt for word in caption.split())
+    whole = (word for word in words if len(word) <= LETTERS and len(word.encode()) <= BYTES)
+    tokeniser.train_from_iterator(whole, trainer)
     found = tokeniser.get_vocab()
     return sorted(found, key=lambda word: found[word])[1:]
 

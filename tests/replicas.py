@@ -139,8 +139,9 @@ def main(strategy_name, devices, output, *only):
         "sum_hinge",
         {"model": "gru", "word_dim": 6, "clip_norm": 0.1, "optimizer": "adam", "weight_decay": 0.0},
     )
-    # Shares of 8 rows in parts of 3, of 3 in one; the loss in blocks.
-    runs["cached"] = ("cross_entropy", {**gru, "micro_batch": 3, "beta": 0.5})
+    # Shares of 8 rows in parts of 3, of 3 in one; the loss in blocks, and a number of it trained.
+    parts = {"micro_batch": 3, "beta": 0.5, "learn": "temperature", "reduction": "mean"}
+    runs["cached"] = ("simclr", {**gru, **parts})
     # Replicas draw the masks of one device for other rows: this one only has to run.
     drops = {"dropout": 0.3, "word_dropout": 0.2, "micro_batch": 3}
     runs["drops"] = ("max_hinge", {"model": "gru", "word_dim": 6, **drops})

@@ -28,7 +28,7 @@ def test_the_small_one_reads_pictures_of_any_size(small):
         assert maps.shape == (2, -(-height // 8), -(-width // 8), 128)
     assert small.compute_output_shape((1, 64, 64, 3))[1:] == (8, 8, 128)
     assert small.name == "backbone"
-    kernels = (4 * 3 + 144 + 149) * 128 + 128 * 128
+    kernels = (4 * 3 + 144 + 149 + 309) * 128 + 128 * 128
     assert small.count_params() == kernels + 4 * (128 + 128)
 
 

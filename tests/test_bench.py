@@ -83,6 +83,7 @@ LINES = {
         )
     ),
     "picture_eating": ("32 pictures read",),
+    "ranking_gallery": ("top 5 of 2,025 captions, 405 images",),
     "gradient_caching": (
         "max_hinge, batch 82 in parts",
         "its memory",
@@ -93,7 +94,7 @@ LINES = {
 LONG = {"metrics_large", "sentences", "encode"}
 LONG |= {"text_towers", "stage_one", "classifier", "picture_reading", "picture_eating"}
 LONG |= {"query_pieces", "published_step"}
-LONG |= {"gradient_caching"}
+LONG |= {"gradient_caching", "ranking_gallery"}
 
 
 def test_all_benches_are_tried_here():
@@ -108,7 +109,7 @@ def test_all_benches_are_tried_here():
         ("step",),
         ("query",),
         ("query_pieces", "published_step"),
-        ("sentences", "encode"),
+        ("sentences", "encode", "ranking_gallery"),
         ("extraction", "optimiser"),
     ],
 )

@@ -1,5 +1,6 @@
 """A loss by blocks of anchors is that of the whole batch, and never holds a B x B matrix."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,17 @@ KINDS = [
     ("max_hinge", {"reduction": "mean"}),
     ("cross_entropy", {"reduction": "sum"}),
     ("cross_entropy", {"similarity": "order", "reduction": "mean", "temperature": 0.2}),
+    ("paired_hinge", {"reduction": "mean"}),
+    ("sum_triplet", {"reduction": "mean"}),
+    ("max_triplet", {"literal": True}),
+    ("mean_triplet", {"reduction": "mean", "similarity": "order"}),
+    ("mean_triplet", {"reduction": "sum"}),
+    ("simclr", {"reduction": "mean", "temperature": 0.2}),
+    ("simclr", {"include_positive": True, "reduction": "sum"}),
+    ("sigmoid", {"reduction": "mean", "bias": -3.0}),
 ]
+WITHOUT = ("modified", "assignment", "sigmoid", "barlow")  # have a value without a negative
+TRAINED = {"margin": 0.7, "temperature": 0.3, "bias": -2.0}
 
 
 def unit_rows(number, seed):
@@ -46,15 +57,28 @@ def relevance_of(number):
 def test_blocks_are_the_whole(name, options, size):
     loss = losses.build_loss(name, **options)
     image, text, relevance = unit_rows(13, 0), unit_rows(13, 1), relevance_of(13)
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch([image, text])
-        whole = 3.0 * loss(relevance(), {"image": image, "text": text})
-        parts = 3.0 * blocks.in_blocks(loss, relevance, image, text, size)
-    assert float(whole) > 0
-    assert float(parts) == pytest.approx(float(whole), rel=1e-5)
-    pairs = [tape.gradient(value, [image, text]) for value in (whole, parts)]
-    for a, b in zip(*pairs, strict=True):
-        np.testing.assert_allclose(b, a, atol=1e-5 * float(tf.reduce_max(tf.abs(a))))
+    can = {key: tf.constant(TRAINED[key]) for key in getattr(loss, "learnable", ())}
+    for numbers in (can, {}) if can else ({},):
+        with tf.GradientTape(persistent=True) as tape:
+            sources = [image, text, *numbers.values()]
+            tape.watch(sources)
+            whole = 3.0 * loss(relevance(), {"image": image, "text": text, **numbers})
+            parts = 3.0 * blocks.in_blocks(loss, relevance, image, text, size, numbers)
+        assert float(whole) != 0
+        assert float(parts) == pytest.approx(float(whole), rel=1e-5)
+        pairs = [tape.gradient(value, sources) for value in (whole, parts)]
+        for a, b in zip(*pairs, strict=True):
+            assert float(tf.reduce_max(tf.abs(a))) > 0
+            np.testing.assert_allclose(b, a, atol=1e-5 * float(tf.reduce_max(tf.abs(a))))
+
+
+@pytest.mark.parametrize("name", [name for name in losses.LOSSES if name not in WITHOUT])
+@pytest.mark.parametrize("size", [1, 2])
+def test_without_a_negative_there_is_nothing(name, size):
+    loss, one = losses.build_loss(name, reduction="mean"), unit_rows(2, 0)[:size]
+    same = partial(losses.relevance_matrix, tf.zeros(size, tf.int32))
+    parts = blocks.in_blocks(loss, same, one, one[::-1], 1)
+    assert float(parts) == float(loss(same(), {"image": one, "text": one[::-1]})) == 0
 
 
 @pytest.mark.parametrize(("similarity", "most"), [("cosine", 4), ("order", 1)])
@@ -86,8 +110,6 @@ def test_cells_of_the_relevance_are_rows_and_columns_of_it():
             np.testing.assert_allclose(part, wanted, atol=1e-7)
 
 
-def test_a_loss_without_anchors_is_left_whole():
-    assert not blocks.can_block(losses.build_loss("paired_hinge"))
+def test_every_loss_but_one_takes_part():
     able = {name for name in losses.LOSSES if blocks.can_block(losses.build_loss(name))}
-    of_pairs = {"sum_triplet", "max_triplet", "mean_triplet", "simclr", "sigmoid", "barlow"}
-    assert able == set(losses.LOSSES) - {"paired_hinge"} - of_pairs == {name for name, _ in KINDS}
+    assert able == set(losses.LOSSES) - {"barlow"} == {name for name, _ in KINDS}

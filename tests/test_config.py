@@ -21,6 +21,7 @@ LATER = {
     "micro_batch": 0,
     "train": "all",
     "milestones": "1,4,10",
+    "coco_split": "whole",
 }  # newer than some recipes
 
 
@@ -154,6 +155,7 @@ def test_the_smooth_negatives_papers_settings(name):
     assert (made.loss, made.weight_decay, made.include_positive) == (name, 5e-6, False)
     assert (made.schedule, made.milestones, made.decay_rate) == ("multi_step", "1,4,10", 0.5)
     assert (made.backbone_rate, made.freeze_backbone, made.select) == (1, False, "rsum")
+    assert (made.data, made.coco_split) == ("coco", "5k")
 
 
 def test_the_joint_papers_settings():
@@ -247,6 +249,7 @@ def test_every_recipe_builds_a_model(name):
     places |= {"word_pieces"}
     places |= {"init_from", "first_phase", "stop_on_collapse"}  # how it goes on, and where it is
     places |= {"features", "cnn", "image_weights", "crops", "resize", "pre_activation"}  # the data
+    places |= {"heldout", "heldout_file", "pair_finder", "features_file"}
     for other in set(options.ONLY) - {settings.model}:
         places |= set(options.ONLY[other])  # this run does not read them
     if settings.model not in options.READ_PIXELS:
@@ -257,6 +260,15 @@ def test_every_recipe_builds_a_model(name):
     assert all(getattr(settings, name) == LATER[name] for name in open_ones)
     text = (ROOT / "recipes" / f"{name}.flags").read_text()
     assert text.startswith("#") and f"--recipe {name}" in text  # says where it is from, and its use
+
+
+@pytest.mark.parametrize(
+    ("loss", "margin"),
+    [("max_hinge", 0.2), ("sum_triplet", 0.2), ("paired_hinge", 1), ("modified", 1.25)],
+)
+def test_each_loss_has_its_own_margin_unless_one_is_given(loss, margin):
+    assert parse([f"--loss={loss}"]).margin == margin
+    assert parse([f"--loss={loss}", "--margin=0.7"]).margin == 0.7
 
 
 def test_explicit_flags_win_over_the_recipe_wherever_they_stand():

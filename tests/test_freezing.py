@@ -89,7 +89,6 @@ def test_what_is_trained_moves_and_the_rest_stands_still(kind, what):
     if what == "all":
         assert moved == set(before) - still
     elif what == "heads":
-        assert trained == {p for p in before if p in trained}
         found = sorted({path.rsplit("/", 1)[0].rstrip("_0123456789") for path in trained})
         assert found == sorted(set(HEADS[kind]))
         assert moved >= trained and all(

@@ -216,6 +216,8 @@ def test_weights_that_do_not_fit_are_refused(tower, tmp_path):
         assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match=r"another size \(.*embeddings is \(11, 128\), not \(21,"):
         hub.load_text_weights(tower, str(tmp_path / "small"))
+    with pytest.raises(ValueError, match=r"--text_weights a\.weights\.h5: there is no such file"):
+        hub.load_text_weights(tower, "a.weights.h5")
     with pytest.raises(ValueError, match="there are no ImageNet weights of resnet_8"):
         hub.load_resnet_weights(resnet_backbone("resnet_8"), "resnet_8", "imagenet")
 
@@ -235,7 +237,7 @@ def test_weights_that_cannot_be_downloaded_give_one_line(tower, monkeypatch):
         assert "no network for some_preset" in str(caught.value)
 
 
-def test_a_preset_brings_its_vocabulary(tmp_path):
+def test_a_preset_brings_its_vocabulary(tmp_path, monkeypatch):
     pytest.importorskip("tensorflow_text")
     import keras_hub
 
@@ -245,7 +247,9 @@ def test_a_preset_brings_its_vocabulary(tmp_path):
         folder = str(tmp_path / str(lowercase))
         hub.text_tower(6, 6, "tiny").get_layer("backbone").save_to_preset(folder)
         made.save_to_preset(folder)
-    assert hub.preset_vocabulary(str(tmp_path / "True")) == words[1:]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in (str(tmp_path / "True"), "~/True"):
+        assert hub.preset_vocabulary(name) == words[1:]
     with pytest.raises(ValueError, match="capital letters"):
         hub.preset_vocabulary(str(tmp_path / "False"))
 

@@ -19,6 +19,7 @@ import layers
 import models
 import optimization
 import options
+import options_data
 import projection
 from text import Tokens, Vocabulary
 
@@ -446,7 +447,7 @@ def test_names_offered_by_flags_are_those_that_exist():
 
     assert tuple(losses.LOSSES) == options.LOSSES
     assert tuple(models.MODELS) == options.MODELS
-    assert tuple(datasets.DATASETS) == options.DATA
+    assert tuple(datasets.DATASETS) == options_data.DATA
     offered = flags.FlagValues()
     options.define_training_flags(offered)
     options.define_machine_flags(offered)

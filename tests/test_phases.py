@@ -80,12 +80,23 @@ def test_other_towers_are_refused(tmp_path):
     assert (second.min_count, second.crops) == (1, 10)  # words and pictures are the first's
     with pytest.raises(ValueError, match="trained with --crops 10"):
         phases.check_start(run, settings(crops=1), ("crops",))
+    with pytest.raises(ValueError, match="trained with --text_weights none"):
+        phases.check_start(run, settings(text_weights="other"), ("text_weights",))
     run.best_weights.write_bytes(b"junk")
     with pytest.raises(ValueError, match="cannot be taken over"):
         phases.take_over(run, make_model())
     run.best_weights.unlink()
     with pytest.raises(ValueError, match="has not ended an epoch"):
         phases.take_over(run, make_model())
+
+
+@pytest.mark.parametrize(("first", "second"), [("red_circle", None), (None, "red_circle")])
+def test_no_phase_sees_the_pairs_that_the_other_holds_out(tmp_path, first, second):
+    run = experiment.Experiment(tmp_path)
+    settings(heldout=first).save(run.config)
+    phases.check_start(run, settings(heldout=first), ())
+    with pytest.raises(ValueError, match=f"--heldout {first}, this run has {second}: give both"):
+        phases.check_start(run, settings(heldout=second), ())
 
 
 class Scripted(keras.callbacks.Callback):

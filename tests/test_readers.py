@@ -20,8 +20,10 @@ from tiny_data import (
     replace,
 )
 
+import config
+import readers
 import records
-from datasets import fingerprint, load_picture, picture_references
+from datasets import fingerprint, load_picture, open_run_data, picture_references
 
 # Flickr8k and Flickr30k.
 
@@ -168,6 +170,57 @@ def test_coco_train_and_val(tmp_path):
         ValueError, match=r"holds captions_train2014\.json, .*train and val of a year"
     ):
         opened("coco", tmp_path)
+
+
+def test_coco_as_system_4_splits_it(tmp_path, monkeypatch):
+    """Ids in falling order in the files; image i has 5 + i % 3 captions."""
+    monkeypatch.setattr(readers, "COCO_APART", 4)
+    folder = tmp_path / "annotations"
+    coco(folder / "captions_train2014.json", [2, 30, 31, 4, 50, 60, 70], tag="train")
+    val = coco(folder / "captions_val2014.json", [1, 3, 5, 29, 32, 71], tag="val")
+    splits = opened("coco", tmp_path, coco_split="5k")
+
+    def ids(name):
+        return [int(own[-10:-4]) for own in splits[name].image_names]
+
+    assert ids("train") == [2, 4, 30, 32, 71] and ids("test") == [1, 3, 5, 29]
+    assert ids("validation") == [31, 50, 60, 70]
+    assert splits["train"].image_names[2:4] == ["train_000030.jpg", "val_000032.jpg"]
+    assert captions_of(splits["test"], 2) == [f"caption {k} of 5" for k in range(5)]  # of seven
+    assert all(np.bincount(split.caption_image).tolist() == [5] * n
+               for split, n in zip(splits.values(), (5, 4, 4), strict=True))  # fmt: skip
+    assert fingerprint(opened("coco", tmp_path, coco_split="5k", seed=3)["train"]) == fingerprint(
+        splits["train"]
+    )
+    settings = config.Settings(**config.default_settings() | {"data": "coco", "coco_split": "5k"})
+    by_run = open_run_data(settings, tmp_path)
+    assert fingerprint(by_run["test"]) == fingerprint(splits["test"])
+    for i in (1, 3, 5, 29, 32, 71):
+        put_picture(tmp_path / "val2014" / f"val_{i:06d}.jpg")
+    with pytest.raises(ValueError, match=r"train_000002\.jpg, .* no pictures, but val_000032\.jpg"):
+        opened("coco", tmp_path, coco_split="5k")
+    for i in (2, 30, 31, 4, 50, 60, 70):
+        put_picture(tmp_path / "train2014" / f"train_{i:06d}.jpg")
+    references = picture_references(opened("coco", tmp_path, coco_split="5k")["train"])
+    assert references[2:4] == ["train2014/train_000030.jpg", "val2014/val_000032.jpg"]
+    with pytest.raises(ValueError, match=r"captions_val2014\.json is alone: --coco_split 5k needs"):
+        opened("coco", val, coco_split="5k")
+    monkeypatch.setattr(readers, "COCO_APART", 6)
+    with pytest.raises(ValueError, match="the val file has 6 images; --coco_split 5k sets 6 of"):
+        opened("coco", tmp_path, coco_split="5k")
+
+
+def test_the_sizes_of_coco_as_system_4_splits_it():
+    def of(tag, count):
+        return records.Records([f"{tag}{i}" for i in range(count)], [["a b"]] * count)
+
+    splits = readers._coco_5k(of("t", 82783), of("v", 40504))
+    assert {name: len(own.names) for name, own in splits.items()} == {
+        "train": 113287,
+        "validation": 5000,
+        "test": 5000,
+    }
+    assert splits["test"].names[-1] == "v4999" and splits["validation"].names[0] == "t77783"
 
 
 def test_coco_broken(tmp_path):

@@ -67,7 +67,7 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
     told = succeed("train.py", *TINY, "--exp=first", cwd=folder)
     assert "best epoch" in told and "python test.py --exp first" in told
-    succeed("test.py", cwd=folder)
+    assert "examples_text_to_image.png" in succeed("test.py", "--examples=3", cwd=folder)
     return folder
 
 
@@ -82,6 +82,18 @@ def test_train_leaves_a_whole_run(home):
     assert {"loss", "val_mrr", "val_rsum", "learning_rate"} <= set(rows[0])
     with Image.open(run / "history.png") as picture:
         assert picture.size[0] > 500
+
+
+def test_examples_are_drawn_and_listed(home):
+    run = experiment.find(home / "exp", "first")
+    text = (run / "examples.md").read_text(encoding="utf-8")
+    sizes = experiment.read_json(run.score)["protocol"]["gallery"].values()
+    assert all(f" of {size:,}\n" in text for size in sizes)
+    for direction in ("text_to_image", "image_to_text"):
+        with Image.open(run / f"examples_{direction}.png") as page:
+            assert page.width > 1000 and page.height > 300
+    for flag in ("--verify", "--folds=2", "--embeddings=x.npz"):
+        fail("test.py", "--examples=2", flag, cwd=home, says="leave --verify, --embeddings and")
 
 
 def test_score_has_what_graders_read(home):

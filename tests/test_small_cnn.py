@@ -94,6 +94,75 @@ def test_a_silhouette_is_the_same_elsewhere_in_another_colour_and_nearly_so_in_a
     np.testing.assert_allclose([area[1], x[1] - x[0], y[1] - y[0]], [area[0], 0.75, 1.0], atol=1e-3)
 
 
+def boxes(mask):
+    """(H, W, 4) of a (H, W) bool mask, by filling each figure from a pixel of it."""
+    high, wide = mask.shape
+    found = np.zeros((high, wide, 4))
+    for start in np.argwhere(mask):
+        seen, waiting = set(), [tuple(start)]
+        while waiting:
+            y, x = waiting.pop()
+            if (y, x) in seen or not (0 <= y < high and 0 <= x < wide and mask[y, x]):
+                continue
+            seen.add((y, x))
+            waiting += [(y + i, x + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+        rows, columns = zip(*seen, strict=True)
+        reach = max(columns) + 1, max(rows) + 1, wide - min(columns), high - min(rows)
+        found[tuple(start)] = reach
+    return found
+
+
+def test_boxes_are_those_of_filled_figures():
+    masks = np.random.default_rng(3).random((3, 14, 20)) < 0.3
+    found = np.array(small_cnn.boxes_of(masks))
+    np.testing.assert_array_equal(found, [boxes(mask) for mask in masks])
+
+
+def test_ground_is_what_much_of_the_rim_is_like():
+    x = np.full((1, 32, 32, 3), -1.0, np.float32)
+    x[0, 12:20, 12:20] = 1.0
+    x[0, :, 28:] = [1.0, 1.0, -1.0]  # of each side every second cell is read: 16 in all
+    found = np.array(small_cnn.ground(x))[0]
+    share = np.array([11 / 16, 5 / 16])  # four at the right, one above: it has no corner twice
+    expected = share**2 / (share**2 + 0.15**2)
+    np.testing.assert_allclose([found[5, 5], found[9, 30]], expected, rtol=1e-5)
+    assert found[15, 15] < 1e-6
+
+
+def test_a_figure_is_the_same_elsewhere_in_another_size_and_of_other_colours():
+    shapes = np.zeros((4, 64, 64, 3), np.float32)
+    for one, (top, left, scale) in zip(
+        shapes, ((8, 12, 1), (36, 24, 1), (8, 12, 2), (8, 12, 1)), strict=True
+    ):
+        for y, x, high, wide in ((0, 0, 4, 16), (4, 4, 12, 8)):  # a T
+            rows = slice(top + scale * y, top + scale * (y + high))
+            one[rows, left + scale * x : left + scale * (x + wide)] = 0.9
+    shapes[3, 8:12, 12:20] = [0.9, -0.9, -0.9]  # a part in red, beside one in white
+    found = np.array(small_cnn.Figure()(shapes))
+    assert found.shape == (4, 16, 16, 309)
+    assert small_cnn.Figure().compute_output_shape((None, 64, None, 3)) == (None, 16, None, 309)
+    first, moved, larger, red = found[0, 2, 3], found[1, 9, 6], found[2, 3, 4], found[3, 2, 3]
+    for other in (moved, larger):
+        np.testing.assert_allclose(other[:288], first[:288], atol=1e-5)
+    np.testing.assert_allclose(red[:144], first[:144], atol=1e-5)  # the shape
+    assert np.abs(red[144:288] - first[144:288]).max() > 0.9  # the colours
+    assert not found[0, 12, 12].any()  # ground
+    points = 8 * 1.15 * ((np.arange(12) + 0.5) / 6 - 1)  # of the window, from its middle
+    inside = [
+        (-8 <= y < -4 and -8 <= x < 8) or (-4 <= y < 8 and -4 <= x < 4)
+        for y in points
+        for x in points
+    ]
+    np.testing.assert_allclose(first[:144], inside, atol=0.05)
+    # Half sides of 8 pixels; there; size 0.5 between the lines 0.4 and 0.6; middle (20, 16) of 64.
+    expected = np.zeros(21)
+    expected[:3] = 1
+    expected[[5, 6]] = 2 * 0.5
+    expected[[10, 11]] = 2 * 0.4375, 2 * 0.5625
+    expected[[16, 17]] = 2 * 0.75, 2 * 0.25
+    np.testing.assert_allclose(first[288:], expected, atol=1e-5)
+
+
 def test_grey_fills_the_last_cells():
     x = np.ones((1, 9, 16, 2), np.float32)
     whole = np.array(small_cnn.WholeCells(8)(x))
@@ -110,6 +179,7 @@ def test_the_network_reads_what_places_are_like():
     middle = cells[:, :, 1:3, :, 1:3].mean(axis=(2, 4))
     colours = [middle, cells.mean(axis=(2, 4)), cells.max(axis=(2, 4)), (-cells).max(axis=(2, 4))]
     like = [small_cnn.SelfSimilarity()(x), small_cnn.Silhouette()(x)]
+    like.append(small_cnn.Figure()(x))
     rows = np.concatenate([*colours, *like], axis=-1)
     for number in (1, 2):
         kernel = network.get_layer(f"small_{number}").get_weights()[0][0, 0]

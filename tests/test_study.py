@@ -159,6 +159,9 @@ def test_a_cell_of_the_grid_is_its_best_epoch(tmp_path, parsed, monkeypatch):
         (["moe"], "--recipe sh", "--recipe, which the study gives itself"),
         (["moe"], "--depth 3", "depth"),
         (["moe"], "words", "'words'"),
+        (["losses"], "--recipe gru_best --margin 0.3", "--margin=0.3, which every loss has for"),
+        (["losses"], "--nosquared", "--nosquared, which every loss has for itself"),
+        (["losses"], "--resume", "--resume, which the study gives itself"),
     ],
 )
 def test_what_cannot_be_studied_is_refused(arguments, train, said, parsed):
@@ -352,6 +355,55 @@ def test_the_table_of_features(tmp_path, parsed, monkeypatch, capsys):
         study.main(["study.py", "features"])
 
 
+def test_the_table_of_losses(tmp_path, parsed, monkeypatch, capsys):
+    worse = {"text_to_image": [11, 11, 11, 1], "image_to_text": [5, 1]}  # rsum 325
+    ranks = {"barlow_0": worse, "simclr_0": RANKS, "barlow_1": RANKS, "simclr_1": RANKS}
+    notes = {"barlow_1": ["the embeddings have collapsed (step 100): x"]}
+    scripts = use(monkeypatch, Scripts({name: [20.0, 30.0] for name in ranks}, ranks, notes))
+    parsed.exp_root, parsed.seeds, parsed.output = str(tmp_path), 2, str(tmp_path / "found.json")
+    parsed.train, parsed.losses = f"--recipe gru_best {DATA}", ["barlow", "simclr"]
+    parsed.loss_flags = ["barlow: --barlow_lambda 0.02 --learning_rate 1e-3"]
+    study.main(["study.py", "losses"])
+    text = capsys.readouterr().out
+    assert scripts.trained() == ["barlow_0", "simclr_0", "barlow_1", "simclr_1"]
+    head, first, second = table(text)
+    assert first[0] == "simclr" and first[1:4] == ["425.0 (400.0 to 450.0)", "-", "0.0"]
+    assert first[4:10] == ["50.0 / 100.0 / 100.0", "3", "50.0 / 50.0 / 75.0", "3", "2, 2", "1.0"]
+    assert first[10:] == ["229.5", "19.7 / 43.7 / 56.4, 7; 15.7 / 39.8 / 54.2, 9"]
+    assert second[0] == "barlow (collapsed: 1 of 2)" and second[1].startswith("375.0 (")
+    assert second[2].startswith("50.0 (") and second[3] == "70.7" and second[10] == "45.0"
+    assert len(head) == len(first) == len(second)
+    assert "--barlow_lambda=5e-3 --barlow_lambda 0.02 --learning_rate 1e-3" in text
+    settings = [
+        config.load_settings(tmp_path / n / "config.json") for n in ("barlow_1", "simclr_0")
+    ]
+    assert [(one.loss, one.recipe, one.seed) for one in settings] == [
+        ("barlow", "gru_best", 1),
+        ("simclr", "gru_best", 0),
+    ]
+    assert [(one.barlow_lambda, one.learning_rate) for one in settings] == [
+        (0.02, 1e-3),
+        (0.005, 2e-3),
+    ]
+    assert [(one.temperature, one.epochs, one.embed_dim) for one in settings] == [
+        (0.08, 3, 1024),
+        (0.07, 3, 1024),
+    ]
+    found = json.loads((tmp_path / "found.json").read_text())["losses"]
+    assert [(one["loss"], one["rsums"]) for one in found] == [
+        ("simclr", [425, 425]),
+        ("barlow", [325, 425]),
+    ]
+    study.main(["study.py", "losses"])
+    assert capsys.readouterr().out == text and len(scripts.commands) == 8
+    parsed.losses = ["simclr", "infonce"]
+    with pytest.raises(ValueError, match=r"--loss_flags 'barlow.*: expected the name of a loss"):
+        study.main(["study.py", "losses"])
+    parsed.loss_flags = []
+    with pytest.raises(ValueError, match=r"unknown loss 'infonce': .*simclr, .*sum_hinge"):
+        study.main(["study.py", "losses"])
+
+
 def test_nothing_more_is_trained_after_a_failure(parsed):
     begun = []
 
@@ -379,3 +431,37 @@ def test_runs_are_kept_only_on_request(tmp_path, parsed, monkeypatch, capsys):
     parsed.keep = True
     study.main(["study.py", "recipes"])
     assert (tmp_path / "exp" / "study-recipes" / "sh" / "score.json").is_file()
+
+
+def test_pairs_are_counted_in_one_pass_and_written(tmp_path, parsed, monkeypatch, capsys):
+    captions = {
+        "t0": ["A brown dog runs .", "a puppy that is brown", "a cat"],
+        "t1": ["two brown dogs", "a dog", "a sofa"],
+        "t2": ["a cat", "a brown sofa", "a man"],
+        "v0": ["a dog", "a dog", "a dog"],
+        "x0": ["the dog is brown", "a brown dog", "Brown dogs ."],
+    }
+    put = tmp_path / "data"
+    put.mkdir()
+    lines = [f"{name}.jpg#{k}\t{c}\n" for name, own in captions.items() for k, c in enumerate(own)]
+    (put / "Flickr8k.token.txt").write_text("".join(lines))
+    for part, sign in (("train", "t"), ("dev", "v"), ("test", "x")):
+        names = [f"{name}.jpg\n" for name in captions if name[0] == sign]
+        (put / f"Flickr_8k.{part}Images.txt").write_text("".join(names))
+    monkeypatch.chdir(tmp_path)
+    parsed.train, parsed.pairs = "--data flickr8k --data_dir data", "brown_dog,sit_cat"
+    parsed.occurrences, parsed.output = "found", "found.json"
+    study.main(["study.py", "pairs"])
+    told = capsys.readouterr()
+    head, *rows = table(told.out)
+    assert head == ["pair", "split", "1", "2", "3", "4", "5", "captions"]
+    assert rows[:3] == [
+        ["brown_dog", "train", "1", "1", "0", "0", "0", "3"],
+        ["brown_dog", "validation", "0", "0", "0", "0", "0", "0"],
+        ["brown_dog", "test", "0", "0", "1", "0", "0", "3"],
+    ]
+    assert "15 captions of flickr8k" in told.out and "runs are not kept" not in told.err
+    stored = json.loads((tmp_path / "found" / "brown_dog.json").read_text())
+    assert stored["adjective_noun_occurrence_data"]["t0"]["pair_occurrences"] == 2
+    assert (tmp_path / "found" / "sit_cat.json").is_file()
+    assert json.loads((tmp_path / "found.json").read_text())["pairs"]["test"]["captions"] == [3, 0]

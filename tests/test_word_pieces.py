@@ -192,6 +192,18 @@ def test_learned_pieces_spell_every_word_of_their_letters():
     assert not pieces.knows("zebra")
 
 
+def test_no_piece_is_longer_than_both_readers_take():
+    pytest.importorskip("tensorflow_text")
+    captions = ["a dog", "x" * 300, "\U00010331" * 80, "y" * 100] * 3
+    words = learn(captions, 1000)
+    assert "y" * 100 in words and max(len(word) for word in words) == 100
+    (part,) = word_pieces.make_dataset(captions, words).as_numpy_iterator()
+    pieces = WordPieces(words)
+    assert part[0].tolist() == list(chain.from_iterable(pieces.encode_all(captions)))
+    assert pieces.cut("x" * 300) == ["[UNK]"]
+    assert len(pieces.cut("\U00010331" * 80)) == 80  # letter by letter
+
+
 def test_learned_pieces_depend_on_nothing_but_the_captions():
     code = (
         "import sys, word_pieces; c = sys.argv[1].split('|');"
@@ -229,6 +241,8 @@ def test_a_file_that_is_no_vocabulary_is_refused(tmp_path):
         (b"a\nb\n", "lacks"),
         (b"a\n[PAD]\n[UNK]\n[CLS]\n[SEP]\n", "begins with 'a'"),
         (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\na\na\n", "'a' more than once"),
+        (b"[PAD]\n[UNK]\n\n[CLS]\n[SEP]\na\n", "line 3: a word piece of 0 bytes"),
+        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n" + b"a" * 257, "line 5: a word piece of 257 bytes"),
         (b"\xff\xfe", "cannot be read"),
     ):
         path.write_bytes(content)

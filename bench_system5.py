@@ -1,0 +1,52 @@
+"""What bench.py measures of System 5: ranking the captions of all of COCO's validation images.
+
+    python bench.py ranking_gallery --scale 0.1      # a hundredth of the work
+
+It takes the factor of its sizes and the number of threads (which NumPy has by then) and gives
+lines of the table (`timing.summarise`).
+"""
+
+from functools import partial
+
+import numpy as np
+
+import pair_recall
+import search
+from timing import peak_memory, scaled, summarise, take_turns
+
+IMAGES, CAPTIONS, DIM = 40_504, 202_520, 1024  # val2014, five captions an image
+
+
+def unit_rows(number: int, seed: int) -> np.ndarray:
+    """(number, DIM) float32 random unit rows, made in place."""
+    rows = np.random.default_rng(seed).standard_normal((number, DIM), np.float32)
+    for start in range(0, number, 4096):
+        part = rows[start : start + 4096]
+        part /= np.linalg.norm(part, axis=1, keepdims=True)
+    return rows
+
+
+def bare_product(image: np.ndarray, text: np.ndarray) -> None:
+    """All dot products in the blocks that the search takes, and nothing else."""
+    for first in range(0, len(image), search.QUERIES_AT_ONCE):
+        queries = image[first : first + search.QUERIES_AT_ONCE]
+        for start in range(0, len(text), pair_recall.BLOCK_ROWS):
+            _ = queries @ text[start : start + pair_recall.BLOCK_ROWS].T
+
+
+def ranking_gallery(scale, threads):
+    """The five nearest captions of every image, beside the dot products alone."""
+    image, text = unit_rows(scaled(IMAGES, scale), 0), unit_rows(scaled(CAPTIONS, scale), 1)
+    ours = partial(pair_recall.top_captions, image, text)
+    turns, floor = [], partial(bare_product, image, text)
+    turns.append(take_turns([ours], 1))
+    peak = peak_memory()  # before the floor has run
+    turns.append(take_turns([floor], 1))
+    seconds = np.concatenate(turns, axis=1)  # (1, 2, 2)
+    if scale < 1:
+        seconds = np.concatenate([seconds, take_turns([ours, floor], 2)])
+    what = f"top 5 of {len(text):,} captions, {len(image):,} images"
+    return [summarise(what, seconds, "ratio <= 1.5, peak <= 2", peak)]
+
+
+BENCHES = (ranking_gallery,)

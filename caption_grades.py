@@ -1,0 +1,66 @@
+"""The captions that a run writes for a split, graded: BLEU-4 and CIDEr-D, and for word pairs.
+
+    written = write_all(speaker, images, vocabulary, most)      # {"beam 1": N lists, "beam 5": ...}
+    scores = grade(written, split)                              # {"beam 1": {"bleu4": ..., ...}}
+
+Shape letters: N images, R boxes, F feature.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import caption_metrics
+import captioning
+import experiment
+
+WIDTHS = (1, 5)  # of the beam, as the document has them
+
+
+def write_all(speaker: Any, images: Any, vocabulary: Any, most: int) -> dict[str, list[list[str]]]:
+    """The captions of each image by a beam of 1 and one of 5, the best first.
+
+    Args:
+        speaker: of `captioning`; images: (N, R, F) boxes.
+        vocabulary: of the run; most: words of a caption.
+    """
+    return {
+        f"beam {width}": [
+            [caption.text for caption in own]
+            for own in captioning.write(speaker, images, vocabulary, width, most)
+        ]
+        for width in WIDTHS
+    }
+
+
+def grade(written: Mapping[str, list[list[str]]], split: Any) -> dict[str, dict[str, float]]:
+    """BLEU-4 (0 to 1) and CIDEr-D (0 to 10) of each image's best caption, by the split's own.
+
+    Args:
+        written: of `write_all`; split: a `datasets.Split`.
+    """
+    known: list[list[str]] = [[] for _ in split.image_names]
+    for caption, image in zip(split.captions, split.caption_image, strict=True):
+        known[image].append(caption)
+    scores = {}
+    for title, lists in written.items():
+        best = [own[0] if own else "" for own in lists]
+        scores[title] = {
+            "bleu4": caption_metrics.bleu4(best, known),
+            "cider": caption_metrics.cider(best, known),
+        }
+    return scores
+
+
+def report(path: Path, written: Mapping[str, list[list[str]]], split: Any, facts: Mapping) -> str:
+    """Writes `captions.json`: scores and captions by image; returns the scores as lines."""
+    scores = grade(written, split)
+    captions = {
+        name: {title: lists[row] for title, lists in written.items()}
+        for row, name in enumerate(split.image_names)
+    }
+    experiment.write_json(path, {"protocol": dict(facts), "scores": scores, "captions": captions})
+    return "\n".join(
+        f"written captions, {title}: BLEU-4 {own['bleu4']:.3f}, CIDEr-D {own['cider']:.3f}"
+        for title, own in scores.items()
+    )

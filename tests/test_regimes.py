@@ -1,0 +1,110 @@
+"""The regimes of system 5: their flags, their grades and their table; nothing is trained."""
+
+import re
+import shlex
+
+import numpy as np
+import pytest
+
+import config
+import experiment
+import pair_recall
+import regimes
+import trials
+
+
+def settings_of(name):
+    given = ["--recipe=joint_scenes", *regimes.flags_of(name, "red_circle,sit_star", "runs")]
+    return config.settings_from_flags(trials.parse(given))
+
+
+def test_each_regime_is_what_its_name_says():
+    found = {name: settings_of(name) for name in regimes.REGIMES}
+    weights = {name: (own.rank_weight, own.write_weight) for name, own in found.items()}
+    assert weights == {
+        "ranking": (1, 0),
+        "joint": (1, 1),
+        "ranking, then generation": (0, 1),
+        "ranking, then generation, frozen": (0, 1),
+        "ranking, then joint": (1, 1),
+        "pairs seen": (1, 1),
+    }
+    assert [n for n, own in found.items() if own.freeze != "none"] == [
+        "ranking, then generation, frozen"
+    ]
+    assert [n for n, own in found.items() if not own.heldout] == ["pairs seen"]
+    for name, own in found.items():
+        assert bool(own.init_from) == ("then" in name)
+        assert own.select == ("image_to_text_rsum" if name == "ranking" else "bleu4")
+
+
+@pytest.mark.parametrize("flag", ["--freeze=words", "--heldout=a_b", "--select=mrr"])
+def test_what_each_regime_has_for_itself_is_refused(flag):
+    with pytest.raises(ValueError, match=f"--train holds {flag}, which every"):
+        regimes.check_train(shlex.split(f"--recipe joint_scenes {flag}"))
+    regimes.check_train(["--recipe=joint_scenes"])
+
+
+def report(cells, pairs):
+    stored = {title: pair_recall.as_json(own) for title, own in cells.items()}
+    return {"protocol": {"pairs": pairs}, **stored}
+
+
+@pytest.fixture
+def graded(tmp_path):
+    """A run of two pairs: recalls (1 of 2, 1 of 4) by ranking, (0, 1 of 4) with beam 1."""
+    run = experiment.Experiment(tmp_path / "joint")
+    images = np.array([[1, 1], [2, 2]])
+    ranking = pair_recall.Cells(np.array([[0, 1], [1, 0]]), images)
+    first = pair_recall.Cells(np.array([[0, 0], [1, 0]]), images)
+    fifth = pair_recall.Cells(np.array([[1, 1], [1, 1]]), images)
+    cells = dict(zip(regimes.TITLES, (ranking, first, fifth), strict=True))
+    experiment.write_json(run / "pairs.json", report(cells, ["red_circle", "sit_star"]))
+    experiment.write_text(run / "pairs.md", "tables\n")
+    scores = {"beam 1": {"bleu4": 0.5}, "beam 5": {"bleu4": 0.25}}
+    experiment.write_json(run / "captions.json", {"scores": scores})
+    experiment.write_json(run.score, {"rsum": {"value": 100.0, "low": 90.0, "high": 110.0}})
+    rows = ["epoch,val_bleu4,val_image_to_text_rsum", "1,0.2,90", "2,0.4,80", "3,0.3,70"]
+    experiment.write_text(run.history, "\n".join(rows) + "\n")
+    experiment.write_text(run / "log.txt", "90 s, 10 captions/s; best epoch 2 of 3: val_bleu4 1\n")
+    return run
+
+
+def test_grades_are_read_and_not_made_anew_for_the_same_pairs(graded, monkeypatch):
+    monkeypatch.setattr(trials, "run_quietly", lambda *_: pytest.fail("it was graded"))
+    found = regimes.measure(graded, "red_circle,sit_star")
+    macro = [(1 / 2 + 1 / 4) / 2, (0 + 1 / 4) / 2, (1 + 2 / 4) / 2]
+    np.testing.assert_allclose(list(found["recall"].values()), macro)
+    assert found["bleu4"] == {1: 0.5, 5: 0.25}
+    assert (found["epoch"], found["epochs"], found["minutes"]) == (2, 3, 1.5)
+    cells = regimes.row("joint", found)
+    assert cells[:6] == ["joint", "0.375", "0.125", "0.750", "0.500", "0.250"]
+    assert cells[6:] == ["100.0 (90.0 to 110.0)", "2 of 3", "1.5", "-, 0.042, 0.095"]
+    assert len(cells) == len(regimes.HEAD)
+
+
+def test_other_pairs_are_graded_anew(graded, monkeypatch):
+    commands = []
+
+    def run_quietly(name, command):
+        commands.append(command[2:])
+        stored = experiment.read_json(graded / "pairs.json")
+        stored["protocol"]["pairs"] = ["blue_ring"]
+        experiment.write_json(graded / "pairs.json", stored)
+
+    monkeypatch.setattr(trials, "run_quietly", run_quietly)
+    regimes.grade(graded, "blue_ring", threads=2)
+    expected = ["--exp=joint", f"--exp_root={graded.folder.parent}", "--pairs=blue_ring"]
+    assert commands == [[*expected, "--threads=2"]]
+
+
+def test_details_hold_every_table_and_draw_the_comparison(graded):
+    ranking = experiment.Experiment(graded.folder.parent / "ranking")
+    stored = experiment.read_json(graded / "pairs.json")
+    only = {key: stored[key] for key in ("protocol", regimes.TITLES[0])}
+    experiment.write_json(ranking / "pairs.json", only)
+    experiment.write_text(ranking / "pairs.md", "ranked\n")
+    lines = regimes.details(graded.folder.parent, ["ranking", "joint"])
+    assert lines == ["## ranking", "", "ranked\n", "## joint", "", "tables\n"]
+    drawn = sorted(path.name for path in graded.folder.parent.glob("comparison_*.png"))
+    assert len(drawn) == 3 and all(re.fullmatch(r"comparison_[a-z0-9_]+\.png", n) for n in drawn)
