@@ -165,7 +165,7 @@ def write_captions(run, gallery, given):
         print(f"{search.printable(name)}\n{note}")
         for rank, caption in enumerate(captions, 1):
             print(f"{rank:4}  {caption.score:8.4f}  {caption.text}")
-    looks = []
+    looks, frames = [], []
     if FLAGS.explain and captions and captions[0].ids:
         shares, frames = writer.looks(picture, captions[0])
         looks = list(zip(captions[0].text.split(), shares, strict=True))
