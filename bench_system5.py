@@ -1,8 +1,10 @@
-"""What bench.py measures of System 5: ranking the captions of all of COCO's validation images.
+"""What bench.py measures of System 5: ranking the captions of all of COCO's validation images, and
+writing captions of many images at once.
 
     python bench.py ranking_gallery --scale 0.1      # a hundredth of the work
+    python bench.py beam
 
-It takes the factor of its sizes and the number of threads (which NumPy has by then) and gives
+Each takes the factor of its sizes and the number of threads (which NumPy has by then) and gives
 lines of the table (`timing.summarise`).
 """
 
@@ -10,11 +12,15 @@ from functools import partial
 
 import numpy as np
 
+import distribution
 import pair_recall
 import search
+from bench_dual_path import make_settings
+from text import Vocabulary
 from timing import peak_memory, scaled, summarise, take_turns
 
 IMAGES, CAPTIONS, DIM = 40_504, 202_520, 1024  # val2014, five captions an image
+WRITTEN, BOXES, FEATURE, WORDS = 1000, 16, 1854, 118  # of scenes
 
 
 def unit_rows(number: int, seed: int) -> np.ndarray:
@@ -49,4 +55,29 @@ def ranking_gallery(scale, threads):
     return [summarise(what, seconds, "ratio <= 1.5, peak <= 2", peak)]
 
 
-BENCHES = (ranking_gallery,)
+def beam(scale, threads):
+    """Captions by a beam of 5, fresh weights: many images at once beside one after the other."""
+    distribution.import_tensorflow()
+    distribution.set_devices(threads=threads)
+    import captioning
+    import models
+
+    vocabulary = Vocabulary([f"w{number}" for number in range(WORDS)], "plain_words")
+    sizes = {"feature_dim": FEATURE, "vocabulary_size": vocabulary.num_ids}
+    model = models.build_model(make_settings("joint_scenes"), sizes)
+    rng, count = np.random.default_rng(0), scaled(WRITTEN, scale)
+    boxes = rng.standard_normal((count, BOXES, FEATURE), np.float32)
+    speaker = captioning.Speaker(*model.speaking.steps)
+    write = partial(captioning.write, speaker, vocabulary=vocabulary, width=5, most=20)
+
+    def alone():
+        for row in range(count):
+            write(boxes[row : row + 1])
+
+    write(boxes[:2])
+    seconds = take_turns([partial(write, boxes), alone], 3)
+    what = f"beam of 5, {count:,} images (floor: each alone)"
+    return [summarise(what, seconds, "ratio <= 0.125", peak_memory())]
+
+
+BENCHES = (ranking_gallery, beam)

@@ -340,4 +340,4 @@ def open_speaker(run: Experiment) -> Speaker:
     """
     why = f"of a run that writes captions (--model joint), {search.WRITTEN_BY}"
     paths = [run.require(path, why) for path in (run.first_step, run.next_step)]
-    return Speaker(*(search.Graph(path) for path in paths))
+    return Speaker(*(search.Graph(path).run for path in paths))

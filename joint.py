@@ -12,6 +12,7 @@ References:
 """
 
 from types import SimpleNamespace
+from typing import Any
 
 import keras
 from keras import ops
@@ -152,7 +153,8 @@ class Joint(DualEncoder):
             shown = {f"{name}_weight": weight for name, weight in weights.items()}
             results |= distribution.metric_shape(shown)
         if len(weights) > 1:
-            results["loss"] = sum(weight * results[name] for name, weight in weights.items())
+            loss: Any = sum(weight * results[name] for name, weight in weights.items())
+            results["loss"] = loss
         return results
 
     def rates(self, settings):

@@ -25,6 +25,7 @@ import sys
 from pathlib import Path
 from shutil import get_terminal_size
 
+import numpy as np
 from absl import app, flags
 
 import config
@@ -165,7 +166,7 @@ def write_captions(run, gallery, given):
         print(f"{search.printable(name)}\n{note}")
         for rank, caption in enumerate(captions, 1):
             print(f"{rank:4}  {caption.score:8.4f}  {caption.text}")
-    looks = []
+    looks, frames = [], np.zeros((0, 4))
     if FLAGS.explain and captions and captions[0].ids:
         shares, frames = writer.looks(picture, captions[0])
         looks = list(zip(captions[0].text.split(), shares, strict=True))

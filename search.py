@@ -58,7 +58,7 @@ class Graph:
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise ValueError(f"{path} is not a whole ONNX model ({_first_line(error)})") from error
 
-    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+    def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """Its outputs for its inputs, both in their order.
 
         Raises:
@@ -81,8 +81,8 @@ class Graph:
 class Tower(Graph):
     """One side of the model: a batch, (B, T) int32 or (B, F) float32, -> (B, D) unit rows."""
 
-    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
-        return super().__call__(*inputs)[0]
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return self.run(batch)[0]
 
 
 def _first_line(error: Exception) -> str:

@@ -84,6 +84,7 @@ LINES = {
     ),
     "picture_eating": ("32 pictures read",),
     "ranking_gallery": ("top 5 of 2,025 captions, 405 images",),
+    "beam": ("beam of 5, 10 images (floor: each alone)",),
     "gradient_caching": (
         "max_hinge, batch 82 in parts",
         "its memory",
@@ -94,7 +95,7 @@ LINES = {
 LONG = {"metrics_large", "sentences", "encode"}
 LONG |= {"text_towers", "stage_one", "classifier", "picture_reading", "picture_eating"}
 LONG |= {"query_pieces", "published_step"}
-LONG |= {"gradient_caching", "ranking_gallery"}
+LONG |= {"gradient_caching", "ranking_gallery", "beam"}
 
 
 def test_all_benches_are_tried_here():
@@ -109,7 +110,7 @@ def test_all_benches_are_tried_here():
         ("step",),
         ("query",),
         ("query_pieces", "published_step"),
-        ("sentences", "encode", "ranking_gallery"),
+        ("sentences", "encode", "ranking_gallery", "beam"),
         ("extraction", "optimiser"),
     ],
 )

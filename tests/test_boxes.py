@@ -117,10 +117,12 @@ def test_a_grid_of_a_network_is_mapped_from_its_store_and_the_same_without_tenso
     assert (network.crops, network.grid, network.pre_activation) == (1, 2, False)
     split = make_split(tmp_path, 3)
     descriptor = features.learn(split, settings)
+    assert isinstance(descriptor, full_network.NetworkDescriptor)
     vectors = features.image_vectors(split, descriptor, settings.cache_dir)
     assert vectors.shape == (3, 4, 1280) and isinstance(vectors, np.memmap)
     descriptor.save(tmp_path / "grid.npz")
     again = features.load(tmp_path / "grid.npz")
+    assert again is not None
     features.export(again, settings.cache_dir)
     picture = activations.open_picture(split, 1)
     one = features.describe_picture(again, picture, settings.cache_dir)

@@ -5,8 +5,11 @@ import itertools
 import numpy as np
 import pytest
 import reference_joint
+from PIL import Image
 
 import captioning
+import full_network
+import heat
 from text import Vocabulary
 
 START, END, IDS = 4, 3, (1, 2, 3)
@@ -135,6 +138,35 @@ def test_the_best_ids_fall_and_equal_ones_stand_in_order():
     np.testing.assert_array_equal(captioning.best_ids(scores, 3)[0], [1, 2, 4])
     np.testing.assert_array_equal(captioning.best_ids(scores, 1), [[1], [0]])
     np.testing.assert_array_equal(captioning.best_ids(scores, 9)[0], [1, 2, 4, 0, 3])
+
+
+# ---- Frames ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "resize", "expected"),
+    [
+        # The middle 224 of 256 pixels, cut in 2 x 2: the lower right place.
+        ((640, 480), "squash", [0.5, 0.5, 0.9375, 0.9375]),
+        # 512 x 256 pixels, of which the middle 224 x 224.
+        ((800, 400), "short_side", [0.5, 0.5, 0.71875, 0.9375]),
+    ],
+)
+def test_frames_of_a_grid_lie_where_the_network_looked(size, resize, expected):
+    network = full_network.Network("MobileNetV2", "none", "random 0", 224, 1, resize, grid=2)
+    layers = full_network.Layers(["grid"], [12], (0, 12))
+    descriptor = full_network.NetworkDescriptor(network, layers, "grid")
+    frames = captioning.frames_of(descriptor, Image.new("RGB", size))
+    assert frames.shape == (4, 4)
+    np.testing.assert_allclose(frames[3], expected, atol=1e-6)
+
+
+def test_a_spotlight_falls_on_what_is_looked_at():
+    frames = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]])
+    lit = np.asarray(
+        heat.spotlight(Image.new("RGB", (8, 4), "white"), frames, np.array([0.25, 0.5]))
+    )
+    assert set(lit[:, :4].ravel()) == {round(255 * 0.6)} and set(lit[:, 4:].ravel()) == {255}
 
 
 # ---- Words --------------------------------------------------------------------------------------
