@@ -46,7 +46,7 @@ FLOORS = [
     {"picture_encoder"},
     {"explain", "captioning"},
     {"caption_grades"},
-    {"data", "callbacks", "collapse", "phases", "trials"},
+    {"data", "callbacks", "collapse", "phases", "trials", "exports"},
     {"league", "regimes", "stages"},
     {"bench_system2"},
     {"bench_gradient_cache"},
@@ -76,7 +76,7 @@ LIGHT = [
     "cnn", "activations", "extract", "study", "trials", "metrics", "intervals", "experiment",
     "search", "plots", "config", "scenes", "timing", "bench_system2", "bench_dual_path",
     "bench_system3", "bench_system4", "bench_system5", "bench_gradient_cache", "datasets",
-    "options_data", "league", "regimes", "stages", "examples", "example_pages",
+    "options_data", "exports", "league", "regimes", "stages", "examples", "example_pages",
     "features", "grading",
     "distribution", "train", "test", "retrieve", "bench",
 ]  # fmt: skip
