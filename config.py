@@ -72,6 +72,8 @@ def default_settings():
 def settings_from_flags(values):
     """The snapshot of the parsed training flags."""
     chosen = {name: values[name].value for name in default_settings()}
+    if not values["margin"].present:
+        chosen["margin"] = options.MARGINS.get(chosen["loss"], options.MARGIN)
     for name, value in chosen.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"--{name} is {value}; expected a finite number")

@@ -147,7 +147,8 @@ class Joint(DualEncoder):
         results = super().get_metrics_result()
         weights = dict(self.term_weights)
         if self.gradnorm is not None:
-            weights = dict(zip(weights, ops.unstack(self.gradnorm.balance), strict=True))
+            own = ops.cast(self.gradnorm.balance, "float32")
+            weights = dict(zip(weights, ops.unstack(own), strict=True))
             shown = {f"{name}_weight": weight for name, weight in weights.items()}
             results |= distribution.metric_shape(shown)
         if len(weights) > 1:
@@ -209,7 +210,7 @@ def joint_model(settings, sizes, loss):
       loss: L_rank.
 
     Reference: [Joint].
-    Differs from the paper: one bias for each gate; Glorot uniform and orthogonal weights.
+    Differs from the paper: one bias for each gate; weights of linear maps begin as Glorot has them.
     """
     image = image_tower(settings, sizes["feature_dim"])
     text = text_tower(settings, sizes["vocabulary_size"])

@@ -58,6 +58,11 @@ LOSSES = (
     *RANKING,
     "barlow",
 )
+MARGIN = 1.25
+MARGINS = {  # of hinges of cosines, which lie in [-1, 1]: as published
+    **dict.fromkeys(("sum_hinge", "max_hinge", "sum_triplet", "max_triplet", "mean_triplet"), 0.2),
+    "paired_hinge": 1.0,
+}
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 SELECT = (
     "mrr", "rsum", "recall@1", "recall@5", "recall@10", "median_rank", "loss",
@@ -199,7 +204,12 @@ def _define_sentence_flags(values):
 def _define_loss_flags(values):
     flags.DEFINE_enum("loss", "modified", LOSSES, "Training loss.", flag_values=values)
     flags.DEFINE_float(
-        "margin", 1.25, "Margin c; of hinges of cosines better 0.2.", 1e-9, flag_values=values
+        "margin",
+        MARGIN,
+        "Margin c. Unless given: 0.2 for sum_hinge, max_hinge and the triplets of system 4, 1 for "
+        "paired_hinge.",
+        1e-9,
+        flag_values=values,
     )
     flags.DEFINE_float(
         "alpha",

@@ -53,6 +53,15 @@ class ForgetBias(keras.initializers.Initializer):
         return ops.concatenate([zeros[0], ops.ones((size,), dtype), *zeros[1:]])
 
 
+def evenly(units):
+    """Weights of an LSTM of so many units: uniform between minus and plus 1 / sqrt(units).
+
+    As PyTorch draws them, which [Joint] used. Glorot's, over four gates side by side, are half as
+    large: a word then hardly reaches the output through three LSTMs, and learning begins late.
+    """
+    return keras.initializers.RandomUniform(-(units**-0.5), units**-0.5)
+
+
 @keras.saving.register_keras_serializable("matchbox")
 class StartFirst(keras.layers.Layer):
     """(B, T) ids w1..wn, end, 0... -> start, w1..wn, 0...: what is read before each of them.
@@ -86,9 +95,9 @@ class SentenceLSTM(keras.layers.Layer):
         self.units = units
 
     def build(self, shape):
-        size = 4 * self.units
-        self.kernel = self.add_weight((shape[-1], size), "glorot_uniform", name="kernel")
-        self.recurrent = self.add_weight((self.units, size), "orthogonal", name="recurrent")
+        size, start = 4 * self.units, evenly(self.units)
+        self.kernel = self.add_weight((shape[-1], size), start, name="kernel")
+        self.recurrent = self.add_weight((self.units, size), start.clone(), name="recurrent")
         self.bias = self.add_weight((size,), ForgetBias(), name="bias")
 
     def project(self, words):
@@ -221,15 +230,15 @@ class Writer(keras.layers.Layer):
         for name, shape, start in (
             ("start_kernel", (size, gates), "glorot_uniform"),  # of a's h, c and g's h, c
             ("start_bias", (gates,), "zeros"),
-            ("attend_kernel", (h + 2 * size, gates), "glorot_uniform"),  # of g, v, e
-            ("attend_recurrent", (h, gates), "orthogonal"),
+            ("attend_kernel", (h + 2 * size, gates), evenly(h)),  # of g, v, e
+            ("attend_recurrent", (h, gates), evenly(h)),
             ("attend_bias", (gates,), ForgetBias()),
             ("key_kernel", (size, self.attention), "glorot_uniform"),  # Wv
             ("query_kernel", (h, self.attention), "glorot_uniform"),  # Wh
             ("score_kernel", (self.attention, 1), "glorot_uniform"),  # w
             ("score_bias", (1,), "zeros"),  # c
-            ("write_kernel", (h + size, gates), "glorot_uniform"),  # of a, the attended box
-            ("write_recurrent", (h, gates), "orthogonal"),
+            ("write_kernel", (h + size, gates), evenly(h)),  # of a, the attended box
+            ("write_recurrent", (h, gates), evenly(h)),
             ("write_bias", (gates,), ForgetBias()),
             ("output_kernel", (h, self.ids), "glorot_uniform"),
             ("output_bias", (self.ids,), "zeros"),

@@ -262,6 +262,15 @@ def test_every_recipe_builds_a_model(name):
     assert text.startswith("#") and f"--recipe {name}" in text  # says where it is from, and its use
 
 
+@pytest.mark.parametrize(
+    ("loss", "margin"),
+    [("max_hinge", 0.2), ("sum_triplet", 0.2), ("paired_hinge", 1), ("modified", 1.25)],
+)
+def test_each_loss_has_its_own_margin_unless_one_is_given(loss, margin):
+    assert parse([f"--loss={loss}"]).margin == margin
+    assert parse([f"--loss={loss}", "--margin=0.7"]).margin == 0.7
+
+
 def test_explicit_flags_win_over_the_recipe_wherever_they_stand():
     assert parse(["--margin=0.25", "--recipe=irse_modified"]).margin == 0.25
     assert parse(["--recipe", "irse_modified", "--margin", "0.25"]).margin == 0.25

@@ -54,7 +54,9 @@ def check_equal(output, expected, runs):
             # Towers have 64 bits, unit rows and losses 32: of equal rows a distance is noise.
             kernel = key if key.endswith("loss") else key[: key.rfind("/")] + "/0"
             scale = max(np.abs(expected[key]).max(), np.abs(expected[kernel]).max())
-            tolerance = 1e-5 if key.endswith("loss") else 1e-6
+            # Of written captions each word has a loss of 32 bits.
+            coarse = key.endswith("loss") or key.startswith(("joint", "gradnorm"))
+            tolerance = 1e-5 if coarse else 1e-6
             assert np.abs(loaded[key] - expected[key]).max() <= tolerance * scale, key
 
 
