@@ -259,6 +259,10 @@ def _define_loss_flags(values):
         "the same SGD step then needs a learning rate B^2 times as large.",
         flag_values=values,
     )
+    _define_relevance_flags(values)
+
+
+def _define_relevance_flags(values):
     flags.DEFINE_enum(
         "relevance",
         "identity",
