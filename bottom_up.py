@@ -129,7 +129,7 @@ def _write_header(file: Any, number: int, shape: tuple[int, ...]) -> None:
 
 def _read_tsv(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
     """(where, image id, (R, F)) of each line."""
-    size = path.stat().st_size
+    size, shape = path.stat().st_size, None
     bar = tqdm(total=size, desc=f"reading {path.name}", unit="B", unit_scale=True, disable=None)
     with open(path, "rb") as file, bar:
         for number, line in enumerate(file, 1):
@@ -140,11 +140,14 @@ def _read_tsv(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
             where = f"{path}, line {number:,}, image {name}"
             try:
                 values = _parse(line.rstrip(b"\r\n").split(b"\t"), where)
+                if not line.endswith(b"\n") and shape not in (None, values.shape):
+                    raise _Cut(f"it has {_size(values.shape)}, those before it {_size(shape)}")
             except _Cut as error:
                 if line.endswith(b"\n") or number == 1:
                     raise ValueError(f"{where}: {error}") from None
                 logger.warning("%s is cut off (%s): left out", where, error)
                 return
+            shape = values.shape
             yield where, image_id(name), values
 
 

@@ -293,16 +293,19 @@ class PictureWriter:
         self.speaker = open_speaker(run)
         self.encoder, self.queries = PictureEncoder(run), search.QueryEncoder(run)
 
-    def write(self, picture: Image.Image, width: int, nearest: bool = False) -> list[Caption]:
+    def write(
+        self, picture: Image.Image, width: int, nearest: bool = False, normalise: bool = False
+    ) -> list[Caption]:
         """At most `width` captions of a picture, the best first.
 
         Args:
           picture: RGB; width: of the beam.
           nearest: those of a beam of `MANY` whose cosine to the picture is highest.
+          normalise: see `beam_search`.
         """
         boxes, vocabulary = self.encoder.inputs([picture]), self.queries.vocabulary
         beam, most = MANY if nearest else width, self.encoder.settings.max_length
-        found = write(self.speaker, boxes, vocabulary, beam, most)
+        found = write(self.speaker, boxes, vocabulary, beam, most, normalise)
         if nearest:
             found = rerank(found, self.encoder.tower(boxes), self.queries.encode, width)
         return found[0]

@@ -87,6 +87,7 @@ def check(chosen):
     _check_dual_path(chosen)
     _check_transformer(chosen)
     _check_joint(chosen)
+    _check_pairs(chosen)
     if bool(chosen["features_file"]) != (chosen["features"] == "bottom_up"):
         raise ValueError(
             "--features bottom_up and --features_file FILE belong together: give both or neither"
@@ -172,11 +173,27 @@ def _check_joint(chosen):
     decays = chosen["optimizer"] != "adam" or chosen["weight_decay"]
     if chosen["balance"] == "gradnorm" and decays:
         raise ValueError("--balance gradnorm needs --optimizer adam without --weight_decay")
+    if chosen["balance"] == "gradnorm" and chosen["views_weight"]:
+        raise ValueError("--balance gradnorm weighs two losses: --views_weight would be a third")
     if not chosen["write_weight"] and chosen["select"] == "bleu4":
         raise ValueError("--select bleu4 of a model that is not trained to write: choose another")
     parts = [part for part in chosen["freeze"].split(",") if part != "none"]
     if unknown := [part for part in parts if part not in PARTS]:
         raise ValueError(f"--freeze {unknown[0]}: choose from {', '.join(PARTS)}, or none")
+
+
+def _check_pairs(chosen):
+    """Refuses held-out pairs that training would see after all. Raises ValueError."""
+    for name in ("heldout", "heldout_file"):
+        if chosen[name] is None:
+            continue
+        if not chosen[name].strip(" ,"):
+            raise ValueError(f"--{name} {chosen[name]!r} names nothing: leave it out, or name some")
+        if chosen["vocabulary"] != "train":
+            raise ValueError(
+                f"--{name} makes the held-out images the validation set, whose words --vocabulary "
+                f"{chosen['vocabulary']} would take: give --vocabulary train"
+            )
 
 
 def _own_names(values):

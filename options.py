@@ -135,7 +135,7 @@ def _define_model_flags(values):
         "dropout",
         0.5,
         "Dropout of the hidden layers; gru: of the row it reads; dual_path: before the classifier; "
-        "transformer: in its layers.",
+        "transformer: in its layers; joint: before the words that it writes.",
         0,
         0.99,
         flag_values=values,
@@ -163,11 +163,13 @@ def _define_model_flags(values):
 
 
 def _define_sentence_flags(values):
-    flags.DEFINE_integer("word_dim", 300, "gru, dual_path: size of a word.", 1, flag_values=values)
+    flags.DEFINE_integer(
+        "word_dim", 300, "gru, dual_path, joint: size of a word.", 1, flag_values=values
+    )
     flags.DEFINE_float(
         "word_range",
         0.1,
-        "gru, dual_path: words start uniform between minus and plus this.",
+        "gru, dual_path, joint: words start uniform between minus and plus this.",
         0,
         flag_values=values,
     )
@@ -193,8 +195,8 @@ def _define_sentence_flags(values):
     flags.DEFINE_string(
         "word_vectors",
         None,
-        "gru, dual_path: start the words from this file: GloVe or word2vec, text or binary, maybe "
-        "gzipped. Its vectors must have --word_dim numbers.",
+        "gru, dual_path, joint: start the words from this file: GloVe or word2vec, text or "
+        "binary, maybe gzipped. Its vectors must have --word_dim numbers.",
         flag_values=values,
     )
 
@@ -257,6 +259,10 @@ def _define_loss_flags(values):
         "the same SGD step then needs a learning rate B^2 times as large.",
         flag_values=values,
     )
+    _define_relevance_flags(values)
+
+
+def _define_relevance_flags(values):
     flags.DEFINE_enum(
         "relevance",
         "identity",

@@ -34,6 +34,7 @@ PAPER = (
 )  # fmt: skip
 SPACY_MODEL = "en_core_web_sm"
 DATA_KEY = "adjective_noun_occurrence_data"  # of the original's files, for verbs too
+FEWEST = 1000  # images of which an occurrence file knows one at least
 KINDS = {"adjectives": "adjective", "verbs": "verb"}
 
 
@@ -322,6 +323,8 @@ def read_occurrences(path: str | Path) -> tuple[Pair, dict[str, int]]:
             f"{path} is no occurrence file: expected nouns, adjectives or verbs, and {DATA_KEY} "
             f"(image id: pair_occurrences); missed {error}"
         ) from error
+    if not nouns or not words:
+        raise ValueError(f"{path} names no {'nouns' if not nouns else kind}: expected its words")
     if kind == "verbs":
         known = tagging.lexicon().verbs
         words = frozenset(
@@ -382,12 +385,14 @@ def file_counts(counts: dict[str, int], image_names: Sequence[str], path: str | 
     """(N,) how many captions of each image say a pair, by an occurrence file; 0 where it is silent.
 
     Raises:
-        ValueError: the file knows none of the images.
+        ValueError: the file knows none of the images, or hardly any: numbers of two data sets may
+            be equal by chance.
     """
     ids = [image_id(name) for name in image_names]
-    if not any(key in counts for key in ids):
+    known = sum(key in counts for key in ids)
+    if known * FEWEST < len(ids) or not known:
         raise ValueError(
-            f"{path} knows none of the {len(ids)} images ({some(ids, 3)}); it has "
+            f"{path} knows {known or 'none'} of the {len(ids):,} images ({some(ids, 3)}); it has "
             f"{some(counts, 3)}: is it of another data set?"
         )
     return np.array([counts.get(key, 0) for key in ids], np.int64)

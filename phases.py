@@ -99,6 +99,11 @@ def check_start(first, settings, given):
                 f"{first} was trained with --{name} {was}, this run has {now}: give both the "
                 "same, or one of them sees the pairs that the other holds out"
             )
+    if settings.heldout and before.pair_finder != settings.pair_finder:
+        raise ValueError(
+            f"{first} found the pairs to hold out with --pair_finder {before.pair_finder}, this "
+            f"run with {settings.pair_finder}: give both the same"
+        )
     read = READ
     if settings.features == "pixels":  # the first may have read vectors of the same network
         read = (*WORDS, "cnn", "image_weights")

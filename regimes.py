@@ -87,14 +87,13 @@ def check_train(words):
 
 
 def grade(run, pairs, threads=0):
-    """A regime's grades on the test split, from test.py unless they are there for these pairs.
+    """A regime's grades on the test split, from test.py unless they are there.
 
     Returns:
       {"recall": {title of `TITLES`: macro average, or None}, "bleu4": {beam: 0 to 1}, "rsum": ...}.
     """
     report = run / "pairs.json"
-    asked = pairs.split(",")
-    if not report.is_file() or experiment.read_json(report)["protocol"]["pairs"] != asked:
+    if not is_graded(run, pairs.split(",")):
         command = [sys.executable, str(trials.ROOT / "test.py"), f"--exp={run.folder.name}"]
         command += [f"--exp_root={run.folder.parent}", f"--pairs={pairs}"]
         command += [f"--threads={threads}"] if threads else []
@@ -107,6 +106,16 @@ def grade(run, pairs, threads=0):
     scores = experiment.read_json(captions)["scores"] if captions.is_file() else {}
     bleu4 = {width: scores.get(f"beam {width}", {}).get("bleu4") for width in WRITTEN}
     return {"recall": recall, "bleu4": bleu4, "rsum": experiment.read_json(run.score)["rsum"]}
+
+
+def is_graded(run, names):
+    """Whether test.py left the grades of these pairs, of these weights, on the test split."""
+    report = run / "pairs.json"
+    if not report.is_file() or not run.score.is_file():
+        return False
+    asked, score = experiment.read_json(report)["protocol"], experiment.read_json(run.score)
+    found = asked["pairs"], asked["split"], score["protocol"]["split"], score["hashes"]["weights"]
+    return found == (names, "test", "test", experiment.file_hash(run.best_weights))
 
 
 def measure(run, pairs, threads=0):

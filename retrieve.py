@@ -49,6 +49,12 @@ flags.DEFINE_bool(
     "rerank", False, "With --caption: of a beam of 100 those that are nearest to the picture."
 )
 flags.DEFINE_bool(
+    "normalise",
+    False,
+    "With --caption: compare the means of a caption's log probabilities, not their sums, which "
+    "favour short ones.",
+)
+flags.DEFINE_bool(
     "explain",
     False,
     "Say why the best answer is the best: what each word and each place of the picture contributes "
@@ -159,8 +165,9 @@ def write_captions(run, gallery, given):
     else:
         name = gallery.image_names[row]
         picture = datasets.load_picture(gallery.pictures[row], picture_folder(run))
-    captions = writer.write(picture, FLAGS.beam, FLAGS.rerank)
-    kind = "cosine to the picture" if FLAGS.rerank else "log probability"
+    captions = writer.write(picture, FLAGS.beam, FLAGS.rerank, FLAGS.normalise)
+    kind = "mean log probability of a word" if FLAGS.normalise else "log probability"
+    kind = "cosine to the picture" if FLAGS.rerank else kind
     note = f"written by {run} · score: {kind}"
     if not FLAGS.json:
         print(f"{search.printable(name)}\n{note}")
@@ -374,6 +381,11 @@ def main(argv):
         raise ValueError("give a sentence or --image, not both")
     if FLAGS.caption and FLAGS.image is None:
         raise ValueError("--caption: of which picture? Give --image FILE_OR_ID")
+    for name in ("rerank", "normalise"):
+        if FLAGS[name].value and not FLAGS.caption:
+            raise ValueError(f"--{name} is of captions that are written: give --caption, too")
+    if FLAGS.rerank and FLAGS.normalise:
+        raise ValueError("--rerank and --normalise order captions differently: choose one")
     run = experiment.find(FLAGS.exp_root, FLAGS.exp)
     picture_path(run)  # a name that cannot be used is refused first
     gallery, explainer = search.Gallery(run), None

@@ -52,6 +52,7 @@ import options
 import pairs as word_pairs
 import phases
 import regimes
+import stages
 import trials
 
 FLAGS = flags.FLAGS
@@ -88,14 +89,6 @@ flags.DEFINE_integer("seeds", None, "Seeds 0, 1, ... moe: default 5; features, l
 
 ROOT = Path(__file__).resolve().parent
 STARTED = 10.0  # validation rsum above which a run has started to learn (Vilalta et al., section 6)
-STAGES = {  # method and stage: weights, the run of stage I that it starts from, and Table 4
-    ("ranking", "I"): ("1:0:0", "", "6.1 / 27.3, 4.9 / 27.8"),
-    ("instance", "I"): ("0:1:1", "", "39.9 / 79.1, 28.2 / 67.9"),
-    ("both", "I"): ("1:1:1", "", "37.6 / 75.1, 24.1 / 65.6"),
-    ("instance", "II"): ("0:1:1", "instance", "50.5 / 86.0, 34.9 / 75.7"),
-    ("ranking", "II"): ("1:0:0", "ranking", "47.5 / 85.4, 29.0 / 68.7"),
-    ("both", "II"): ("1:1:1", "instance", "55.4 / 89.3, 39.7 / 80.8"),
-}
 OWN = ("exp", "exp_root", "resume", "overwrite")  # flags that a study gives itself
 MOE = {  # learning rate, margin, absolute values; successes of five with FC7 and with FNE
     "MOE-bl": ("0.0002", "0.2", False, {"last": "5/5", "fne": "0/5"}),
@@ -307,60 +300,18 @@ def print_features(root):
     return found
 
 
-def stage_row(root, name, own, published):
-    """Trains and grades one run of system 3; returns its numbers."""
-    later = "init_from" in own
-    recipe, given = (
-        ("dual_path_stage2", FLAGS.stage2) if later else ("dual_path_stage1", FLAGS.stage1)
-    )
-    flags_of_run = [*shlex.split(FLAGS.train), *shlex.split(given)]
-    flags_of_run += [f"--{flag}={value}" for flag, value in own.items()]
-    flags_of_run += [f"--threads={FLAGS.threads}"] if FLAGS.threads else []
-    run = trials.train(root, name, [f"--recipe={recipe}", *flags_of_run], show=FLAGS.jobs == 1)
-    best, epoch, done = trials.best_epoch(run, "val_rsum")
-    score, log = trials.grade(run, FLAGS.threads), trials.read_log(run)
-    recalls = {
-        side: [score[side][f"recall@{cutoff}"]["value"] for cutoff in metrics.CUTOFFS]
-        for side in metrics.DIRECTIONS
-    }
-    found = {"run": name, "published": published, "val_rsum": best, "epoch": epoch, "epochs": done}
-    return found | recalls | {"rsum": score["rsum"], "minutes": log["seconds"] / 60}
-
-
 def print_stages(root):
-    """Tables 4 and 5 of the paper; returns their numbers.
-
-    Reference: Zheng et al., Dual-path convolutional image-text embeddings with instance loss, 2017,
-      Tables 4 (Flickr30k, validation) and 5 (COCO).
-    Differs from the paper: graded on the test split; stage II of a single loss starts from stage I
-      of the same loss; both losses start from stage I of the instance loss.
-    """
+    """Tables 4 and 5 of the paper; returns their numbers (see `stages`)."""
     found = []
-    for (method, stage), (lambdas, first, published) in STAGES.items():
-        own = {"lambdas": lambdas}
-        own |= {"init_from": str(Path(root) / f"{first}-I")} if first else {}
-        found.append(stage_row(root, f"{method}-{stage}", own, published))
-    for number, published in zip(FLAGS.classes, ("38.0, 26.1", "44.7, 31.3"), strict=False):
-        own = {"lambdas": "0:1:1", "num_classes": number}
-        found.append(stage_row(root, f"kclass-{number}", own, f"{published} (R@1)"))
-    rows = [
-        [
-            one["run"],
-            *(
-                " / ".join(f"{recall:.1f}" for recall in one[side])
-                for side in ("image_to_text", "text_to_image")
-            ),
-            f"{one['rsum']['value']:.1f} ({one['rsum']['low']:.1f} to {one['rsum']['high']:.1f})",
-            f"{one['val_rsum']:.1f} ({one['epoch']} of {one['epochs']})",
-            f"{one['minutes']:.1f}",
-            one["published"],
-        ]
-        for one in found
-    ]
-    head = "run", "test i2t R@1/5/10", "test t2i R@1/5/10", "test rsum (95 % interval)"
-    head += "val rsum (epoch)", "minutes", "paper: i2t R@1 / R@10, t2i"
+    for name, stage, own, published in stages.plan(root, FLAGS.classes):
+        given = [f"--recipe={stages.RECIPES[stage]}", *shlex.split(FLAGS.train)]
+        given += [*shlex.split(FLAGS.stage2 if stage == "II" else FLAGS.stage1), *own]
+        given += [f"--threads={FLAGS.threads}"] if FLAGS.threads else []
+        run = trials.train(root, name, given, show=FLAGS.jobs == 1)
+        numbers = stages.measure(run, FLAGS.threads)
+        found.append({"run": name, "published": published, **numbers})
     title = f"train.py {FLAGS.train}; stage I {FLAGS.stage1}; stage II {FLAGS.stage2}:"
-    print_table(title, head, rows)
+    print_table(title, stages.HEAD, list(map(stages.row, found)))
     return found
 
 
@@ -373,6 +324,8 @@ def print_pairs(root):
 
     settings = config.settings_from_flags(trials.parse(shlex.split(FLAGS.train)))
     chosen = word_pairs.parse(FLAGS.pairs, settings.data)
+    if FLAGS.occurrences and settings.data == "scenes":
+        raise ValueError("--occurrences: such files are of real captions, not of scenes")
     splits = datasets.open_run_data(settings)
     began = time.perf_counter()
     scans, tables = word_pairs.scan_splits(chosen, splits.values(), settings.pair_finder)

@@ -13,10 +13,8 @@ folder. The same run gives the same bytes of score.json at any batch size, block
 threads. --verify and --embeddings do without TensorFlow. Then: python retrieve.py "a query"
 """
 
-import logging
 import os
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ from absl import app, flags
 
 import config
 import experiment
+import exports
 import grading
 import options
 import similarity
@@ -178,38 +177,6 @@ def save_projections(run, split, image, text, chosen):
     experiment.write_arrays(run.projections, arrays)
 
 
-def export_towers(run, model, settings):
-    """query.onnx and image.onnx, the towers for ONNX Runtime."""
-    import hub
-
-    logging.getLogger("tf2onnx").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"keras\.src\.export")
-    towers = model.encoder_models
-    pictures = len(towers.image.input_shape) == 4
-    side = settings.image_size if pictures else 3  # of boxes any number will do
-    shape = (2, *(size or side for size in towers.image.input_shape[1:]))
-    examples = {
-        run.query_tower: (towers.text, np.ones((2, 3), np.int32)),
-        run.image_tower: (towers.image, np.zeros(shape, np.uint8 if pictures else "f")),
-    }
-    if hasattr(model, "speaking"):
-        first, following = model.speaking.models
-        memory = first(examples[run.image_tower][1])
-        unread = np.zeros((2, model.embed_dim), "f")
-        numbers = (np.ones(2, np.int32), np.arange(2, dtype=np.int32))
-        inputs = [*numbers, *memory[:4], unread, unread, *memory[4:]]
-        inputs = [np.asarray(one) for one in inputs]
-        examples |= {run.first_step: (first, examples[run.image_tower][1])}
-        examples |= {run.next_step: (following, inputs)}
-    for path, (tower, example) in examples.items():
-        tower(example)  # Keras exports only what was called once
-        with experiment.atomic_path(path) as temporary:
-            if settings.model == "transformer" and tower is towers.text:
-                hub.export_text(tower, temporary)
-            else:
-                tower.export(temporary, format="onnx", verbose=False)
-
-
 def hash_inputs(run, settings, split, descriptor):
     """SHA-256 of all that a score depends on."""
     import datasets
@@ -277,7 +244,7 @@ def grade_run(run):
     )
     hashes = hash_inputs(run, settings, split, descriptor)
     save_projections(run, split, image, text, settings.similarity)
-    export_towers(run, model, settings)
+    exports.export(run, model, settings)
     grading.write_ranks(run.folder, found, split.captions, split.image_names)
     score = {"protocol": facts, "hashes": hashes, **score}
     plots.recall_curves(found, score, run / "score.png")
@@ -309,7 +276,7 @@ def grade_captions(run, model, settings, vocabulary, split, vectors):
     Returns:
       (title, N lists of captions) by width of the beam; () where the model does not write.
     """
-    if not hasattr(model, "speaking") or not settings.write_weight:
+    if not exports.writes(model, settings):
         return ()
     import caption_grades
     import captioning
@@ -377,6 +344,10 @@ def main(argv):
         raise ValueError(
             "--examples is for the whole gallery of a run: leave --verify, --embeddings and "
             "--folds out"
+        )
+    if FLAGS.pairs is not None and (FLAGS.verify or FLAGS.embeddings):
+        raise ValueError(
+            "--pairs is for a run that is encoded: leave --verify and --embeddings out"
         )
     if FLAGS.embeddings is not None:
         if FLAGS.verify or FLAGS.exp:

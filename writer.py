@@ -18,7 +18,7 @@ from keras import ops
 
 from layers import UnitNorm
 
-FAR = -1e9  # score of a box that is none
+FAR = -1e9  # score of a box that is none, in 32 bits
 
 
 def lstm_step(state, projected, recurrent):
@@ -170,8 +170,12 @@ class LastState(keras.layers.Layer):
 
 
 def box_shares(scores, present):
-    """(..., R) scores and which boxes there are -> shares of sum 1; none for a box that is none."""
-    return ops.softmax(ops.where(present, scores, FAR), axis=-1)
+    """(..., R) scores and which boxes there are -> shares of sum 1; none for a box that is none.
+
+    Of an image without boxes all have the same. In 32 bits at least: 16 do not hold `FAR`.
+    """
+    wide = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
+    return ops.cast(ops.softmax(ops.where(present, wide, FAR), axis=-1), scores.dtype)
 
 
 @keras.saving.register_keras_serializable("matchbox")

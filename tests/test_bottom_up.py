@@ -76,7 +76,7 @@ def test_several_files_are_one_array(tsv, tmp_path):
     assert boxes.rows["101"] == 6
 
 
-@pytest.mark.parametrize("kept", [5, 30, -1, -2, -9, -40])
+@pytest.mark.parametrize("kept", [5, 30, -1, -2, -9, -33, -40])
 def test_a_last_line_that_is_cut_off_is_named_and_left_out(tsv, tmp_path, caplog, kept):
     path, values = tsv
     last = line(12345678901, boxes_of(1)[0])
@@ -169,6 +169,7 @@ def test_as_vectors_of_a_data_set(tmp_path, monkeypatch):
     settings = SimpleNamespace(
         data="coco", data_dir=str(tmp_path / "captions_val2017.json"), cache_dir=tmp_path / "c",
         validation_images=2, data_seed=0, limit=0, features="bottom_up", features_file=str(path),
+        coco_split="whole",
     )  # fmt: skip
     for large in (1 << 30, 0):  # copied, or read where they are indexed
         monkeypatch.setattr(records, "LARGE_BYTES", large)

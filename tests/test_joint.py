@@ -12,11 +12,13 @@ import balance
 import captioning
 import config
 import experiment
+import exports
 import freezing
 import models
 import optimization
 import phases
 import search
+import writer
 from text import Vocabulary
 
 WORDS = [f"w{i}" for i in range(1, 10)]
@@ -126,6 +128,13 @@ def test_what_is_no_box_and_what_is_padding_has_no_influence():
         one["image"] = one["image"][:, : 4 - row % 3] if row != 1 else one["image"]
         for key, values in model(one).items():
             np.testing.assert_allclose(values[0], plain[key][row], atol=1e-6)
+
+
+def test_sixteen_bits_hold_images_without_boxes():
+    scores = ops.convert_to_tensor([[1.0, 2.0], [1.0, 2.0]], "float16")
+    found = np.array(writer.box_shares(scores, np.array([[True, False], [False, False]])))
+    np.testing.assert_array_equal(found, [[1, 0], [0.5, 0.5]])
+    assert found.dtype == np.float16
 
 
 def test_words_that_come_later_have_no_influence():
@@ -382,11 +391,10 @@ def test_captions_of_a_beam_are_those_of_a_search_over_the_network_by_loops():
 
 
 def test_it_writes_the_same_without_tensorflow(tmp_path):
-    import test as grader
-
     model, batch = build(), make_batch()
     run = experiment.Experiment(tmp_path)
-    grader.export_towers(run, model, types.SimpleNamespace(model="joint", image_size=64))
+    chosen = types.SimpleNamespace(model="joint", image_size=64, write_weight=1.0)
+    exports.export(run, model, chosen)
     boxes = np.random.default_rng(3).normal(size=(6, 9, 7)).astype("f")  # of another number
     speakers = captioning.open_speaker(run), captioning.Speaker(*model.speaking.steps)
     for width in (1, 3):
@@ -405,6 +413,29 @@ def test_it_writes_the_same_without_tensorflow(tmp_path):
         captioning.open_speaker(run)
 
 
+class Tower:
+    """Stands for a tower that is exported."""
+
+    input_shape = (None, None, 7)
+
+    def __call__(self, inputs):
+        return inputs
+
+    def export(self, path, **_):
+        path.write_bytes(b"a graph")
+
+
+def test_a_writer_that_was_not_trained_is_not_exported(tmp_path):
+    towers = types.SimpleNamespace(image=Tower(), text=Tower())
+    model = types.SimpleNamespace(encoder_models=towers, speaking=None)
+    chosen = types.SimpleNamespace(model="joint", image_size=64, write_weight=0.0)
+    run = experiment.Experiment(tmp_path)
+    exports.export(run, model, chosen)
+    assert run.query_tower.is_file() and run.image_tower.is_file()
+    with pytest.raises(ValueError, match="of a run that writes captions"):
+        captioning.open_speaker(run)
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -417,6 +448,10 @@ def test_it_writes_the_same_without_tensorflow(tmp_path):
         ({"standardize": True}, "knows neither"),
         ({"model": "gru", "features": "grid"}, "--features grid is for --model joint"),
         ({"model": "gru", "select": "bleu4"}, "--model gru writes no captions"),
+        ({"balance": "gradnorm", "views_weight": 0.1}, "--views_weight would be a third"),
+        ({"heldout": ""}, "--heldout '' names nothing"),
+        ({"heldout": "red_ring", "vocabulary": "train+validation"}, "give --vocabulary train"),
+        ({"heldout_file": "a.json", "vocabulary": "train+validation"}, "give --vocabulary train"),
     ],
 )
 def test_flags_that_mean_nothing_are_refused(flags, says):

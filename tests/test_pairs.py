@@ -141,9 +141,21 @@ def test_files_of_another_layout_are_refused(tmp_path, content):
         pairs.read_occurrences(path)
 
 
+@pytest.mark.parametrize(("empty", "said"), [("nouns", "no nouns"), ("verbs", "no verbs")])
+def test_files_without_words_are_refused(tmp_path, empty, said):
+    stored = {"nouns": ["dog"], "verbs": ["sit"], pairs.DATA_KEY: {"1": {"pair_occurrences": 1}}}
+    (tmp_path / "sit_dog.json").write_text(json.dumps({**stored, empty: []}))
+    with pytest.raises(ValueError, match=rf"sit_dog\.json names {said}"):
+        pairs.read_occurrences(tmp_path / "sit_dog.json")
+
+
 def test_a_file_of_other_images_is_refused():
     with pytest.raises(ValueError, match=r"f\.json knows none of the 1 images"):
         pairs.file_counts({"5": 1}, ["6.jpg"], "f.json")
+    names = [f"{number}.jpg" for number in range(3000)]
+    with pytest.raises(ValueError, match=r"knows 2 of the 3,000 images \(0, 1, 2, ...\)"):
+        pairs.file_counts({"5": 1, "7": 2, "9999": 1}, names, "f.json")
+    assert pairs.file_counts({"5": 1, "7": 2, "9": 0}, names, "f.json").sum() == 3
 
 
 @pytest.mark.parametrize(

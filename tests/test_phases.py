@@ -97,6 +97,9 @@ def test_no_phase_sees_the_pairs_that_the_other_holds_out(tmp_path, first, secon
     phases.check_start(run, settings(heldout=first), ())
     with pytest.raises(ValueError, match=f"--heldout {first}, this run has {second}: give both"):
         phases.check_start(run, settings(heldout=second), ())
+    if first:
+        with pytest.raises(ValueError, match="--pair_finder rules, this run with spacy"):
+            phases.check_start(run, settings(heldout=first, pair_finder="spacy"), ())
 
 
 class Scripted(keras.callbacks.Callback):

@@ -47,7 +47,7 @@ def test_what_each_regime_has_for_itself_is_refused(flag):
 
 def report(cells, pairs):
     stored = {title: pair_recall.as_json(own) for title, own in cells.items()}
-    return {"protocol": {"pairs": pairs}, **stored}
+    return {"protocol": {"pairs": pairs, "split": "test"}, **stored}
 
 
 @pytest.fixture
@@ -63,7 +63,12 @@ def graded(tmp_path):
     experiment.write_text(run / "pairs.md", "tables\n")
     scores = {"beam 1": {"bleu4": 0.5}, "beam 5": {"bleu4": 0.25}}
     experiment.write_json(run / "captions.json", {"scores": scores})
-    experiment.write_json(run.score, {"rsum": {"value": 100.0, "low": 90.0, "high": 110.0}})
+    experiment.write_text(run.best_weights, "weights")
+    of = {
+        "protocol": {"split": "test"},
+        "hashes": {"weights": experiment.file_hash(run.best_weights)},
+    }
+    experiment.write_json(run.score, {**of, "rsum": {"value": 100.0, "low": 90.0, "high": 110.0}})
     rows = ["epoch,val_bleu4,val_image_to_text_rsum", "1,0.2,90", "2,0.4,80", "3,0.3,70"]
     experiment.write_text(run.history, "\n".join(rows) + "\n")
     experiment.write_text(run / "log.txt", "90 s, 10 captions/s; best epoch 2 of 3: val_bleu4 1\n")
@@ -96,6 +101,18 @@ def test_other_pairs_are_graded_anew(graded, monkeypatch):
     regimes.grade(graded, "blue_ring", threads=2)
     expected = ["--exp=joint", f"--exp_root={graded.folder.parent}", "--pairs=blue_ring"]
     assert commands == [[*expected, "--threads=2"]]
+
+
+def test_grades_of_another_split_or_of_other_weights_are_no_grades(graded):
+    names = ["red_circle", "sit_star"]
+    assert regimes.is_graded(graded, names)
+    kept = {path: path.read_bytes() for path in (graded / "pairs.json", graded.score)}
+    for path, content in kept.items():
+        path.write_bytes(content.replace(b'"test"', b'"validation"'))
+        assert path.read_bytes() != content and not regimes.is_graded(graded, names)
+        path.write_bytes(content)
+    experiment.write_text(graded.best_weights, "trained anew")
+    assert not regimes.is_graded(graded, names)
 
 
 def test_details_hold_every_table_and_draw_the_comparison(graded):

@@ -69,18 +69,11 @@ def test_captions_are_written_for_the_gallery_and_for_a_file(home):
     assert Image.open(home / "look.png").width > 100
     pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(home / "mine.png")
-    lines = succeed("retrieve.py", "--exp=first", "--image=mine.png", "--caption", cwd=home)
-    assert lines.startswith("mine.png\n") and "log probability" in lines
-    again = succeed(
-        "retrieve.py",
-        "--exp=first",
-        "--image=mine.png",
-        "--caption",
-        "--rerank",
-        "--json",
-        cwd=home,
-    )
-    assert all(-1 <= one["score"] <= 1 for one in json.loads(again)["captions"])
+    own = ("--exp=first", "--image=mine.png", "--caption")
+    lines = succeed("retrieve.py", *own, "--normalise", cwd=home)
+    assert lines.startswith("mine.png\n") and "mean log probability of a word" in lines
+    found = json.loads(succeed("retrieve.py", *own, "--rerank", "--json", cwd=home))["captions"]
+    assert found and all(-1 <= one["score"] <= 1 for one in found)
 
 
 def test_it_is_asked_and_explained_as_any_run(home):
@@ -107,3 +100,5 @@ def test_bad_input_is_refused_in_one_line(home, flags, says):
 
 def test_a_picture_to_write_of_must_be_named(home):
     fail("retrieve.py", "--exp=first", "--caption", cwd=home, says="Give --image FILE_OR_ID")
+    fail("retrieve.py", "--image=0", "--rerank", cwd=home, says="give --caption, too")
+    fail("test.py", "--verify", "--pairs=red_ring", cwd=home, says="leave --verify and")

@@ -404,6 +404,30 @@ def test_the_table_of_losses(tmp_path, parsed, monkeypatch, capsys):
         study.main(["study.py", "losses"])
 
 
+def test_the_table_of_stages(tmp_path, parsed, monkeypatch, capsys):
+    names = ["ranking-I", "instance-I", "both-I", "instance-II", "ranking-II", "both-II"]
+    names.append("kclass-500")
+    ranks = {"text_to_image": [1, 2, 7, 11], "image_to_text": [1, 6]}
+    rsums = {name: [10, 30, 20] for name in names}
+    scripts = use(monkeypatch, Scripts(rsums, dict.fromkeys(names, ranks)))
+    parsed.train, parsed.exp_root = DATA, str(tmp_path)
+    parsed.classes, parsed.stage2 = ["500"], "--batch_size=8"
+    study.main(["study.py", "stages"])
+    assert scripts.trained() == names
+    asked = {c[-1].removeprefix("--exp="): c for c in scripts.commands if "train.py" in c[0]}
+    for name in names:
+        later = name.endswith("-II")
+        assert f"--recipe=dual_path_stage{1 + later}" in asked[name]
+        assert ("--batch_size=8" in asked[name]) == later
+        start = {"both": "instance"}.get(name.removesuffix("-II"), name.removesuffix("-II"))
+        assert (f"--init_from={tmp_path / start}-I" in asked[name]) == later
+    assert {"--lambdas=0:1:1", "--num_classes=500"} <= set(asked["kclass-500"])
+    head, *rows = table(capsys.readouterr().out)
+    assert len(head) == len(rows[0]) == 7 and [row[0] for row in rows] == names
+    assert rows[0][1:3] == ["50.0 / 50.0 / 100.0", "25.0 / 50.0 / 75.0"]
+    assert rows[0][4:6] == ["30.0 (2 of 3)", "1.0"]
+
+
 def test_nothing_more_is_trained_after_a_failure(parsed):
     begun = []
 
@@ -451,6 +475,10 @@ def test_pairs_are_counted_in_one_pass_and_written(tmp_path, parsed, monkeypatch
     monkeypatch.chdir(tmp_path)
     parsed.train, parsed.pairs = "--data flickr8k --data_dir data", "brown_dog,sit_cat"
     parsed.occurrences, parsed.output = "found", "found.json"
+    kept, parsed.train, parsed.pairs = (parsed.train, parsed.pairs), "", "red_circle"
+    with pytest.raises(ValueError, match="--occurrences: such files are of real captions"):
+        study.main(["study.py", "pairs"])
+    parsed.train, parsed.pairs = kept
     study.main(["study.py", "pairs"])
     told = capsys.readouterr()
     head, *rows = table(told.out)
