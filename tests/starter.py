@@ -9,6 +9,7 @@ so somewhere, and so is what is done only where TensorFlow is not there yet
 """
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -129,6 +130,7 @@ if __name__ == "__main__":
     import models  # noqa: F401
 
     sys.path.pop(0)
+    gc.freeze()  # children share what is loaded: nothing of it is looked through, and so copied
     asked = serve()
     if asked:
         become(asked)
