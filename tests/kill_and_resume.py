@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 TRAIN = str(Path(__file__).resolve().parents[1] / "train.py")
-EPOCHS = 30
+EPOCHS = 16
 FLAGS = [
     "--limit=40", "--hidden_dim=32", "--embed_dim=16", "--batch_size=16", f"--epochs={EPOCHS}",
     "--learning_rate=3e-3", "--dropout=0.3", "--image_dropout=0.1", "--word_dropout=0.1",

@@ -1,4 +1,4 @@
-"""Trains every loss for a few steps under one strategy and saves losses and weights.
+"""Every loss on random rows, and a training of each kind, under one strategy: what they come to.
 
 Run by test_distribution.py:  python tests/replicas.py STRATEGY DEVICES OUTPUT.npz [RUN ...]
 """
@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from data import TrainingBatches, tfidf_rows
 from text import Tokens, Vocabulary
 
 WORDS = [f"w{i}" for i in range(20)]
+ROW, ROWS = 6, (13, 3)
 IMAGES, CAPTIONS, BATCH = 35, 67, 16  # the last batch has 3 rows: on four replicas one is empty
 
 
@@ -66,6 +68,108 @@ def make_batches(settings):
         tfidf = tfidf_rows(captions)
         return TrainingBatches(vectors, tokens, caption_image, settings, tfidf=tfidf)
     return TrainingBatches(vectors, tokens, caption_image, settings, concepts)
+
+
+def rows_of(strategy, number):
+    """The batch of so many pairs as this process' replicas get it, one after the other."""
+    rng = np.random.default_rng(number)
+    rows = rng.standard_normal((2, number, ROW)).astype(np.float32)
+    rows[1] -= rows[0]  # pairs that are far apart, so that no hinge rests
+    rows /= np.linalg.norm(rows, axis=2, keepdims=True)
+    alike = rng.random((number, number)) * (rng.random((number, number)) < 0.3)
+    batch = {
+        "image": rows[0],
+        "text": rows[1],
+        "image_id": np.append(rng.integers(0, number, number - 1), number).astype(np.int32),
+        "concepts": rng.integers(0, 2, (number, 5)).astype(np.float32),
+        "similarity": alike.astype(np.float32),
+    }
+    first, here, replicas = distribution.replicas_here(strategy)
+    for part in np.array_split(np.arange(number), replicas)[first : first + here]:
+        yield {key: value[part] for key, value in batch.items()}
+
+
+def every_loss(strategy):
+    """A model whose terms are all losses, each of its own columns of the rows."""
+    import keras
+    from keras import ops
+
+    import losses
+    from dual_encoder import DualEncoder
+    from layers import UnitNorm
+
+    kinds = {name: losses.build_loss(name) for name in options.LOSSES}
+    for name in ("modified", "cross_entropy"):
+        kinds[f"mean {name}"] = losses.build_loss(name, reduction="mean")
+    kinds["order"] = losses.build_loss("sum_hinge", similarity="order")
+    kinds["similarity"] = losses.build_loss("assignment")
+
+    class EveryLoss(DualEncoder):
+        names = tuple(kinds)
+
+        def loss_terms(self, batch, outputs):
+            image, text = (ops.split(outputs[s], len(kinds), axis=1) for s in ("image", "text"))
+            found = {}
+            for place, (name, loss) in enumerate(kinds.items()):
+                self.pair_loss = loss
+                left_out = "concepts" if name == "similarity" else "similarity"
+                read = {key: value for key, value in batch.items() if key != left_out}
+                found[name] = self.pair_term(self.relevance(read), image[place], text[place])
+            return found
+
+    numbers = keras.Input((ROW,))
+    tower = keras.Model(numbers, UnitNorm()(numbers))  # is not asked
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        model = EveryLoss(tower, tower, kinds["modified"], terms=dict.fromkeys(kinds, 1.0))
+    model.trackers = dict.fromkeys(kinds, SimpleNamespace(update_state=lambda *_, **__: None))
+    return model
+
+
+def try_losses(strategy):
+    """Value of every loss, and its gradient by random rows, of batches of 13 and of 3 pairs.
+
+    All by one gather and without a graph, which would take longer than a training: of a loss
+    replicas know no more than that they gather rows and that each adds its share. Of 3 pairs on
+    four replicas one has none.
+    """
+    import tensorflow as tf
+
+    model = every_loss(strategy)
+    copies = len(model.names)
+
+    def share(batch):
+        rows = {side: tf.tile(batch.pop(side), (1, copies)) for side in ("image", "text")}
+        with tf.GradientTape() as tape:
+            tape.watch(rows)
+            values = model.shares(batch, rows)
+            total = sum(values.values())
+        slopes = tape.gradient(total, [rows["image"], rows["text"]])
+        return tf.stack([values[name] for name in model.names]), tf.stack(slopes, axis=1)
+
+    def dataset():
+        def parts():
+            for number in ROWS:
+                yield from rows_of(strategy, number)
+
+        shapes = {"image": (None, ROW), "text": (None, ROW), "concepts": (None, 5)}
+        shapes |= {"similarity": (None, None), "image_id": (None,)}
+        signature = {
+            key: tf.TensorSpec(shape, tf.int32 if key == "image_id" else tf.float32)
+            for key, shape in shapes.items()
+        }
+        return tf.data.Dataset.from_generator(parts, output_signature=signature)
+
+    batches, found = iter(distribution.distribute(strategy, dataset)), {}
+    for number in ROWS:
+        batch = next(batches)
+        values, slopes = strategy.run(share, args=(batch,)) if strategy else share(batch)
+        if strategy:
+            values = strategy.reduce("SUM", values, axis=None)
+            slopes = strategy.gather(slopes, axis=0)
+        parts = np.split(np.array(slopes), copies, axis=2)  # each (B, 2, ROW)
+        for name, value, part in zip(model.names, np.array(values), parts, strict=True):
+            found |= {f"{name}, {number} rows/loss": value, f"{name}, {number} rows/0": part}
+    return found
 
 
 def train(loss, strategy, **changes):
@@ -126,11 +230,11 @@ def first_moments(optimizer):
 def main(strategy_name, devices, output, *only):
     distribution.set_devices(int(devices))
     strategy = distribution.make_strategy(strategy_name, int(devices))
-    found = {}
-    runs = {name: (name, {}) for name in options.LOSSES}
-    runs["mix"] = ("modified", {"beta": 0.5})
-    runs["mean"] = ("modified", {"reduction": "mean", "learning_rate": 0.02})
-    runs["tfidf"] = ("modified", {"relevance": "tfidf"})
+    found = try_losses(strategy)
+    # Statistics of the whole batch; rows before their norm; trained numbers.
+    runs = {name: (name, {}) for name in ("modified", "barlow", "sigmoid")}
+    means = {"relevance": "tfidf", "beta": 0.5, "reduction": "mean", "learning_rate": 0.02}
+    runs["tfidf"] = ("modified", means)
     # Of all replicas' gradient the first weights' norm is above 0.1, of one replica's share below.
     gru = {"model": "gru", "word_dim": 6, "bag": True, "bidirectional": True, "bucket": 2}
     runs["gru"] = ("max_hinge", {**gru, "clip_norm": 0.1, "similarity": "order", "absolute": True})

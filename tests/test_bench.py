@@ -1,25 +1,16 @@
 """Every bench in a tiny size: it runs, says what it should, and judges as it should. No timing."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+import starter
 from absl.testing import flagsaver
-from conftest import ROOT
 
 import bench
 import intervals
 import metrics
 import timing
-
-
-def script(*arguments, cwd):
-    command = [sys.executable, str(ROOT / "bench.py"), *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=200, check=False
-    )
 
 
 @pytest.fixture
@@ -115,7 +106,9 @@ def test_all_benches_are_tried_here():
     ],
 )
 def test_benches_print_their_lines(names, tmp_path):
-    done = script(*names, "--scale=0.01", "--threads=1", "--output=found.json", cwd=tmp_path)
+    done = starter.anew(
+        "bench.py", *names, "--scale=0.01", "--threads=1", "--output=found.json", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     header, columns, *printed = done.stdout.splitlines()
     assert "threads: 1" in header and "scale 0.01" in header
@@ -134,7 +127,7 @@ def test_benches_print_their_lines(names, tmp_path):
 
 
 def test_an_unknown_bench_is_refused_with_the_names(tmp_path):
-    done = script("speed", cwd=tmp_path)
+    done = starter.anew("bench.py", "speed", cwd=tmp_path)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "unknown bench 'speed'" in line and ", ".join(bench.BENCHES) in line

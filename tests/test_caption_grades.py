@@ -2,13 +2,11 @@
 
 import base64
 import json
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT
+import starter
 
 import caption_grades
 import caption_metrics
@@ -71,10 +69,7 @@ def test_joint_on_box_files_without_held_out_pairs(tmp_path):
     put_data(tmp_path)
 
     def script(name, *flags):
-        command = [sys.executable, str(ROOT / name), *flags]
-        done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-        )
+        done = starter.run(name, *flags, cwd=tmp_path)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 

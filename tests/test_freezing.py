@@ -53,7 +53,7 @@ def build(what, **changes):
     settings = config.Settings(**{**config.default_settings(), **chosen, "train": what})
     model = models.build_model(settings, SIZES)
     made = optimization.build_optimizer(settings, 1, model.rates(settings))
-    model.compile(made, jit_compile=False)
+    model.compile(made, jit_compile=False, run_eagerly=True)  # two steps are quicker than a graph
     model.optimizer.build(model.trainable_variables)
     return model
 

@@ -11,6 +11,7 @@ from keras import ops
 import callbacks
 import config
 import gradient_cache
+import losses
 import models
 import optimization
 import options
@@ -76,14 +77,14 @@ def check_equal(found, wanted, tolerance=1e-5):
         assert np.abs(a - b).max() <= tolerance * np.abs(b).max()
 
 
-VARIANTS = {
-    **{name: {"loss": name} for name in options.LOSSES},
+VARIANTS = {  # every loss in blocks: test_blocks.py
+    "simclr": {"loss": "simclr"},
+    "barlow": {"loss": "barlow"},
+    "assignment": {"loss": "assignment"},
     "plain distances": {"loss": "hardest_triplet", "squared": False},
-    "printed negatives": {"loss": "max_hinge", "paper_negatives": True},
     "order": {"loss": "max_hinge", "similarity": "order", "absolute": True},
     "order sum": {"loss": "cross_entropy", "similarity": "order", "bag": True},
     "mean": {"loss": "sum_hinge", "reduction": "mean"},
-    "mean of pairs": {"loss": "modified", "reduction": "mean"},
     "within": {"loss": "modified", "beta": 0.5},
     "both ways": {"loss": "max_hinge", "bidirectional": True, "clip_norm": 0.1},
 }
@@ -103,9 +104,43 @@ def test_the_gradient_is_that_of_the_whole_batch(name):
     check_equal(cached, direct, 3e-5 if name == "within" else 1e-5)
 
 
-@pytest.mark.parametrize(
-    ("loss", "learn"), [("max_hinge", "margin"), ("simclr", "temperature"), ("sigmoid", "auto")]
-)
+class EveryLoss(DualEncoder):
+    """All losses at once, each a term of its own; `kinds`: {name: loss}."""
+
+    def __init__(self, plain, kinds):
+        super().__init__(
+            plain.image_tower, plain.text_tower, plain.pair_loss, terms=dict.fromkeys(kinds, 1.0)
+        )
+        self.kinds = kinds
+
+    def loss_terms(self, batch, outputs):
+        found = {}
+        for name, loss in self.kinds.items():
+            self.pair_loss = loss
+            relevance = self.relevance(batch)
+            found[name] = self.pair_term(relevance, outputs["image"], outputs["text"])
+        return found
+
+
+def test_the_gradient_of_all_losses_is_that_of_the_whole_batch():
+    batch = make_batch()
+    batch["concepts"] = np.random.default_rng(2).integers(0, 2, (PAIRS, 4)).astype(np.float32)
+    kinds = {name: losses.build_loss(name) for name in options.LOSSES}
+    kinds["mean of pairs"] = losses.build_loss("modified", reduction="mean")
+    kinds["printed negatives"] = losses.build_loss("max_hinge", literal=True)
+    made = [EveryLoss(build(0), kinds) for _ in range(2)]
+    outputs = made[0]({key: tf.constant(value) for key, value in batch.items()})
+    for name, value in made[0].loss_terms(batch, outputs).items():
+        for model in made:
+            model.term_weights[name] = 100 / float(value)  # alike in size
+    for model, micro in zip(made, (0, MICRO), strict=True):
+        model.micro_batch = micro
+    direct, cached = (gradients(prepare(model, settings()), batch) for model in made)
+    assert set(direct[1]) == {"loss", *kinds}
+    check_equal(cached, direct)
+
+
+@pytest.mark.parametrize(("loss", "learn"), [("max_hinge", "margin"), ("sigmoid", "auto")])
 def test_trained_numbers_of_a_loss_have_their_gradients(loss, learn):
     found = []
     for micro in (0, MICRO):
@@ -132,7 +167,8 @@ def test_no_loss_makes_a_matrix_of_the_whole_batch(loss):
     batch = {key: tf.constant(value) for key, value in make_batch().items()}
     for micro in (MICRO, 0) if loss in ("simclr", "barlow") else (MICRO,):
         model = build(micro, loss=loss, learn=",".join(can) or "none")
-        outputs = model(batch)
+        rows = np.random.default_rng(1).standard_normal((2, PAIRS, 8)).astype(np.float32)
+        outputs = dict(zip(("image", "text"), map(tf.constant, rows), strict=True))
 
         def step(model=model, outputs=outputs):
             with tf.GradientTape() as tape:
@@ -145,8 +181,9 @@ def test_no_loss_makes_a_matrix_of_the_whole_batch(loss):
         assert (made.count([PAIRS, PAIRS]) > 0) == (not micro and loss != "barlow")
 
 
-@pytest.mark.parametrize("loss", ["max_hinge", "cross_entropy", "modified"])
-@pytest.mark.parametrize("rows", [PAIRS, 40])
+@pytest.mark.parametrize(
+    ("loss", "rows"), [("max_hinge", PAIRS), ("cross_entropy", 40), ("modified", 40)]
+)
 def test_with_dropout_it_is_that_of_the_masks_that_were_drawn(loss, rows):
     """Beside one tape over the same parts, whose masks are drawn once."""
     changes = {"loss": loss, "reduction": "mean", **DROPOUT}

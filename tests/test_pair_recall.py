@@ -2,15 +2,13 @@
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import reference_pairs as reference
-from conftest import ROOT
+import starter
 from PIL import Image
 
 import pair_recall
@@ -219,17 +217,12 @@ def test_reports_and_their_comparison(tmp_path):
 
 
 def test_train_and_test_with_held_out_pairs(tmp_path):
-    def script(name, *flags):
-        command = [sys.executable, str(ROOT / name), *flags]
-        return subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False
-        )
-
     tiny = ["--limit=60", "--hidden_dim=16", "--embed_dim=8", "--batch_size=16", "--epochs=1"]
-    done = script("train.py", *tiny, "--exp=a", "--heldout=red_circle,small_star")
+    flags = [*tiny, "--exp=a", "--heldout=red_circle,small_star"]
+    done = starter.run("train.py", *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "held out: " in done.stderr and "of 60 training images" in done.stderr
-    done = script("test.py")
+    done = starter.run("test.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Ranking recall@5:" in done.stdout and "red_circle | " in done.stdout
     score = json.loads((tmp_path / "exp" / "a" / "pairs.json").read_text())

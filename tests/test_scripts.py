@@ -5,13 +5,11 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 
 import kill_and_resume
 import numpy as np
 import pytest
-from conftest import ROOT
+import starter
 from PIL import Image
 
 import experiment
@@ -23,16 +21,15 @@ TINY = [
 ]  # fmt: skip
 
 
-def script(name, *arguments, cwd, timeout=250, **options):
+def script(name, *arguments, cwd):
     """Runs a script from another folder, as a user may."""
-    command = [sys.executable, str(ROOT / name), *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False, **options
-    )
+    # Queries start without TensorFlow.
+    start = starter.anew if name == "retrieve.py" else starter.run
+    return start(name, *arguments, cwd=cwd)
 
 
-def succeed(name, *arguments, cwd):
-    done = script(name, *arguments, cwd=cwd)
+def succeed(name, *arguments, cwd, start=script):
+    done = start(name, *arguments, cwd=cwd)
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
     return done.stdout
 
@@ -63,11 +60,12 @@ def fail(name, *arguments, cwd, says):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with one trained and graded run."""
-    folder = tmp_path_factory.mktemp("home")
-    told = succeed("train.py", *TINY, "--exp=first", cwd=folder)
+    """A folder with one trained and graded run, each by a process of its own."""
+    folder, anew = tmp_path_factory.mktemp("home"), {"start": starter.anew}
+    told = succeed("train.py", *TINY, "--exp=first", cwd=folder, **anew)
     assert "best epoch" in told and "python test.py --exp first" in told
-    assert "examples_text_to_image.png" in succeed("test.py", "--examples=3", cwd=folder)
+    told = succeed("test.py", "--examples=3", cwd=folder, **anew)
+    assert "examples_text_to_image.png" in told
     return folder
 
 
@@ -255,7 +253,7 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path):
     succeed("train.py", *flags, cwd=tmp_path)
     before = sorted((p.name, p.stat().st_size) for p in (tmp_path / "exp/full").iterdir())
     more = ["--resume", "--exp=full", "--epochs=3"]
-    done = script("train.py", *more, cwd=tmp_path, preexec_fn=small_files)
+    done = starter.anew("train.py", *more, cwd=tmp_path, preexec_fn=small_files)
     assert done.returncode != 0
     assert done.stderr.count("error") == 1 and "Traceback" not in done.stderr, done.stderr
     after = sorted((p.name, p.stat().st_size) for p in (tmp_path / "exp/full").iterdir())
