@@ -162,7 +162,7 @@ class Figure(keras.layers.Layer):
         pixels = ops.cast(pixels, kind)
         batch, height, width = ops.shape(pixels)[:3]
         figure = 1.0 - ground(pixels)  # (B, H, W)
-        boxes = boxes_of(figure > 0.5)  # (B, H, W, 4)
+        boxes = ops.cast(boxes_of(figure > 0.5), kind)  # (B, H, W, 4)
         middles = boxes[:, 1:-1, 1:-1]  # the 2 x 2 in a place's middle
         boxes = ops.reshape(ops.max_pool(middles, 2, CELL), (batch, -1, 4))  # (B, P, 4)
         own = ops.average_pool(pixels[:, 1:-1, 1:-1], 2, CELL)

@@ -8,8 +8,10 @@ import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -26,6 +28,7 @@ from text import Tokens, Vocabulary
 WORDS = [f"w{i}" for i in range(20)]
 ROW, ROWS = 6, (13, 3)
 IMAGES, CAPTIONS, BATCH = 35, 67, 16  # the last batch has 3 rows: on four replicas one is empty
+PHRASES = 6
 
 
 class Pictures:
@@ -56,7 +59,11 @@ def make_batches(settings):
     tokens = Tokens(captions, Vocabulary(words, config.tokeniser(settings)))
     images = Pictures(rng) if settings.features == "pixels" else vectors
     if settings.model == "dual_path":
-        classes = np.arange(IMAGES, dtype=np.int32)
+        classes: Any = np.arange(IMAGES, dtype=np.int32)
+        if settings.classes == "phrases":  # of which an image has shares, or none
+            shares = rng.random((IMAGES, PHRASES)) * (rng.random((IMAGES, PHRASES)) < 0.4)
+            shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-9)
+            classes = scipy.sparse.csr_matrix(shares.astype(np.float32))
         return TrainingBatches(images, tokens, caption_image, settings, classes=classes)
     if settings.model == "joint":  # images of one to four boxes
         boxes = rng.standard_normal((IMAGES, 4, 12)).astype(np.float32)
@@ -142,7 +149,7 @@ def try_losses(strategy):
         with tf.GradientTape() as tape:
             tape.watch(rows)
             values = model.shares(batch, rows)
-            total = sum(values.values())
+            total: Any = sum(values.values())
         slopes = tape.gradient(total, [rows["image"], rows["text"]])
         return tf.stack([values[name] for name in model.names]), tf.stack(slopes, axis=1)
 
@@ -193,7 +200,7 @@ def train(loss, strategy, **changes):
     batches = make_batches(settings)
     with strategy.scope() if strategy else contextlib.nullcontext():
         sizes = {"feature_dim": 12, "vocabulary_size": int(batches.tokens.flat.max())}
-        sizes["train_images"] = IMAGES
+        sizes |= {"train_images": IMAGES, "num_phrases": PHRASES}
         model = models.build_model(settings, sizes)
         model.micro_batch = settings.micro_batch
         rates = model.rates(settings)
@@ -255,6 +262,8 @@ def main(strategy_name, devices, output, *only):
     dual |= {"captions": "together", "hard_texts": 6, "margin": 1.0, "reduction": "mean"}
     dual |= {"word_dim": 6, "text_width": 1 / 16, "pooling": "max", "classifier_bias": True}
     runs["paired_hinge"] = ("paired_hinge", {**dual, "backbone_rate": 1.0})
+    phrases = {**dual, "hard_texts": 0, "classes": "phrases", "image_pooling": "places"}
+    runs["phrases"] = ("cross_entropy", phrases)
     smooth = {"model": "transformer", "features": "pixels", "cnn": "resnet_8", "image_size": 32}
     smooth |= {"text_size": "tiny", "captions": "together", "reduction": "mean"}
     runs["transformer"] = ("cross_entropy", {**smooth, "backbone_rate": 0.5})

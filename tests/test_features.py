@@ -395,7 +395,7 @@ def test_both_kinds_share_one_pass_and_the_cache_needs_no_network(networks, tmp_
     train = make_split(tmp_path, 20)
     for kind in ("fne", "last", "fne"):
         descriptor = features.learn(train, network_settings(tmp_path, kind))
-        assert descriptor is not None
+        assert isinstance(descriptor, full_network.NetworkDescriptor)
         vectors = features.image_vectors(train, descriptor, tmp_path / "cache")
         assert vectors.shape == (20, descriptor.feature_dim)
     assert len(networks) == 1

@@ -209,7 +209,7 @@ def test_it_overfits_eight_images_and_writes_their_captions(tmp_path):
     batch["image_id"] = np.arange(8, dtype=np.int32)
     batch["image"] = np.random.default_rng(1).normal(size=(8, 4, 7)).astype("f")
     sizes = {"embed_dim": 16, "hidden_dim": 24, "word_dim": 8}
-    model = compiled(**sizes)
+    model = compiled(False, **sizes)
     history = fit(model, batch, 60, 5).history
     assert history["generation"][-1] < 0.05 and history["ranking"][-1] < 0.02
     assert history["loss"][-1] == pytest.approx(history["generation"][-1] + history["ranking"][-1])

@@ -140,6 +140,8 @@ def test_a_figure_is_the_same_elsewhere_in_another_size_and_of_other_colours():
     shapes[3, 8:12, 12:20] = [0.9, -0.9, -0.9]  # a part in red, beside one in white
     found = np.array(small_cnn.Figure()(shapes))
     assert found.shape == (4, 16, 16, 309)
+    double = small_cnn.Figure(dtype="float64")(shapes.astype("float64"))
+    np.testing.assert_allclose(double, found, atol=1e-5)
     assert small_cnn.Figure().compute_output_shape((None, 64, None, 3)) == (None, 16, None, 309)
     first, moved, larger, red = found[0, 2, 3], found[1, 9, 6], found[2, 3, 4], found[3, 2, 3]
     for other in (moved, larger):
