@@ -147,7 +147,7 @@ def test_saved_is_reloaded(train, kind, tmp_path):
     assert isinstance(loaded, NetworkDescriptor)
     assert loaded.network == NETWORK and loaded.layers == LAYERS
     assert loaded.fingerprint() == descriptor.fingerprint()
-    assert loaded.feature_dim == {"fne": 7, "last": 4}[kind]
+    assert loaded.feature_dim == {"fne": 7, "last": 4, "grid": 4}[kind]
     np.testing.assert_array_equal(loaded.describe(train), descriptor.describe(train))
 
 

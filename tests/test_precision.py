@@ -20,6 +20,7 @@ SMALL = {
         "loss": "paired_hinge", "similarity": "cosine", "reduction": "mean", "word_dim": 6,
         "text_width": 0.1, "pooling": "mean", "features": "last", "optimizer": "sgd",
     },
+    "joint": {"loss": "cross_entropy", "temperature": 0.5, "attention_dim": 4, "word_dim": 6},
     # A low temperature has gradients that 16 bits cannot hold until the loss is scaled to fit.
     "transformer": {"loss": "cross_entropy", "text_size": "tiny", "temperature": 0.5},
 }  # fmt: skip
@@ -43,7 +44,8 @@ def losses(model_name, precision, steps=3):
     captions = [" ".join(rng.choice(WORDS, 4)) for _ in range(24)]
     words = [*word_pieces.SPECIAL[1:4], *WORDS] if model_name == "transformer" else WORDS
     tokens = Tokens(captions, Vocabulary(words, config.tokeniser(settings)))
-    vectors = rng.standard_normal((24, 5)).astype(np.float32)
+    shape = (24, 3, 5) if model_name == "joint" else (24, 5)
+    vectors = rng.standard_normal(shape).astype(np.float32)
     classes = np.arange(24, dtype=np.int32) if model_name == "dual_path" else None
     batches = TrainingBatches(vectors, tokens, np.arange(24), settings, classes=classes)
     of_data = {"feature_dim": 5, "vocabulary_size": 12, "train_images": 24}
@@ -67,6 +69,6 @@ def test_sixteen_bits_train_like_thirty_two(model_name):
         np.testing.assert_allclose(half, whole, rtol=near)
         assert (half != whole).any()
         assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
-        image = np.zeros((2, 5), "float32") + 1
+        image = np.ones((2, 3, 5) if model_name == "joint" else (2, 5), "float32")
         rows = model({"image": image, "tokens": np.ones((2, 32), "int32")})
         assert rows["image"].dtype == rows["text"].dtype == "float32"
