@@ -10,10 +10,9 @@ import cnn
 import distribution
 import hub
 import small_cnn
-from layers import NORM_MOMENTUM, he_normal, norm
+from layers import LINES, NORM_MOMENTUM, he_normal, near_lines, norm
 
 SMALL = "small"  # the name of our own
-LINES = 6  # that tell places apart, each way
 
 
 class Backbone(keras.Model):
@@ -125,11 +124,8 @@ class Places(keras.layers.Layer):
     def call(self, x):
         batch, height, width = ops.shape(x)[:3]
 
-        def near(count):
-            middles = (ops.arange(count, dtype=x.dtype) + 0.5) / ops.cast(count, x.dtype)
-            lines = ops.arange(LINES, dtype=x.dtype) / (LINES - 1)
-            apart = ops.absolute(middles[:, None] - lines) * (LINES - 1)
-            return 2.0 * ops.relu(1.0 - apart)  # (count, LINES)
+        def near(count):  # (count, LINES)
+            return near_lines((ops.arange(count, dtype=x.dtype) + 0.5) / ops.cast(count, x.dtype))
 
         shape = (batch, height, width, LINES)
         across = ops.broadcast_to(near(height)[None, :, None], shape)

@@ -68,7 +68,7 @@ class BoxDescriptor:
     @property
     def row_shape(self) -> tuple[int, int]:
         """(R, F)."""
-        sizes = {name: part.shape[1] for name, part in self._codes(self._nothing()).items()}
+        sizes = {name: part.shape[1] for name, part in self.regions.codes(self._nothing()).items()}
         joined = sum(sizes[first] * sizes[second] for first, second in JOINED)
         return self.boxes, sum(sizes[name] for name in SINGLE) + joined + 5
 
@@ -77,9 +77,6 @@ class BoxDescriptor:
         return find_regions(np.zeros((1, SIDE, SIDE, 3), np.uint8), self.regions.table).take(
             np.zeros(0, np.int64)
         )
-
-    def _codes(self, found) -> dict[str, np.ndarray]:
-        return self.regions.codes(found)
 
     def largest(self, pictures: np.ndarray):
         """The R largest regions of each picture, those of one picture together, the largest first.
@@ -107,7 +104,7 @@ class BoxDescriptor:
         if not len(pictures):
             return boxes
         found, place = self.largest(pictures)
-        codes = self._codes(found)
+        codes = self.regions.codes(found)
         parts = [np.sqrt(codes[name]) for name in SINGLE]
         parts += [np.sqrt(products(codes[a], codes[b])) for a, b in JOINED]
         parts += [found.box / SIDE, found.area[:, None] / SIDE**2]

@@ -6,6 +6,7 @@
 Shape letters: N images, R boxes, F feature.
 """
 
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 import caption_metrics
 import captioning
 import experiment
+import scenes
 
+GRAMMAR = "one more of the grammar"  # title of what is there to compare with
 WIDTHS = (1, 5)  # of the beam, as the document has them
 
 
@@ -36,20 +39,39 @@ def write_all(speaker: Any, images: Any, vocabulary: Any, most: int) -> dict[str
 def grade(written: Mapping[str, list[list[str]]], split: Any) -> dict[str, dict[str, float]]:
     """BLEU-4 (0 to 1) and CIDEr-D (0 to 10) of each image's best caption, by the split's own.
 
+    On scenes also "true", the share of them that are sentences of the grammar and true of their
+    picture; and `GRAMMAR`: the same of one more caption that the grammar writes for each picture.
+
     Args:
         written: of `write_all`; split: a `datasets.Split`.
     """
     known: list[list[str]] = [[] for _ in split.image_names]
     for caption, image in zip(split.captions, split.caption_image, strict=True):
         known[image].append(caption)
+    best = {title: [own[0] if own else "" for own in lists] for title, lists in written.items()}
+    drawn = _scenes(split)
+    if drawn:
+        rng = random.Random(0)
+        best[GRAMMAR] = [scenes.write_captions(scene, rng)[0].text for scene in drawn]
     scores = {}
-    for title, lists in written.items():
-        best = [own[0] if own else "" for own in lists]
+    for title, captions in best.items():
         scores[title] = {
-            "bleu4": caption_metrics.bleu4(best, known),
-            "cider": caption_metrics.cider(best, known),
+            "bleu4": caption_metrics.bleu4(captions, known),
+            "cider": caption_metrics.cider(captions, known),
         }
+        if drawn:
+            true = map(scenes.is_true, captions, drawn)
+            scores[title]["true"] = sum(true) / len(drawn)
     return scores
+
+
+def _scenes(split: Any) -> list[scenes.Scene]:
+    """The scene of each image of a split that the program has drawn; else none."""
+    if not split.origin.startswith("scenes:"):
+        return []
+    seed = int(split.origin.split(":")[1])
+    numbers = (int(name.rsplit("-", 1)[1]) for name in split.image_names)
+    return [scenes.make_scene(split.name, number, seed) for number in numbers]
 
 
 def report(path: Path, written: Mapping[str, list[list[str]]], split: Any, facts: Mapping) -> str:
@@ -62,5 +84,6 @@ def report(path: Path, written: Mapping[str, list[list[str]]], split: Any, facts
     experiment.write_json(path, {"protocol": dict(facts), "scores": scores, "captions": captions})
     return "\n".join(
         f"written captions, {title}: BLEU-4 {own['bleu4']:.3f}, CIDEr-D {own['cider']:.3f}"
+        + (f", true of the picture {own['true']:.1%}" if "true" in own else "")
         for title, own in scores.items()
     )

@@ -25,14 +25,20 @@ from layers import before_norm
 from learned import LearnedNumbers
 from losses import relevance_matrix
 
+SIDES = {  # whose rows a term of the loss compares
+    "image_text": ("image", "text"),
+    "ranking": ("image", "text"),
+    "image_image": ("image", "image"),
+    "text_text": ("text", "text"),
+}
 CHUNK = 512  # rows encoded at once: large products run at the machine's full rate
 
 
 class DualEncoder(keras.Model):
     """Two towers and a loss.
 
-    A system of its own is a subclass that adds outputs in `call`, and terms in `loss_terms` (of the
-    whole batch) or in `row_terms` (of each row by itself).
+    A system of its own is a subclass that adds outputs in `call`, and terms in `row_terms` (of each
+    row by itself).
 
     Args:
       image_tower, text_tower: models that return (b, D) unit rows.
@@ -156,14 +162,12 @@ class DualEncoder(keras.Model):
         }
 
     def loss_terms(self, batch, outputs):
-        """Scalars of the WHOLE batch by the names in `term_weights`; all arguments have B rows."""
-        sides = {"image_text": ("image", "text")}
-        if "image_image" in self.term_weights:
-            sides |= {"image_image": ("image", "image"), "text_text": ("text", "text")}
-        relevance = self.relevance(batch)
+        """Scalars of the WHOLE batch, of `SIDES` those that have a weight; all have B rows."""
+        names = [name for name in SIDES if name in self.term_weights]
+        relevance = self.relevance(batch) if names else ()
         return {
-            name: self.pair_term(relevance, outputs[a], outputs[b])
-            for name, (a, b) in sides.items()
+            name: self.pair_term(relevance, *(outputs[side] for side in SIDES[name]))
+            for name in names
         }
 
     def view_terms(self, batch, outputs):

@@ -182,13 +182,6 @@ class DualPath(DualEncoder):
             for key, (own, new) in found.items()
         }
 
-    def loss_terms(self, batch, outputs):
-        """{"ranking": L_rank of the whole batch}, where lambda1 is above 0."""
-        if "ranking" not in self.term_weights:
-            return {}
-        relevance = self.relevance(batch)
-        return {"ranking": self.pair_term(relevance, outputs["image"], outputs["text"])}
-
     def row_terms(self, batch, outputs):
         """Instance losses, and the errors of both paths as classifiers: {name: (b,)}.
 

@@ -53,6 +53,15 @@ class _Page:
             self.texts += plots.text_lines(x, self.y + 50, [name], 9, color=plots.SOFT)
         self.y += 66
 
+    def rows(self, cases, columns):
+        """Draws sections, and lines between rows; yields each example of `cases` and its y."""
+        for kind, chosen in cases.items():
+            self.section(kind, columns, not chosen)
+            for number, one in enumerate(chosen):
+                if number:
+                    self.line()
+                yield one, self.y + 5
+
     def picture(self, x, y, answer, picture, colour):
         """A framed picture, or the caption that stands for it, with rank and score under it."""
         self.parts.append(lambda canvas: _framed(canvas, (x, y), picture, colour))
@@ -137,25 +146,18 @@ def of_captions(title, note, cases, size, pictures, path):
     last = first + num_tiles * (SIDE + TILE_GAP) - TILE_GAP + APART
     page = _Page(title, note, last + SIDE + plots.EDGE)
     columns = [(plots.EDGE, "query"), (first, "predicted"), (last, "original")]
-    for kind, chosen in cases.items():
-        page.section(kind, columns, not chosen)
-        for number, one in enumerate(chosen):
-            if number:
-                page.line()
-            y = page.y + 5
-            rows = plots.fit(f"“{typeset(one.query.caption)}”", SENTENCE, 11, 5)
-            page.texts += plots.text_lines(plots.EDGE, y + 15, rows, 11)
-            verdict, ink = _verdict(one, size)
-            below = y + 15 + round(20.9 * len(rows)) + 4
-            page.texts += plots.text_lines(plots.EDGE, below, verdict, 9, color=ink, weight="bold")
-            for place, (answer, colour) in enumerate(
-                zip(one.predicted, _colours(one), strict=True)
-            ):
-                x = first + place * (SIDE + TILE_GAP)
-                page.picture(x, y, answer, pictures(answer.image), colour)
-            original = one.originals[0]
-            page.picture(last, y, original, pictures(original.image), RIGHT)
-            page.y += SIDE + 56
+    for one, y in page.rows(cases, columns):
+        rows = plots.fit(f"“{typeset(one.query.caption)}”", SENTENCE, 11, 5)
+        page.texts += plots.text_lines(plots.EDGE, y + 15, rows, 11)
+        verdict, ink = _verdict(one, size)
+        below = y + 15 + round(20.9 * len(rows)) + 4
+        page.texts += plots.text_lines(plots.EDGE, below, verdict, 9, color=ink, weight="bold")
+        for place, (answer, colour) in enumerate(zip(one.predicted, _colours(one), strict=True)):
+            x = first + place * (SIDE + TILE_GAP)
+            page.picture(x, y, answer, pictures(answer.image), colour)
+        original = one.originals[0]
+        page.picture(last, y, original, pictures(original.image), RIGHT)
+        page.y += SIDE + 56
     page.write(path)
 
 
@@ -170,29 +172,20 @@ def of_images(title, note, cases, size, pictures, path):
     last = first + CAPTIONS + APART
     page = _Page(title, note, last + CAPTIONS + plots.EDGE)
     columns = [(plots.EDGE, "query"), (first, "predicted"), (last, "original")]
-    for kind, chosen in cases.items():
-        page.section(kind, columns, not chosen)
-        for number, one in enumerate(chosen):
-            if number:
-                page.line()
-            y = page.y + 5
-            picture = pictures(one.query.image)
-            page.parts.append(
-                lambda canvas, y=y, picture=picture: plots.tile(
-                    canvas, (plots.EDGE, y), SIDE, picture
-                )
-            )
-            if picture is None:
-                page.texts += plots.centred(
-                    plots.EDGE, y, SIDE, typeset(one.query.caption), margin=8
-                )
-            name = plots.fit(printable(one.query.name), SIDE, 8, 1)
-            page.texts += plots.text_lines(plots.EDGE, y + SIDE + 19, name, 8, color=plots.SOFT)
-            verdict, ink = _verdict(one, size)
-            look = {"color": ink, "weight": "bold"}
-            page.texts += plots.text_lines(plots.EDGE, y + SIDE + 38, verdict, 9, **look)
-            ends = [y + SIDE + 46, page.captions(first, y, one.predicted, _colours(one))]
-            originals = one.originals[:SHOWN]
-            ends.append(page.captions(last, y, originals, [RIGHT] * len(originals)))
-            page.y = max(ends) + 22
+    for one, y in page.rows(cases, columns):
+        picture = pictures(one.query.image)
+        page.parts.append(
+            lambda canvas, y=y, picture=picture: plots.tile(canvas, (plots.EDGE, y), SIDE, picture)
+        )
+        if picture is None:
+            page.texts += plots.centred(plots.EDGE, y, SIDE, typeset(one.query.caption), margin=8)
+        name = plots.fit(printable(one.query.name), SIDE, 8, 1)
+        page.texts += plots.text_lines(plots.EDGE, y + SIDE + 19, name, 8, color=plots.SOFT)
+        verdict, ink = _verdict(one, size)
+        look = {"color": ink, "weight": "bold"}
+        page.texts += plots.text_lines(plots.EDGE, y + SIDE + 38, verdict, 9, **look)
+        ends = [y + SIDE + 46, page.captions(first, y, one.predicted, _colours(one))]
+        originals = one.originals[:SHOWN]
+        ends.append(page.captions(last, y, originals, [RIGHT] * len(originals)))
+        page.y = max(ends) + 22
     page.write(path)

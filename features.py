@@ -215,13 +215,7 @@ def write_vectors(
     path: Path, blocks: Iterable[np.ndarray], split: datasets.Split, descriptor: Descriptor
 ) -> None:
     """Writes consecutive blocks of vectors as one `.npy`, without holding them all."""
-    dtype = np.float32 if isinstance(descriptor, RegionDescriptor) else descriptor.dtype
-    one = (
-        (descriptor.feature_dim,)
-        if isinstance(descriptor, RegionDescriptor)
-        else descriptor.row_shape
-    )
-    shape = (split.num_images, *one)
+    dtype, shape = descriptor.dtype, (split.num_images, *descriptor.row_shape)
     with experiment.atomic_path(path) as temporary, open(temporary, "wb") as file:
         activations.write_header(file, dtype, shape)
         for block in blocks:

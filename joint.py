@@ -116,13 +116,6 @@ class Joint(DualEncoder):
             )
         return outputs
 
-    def loss_terms(self, batch, outputs):
-        """{"ranking": L_rank of the whole batch}, where its weight is above 0."""
-        if "ranking" not in self.term_weights:
-            return {}
-        relevance = self.relevance(batch)
-        return {"ranking": self.pair_term(relevance, outputs["image"], outputs["text"])}
-
     def row_terms(self, batch, outputs):
         """{"generation": (b,)}, whose mean over the whole batch is L_gen."""
         if "written" not in outputs:

@@ -10,6 +10,7 @@ from keras import ops
 import distribution
 
 NORM_MOMENTUM = 0.95  # of moving statistics
+LINES = 6  # that tell places of a picture apart, each way
 NORM_FLOOR = 1e-8  # of the squared norm: bounds the gradient (1e4) where a row is all zeros
 
 
@@ -98,3 +99,9 @@ def norm(name, start="ones"):
         synchronized=together,
         name=name,
     )
+
+
+def near_lines(share):
+    """(...) of [0, 1] -> (..., 6): how near it is to 0, 0.2 ... 1: 2 on a line, 0 on the next."""
+    lines = ops.arange(LINES, dtype=share.dtype) / (LINES - 1)
+    return 2.0 * ops.relu(1.0 - ops.absolute(share[..., None] - lines) * (LINES - 1))

@@ -242,7 +242,7 @@ def row(one):
     """A loss's line of the table, the cells of `HEAD`."""
     behind = "-"
     if one["behind"]:
-        behind = "{value:.1f} ({low:.1f} to {high:.1f})".format(**one["behind"])
+        behind = trials.with_interval(one["behind"])
     ours = [cell for side in SIDES for cell in _side(one[side])]
     known = DOCUMENT.get(one["loss"])
     theirs = ["-", "-"]
@@ -252,7 +252,7 @@ def row(one):
     said = f" (collapsed: {one['collapsed']} of {len(one['rsums'])})" if one["collapsed"] else ""
     return [
         f"{one['loss']}{said}",
-        "{value:.1f} ({low:.1f} to {high:.1f})".format(**one["rsum"]),
+        trials.with_interval(one["rsum"]),
         behind,
         "-" if one["spread"] is None else f"{one['spread']:.1f}",
         *ours,

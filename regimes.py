@@ -133,7 +133,7 @@ def row(name, one):
     return [
         name,
         *("-" if value is None else f"{value:.3f}" for value in numbers),
-        "{value:.1f} ({low:.1f} to {high:.1f})".format(**one["rsum"]),
+        trials.with_interval(one["rsum"]),
         f"{one['epoch']} of {one['epochs']}",
         f"{one['minutes']:.1f}",
         ", ".join(REGIMES[name].document),

@@ -300,6 +300,8 @@ class RegionDescriptor:
       centre, scale: (F,) mean and standard deviation (plus RARE) of the training vectors.
     """
 
+    dtype = np.float32
+
     def __init__(
         self,
         palette,
@@ -388,6 +390,11 @@ class RegionDescriptor:
         sizes = {"colour": len(self.palette), "outline": len(self.outlines)}
         sizes |= {"texture": len(self.textures), "size": len(HALF_SIZES), "place": len(PLACES) ** 2}
         return sum(sizes[first] * sizes[second] for first, second in PAIRS)
+
+    @property
+    def row_shape(self) -> tuple[int]:
+        """(F,)."""
+        return (self.feature_dim,)
 
     def codes(self, found: Regions) -> dict[str, np.ndarray]:
         """Each region's colour, outline, texture, size and place: (R, words), rows of sum 1."""

@@ -318,6 +318,14 @@ def fits(caption: Caption, scene: Scene) -> bool:
     )
 
 
+def is_true(text: str, scene: Scene) -> bool:
+    """Whether a sentence is one of the grammar and true of the scene."""
+    try:
+        return fits(read(text), scene)
+    except ValueError:  # no sentence of the grammar
+        return False
+
+
 def _matches(mention: Mention, item: Item) -> bool:
     return (
         mention.shape in (None, item.shape)

@@ -14,7 +14,7 @@ Reference:
 import keras
 from keras import ops
 
-from layers import he_normal, norm
+from layers import LINES, he_normal, near_lines, norm
 
 FEATURES = 128  # F
 CELL, WINDOW = 4, 12  # side of a place in pixels; points in a row of the window round it
@@ -23,7 +23,6 @@ LIKENESS = 0.35  # colours of [-1, 1] that are so far apart count as little alik
 GROUND = 0.15  # share of the rim whose colours make a colour half ground
 ROOM = 1.15  # of the window round a figure, relative to its larger side
 ROUNDS = 32  # of pixels that a figure's box spreads over it
-LINES = 6  # see `backbone.Places`
 FIGURE = 2 * WINDOW**2 + 3 + 3 * LINES  # numbers of a `Figure`
 
 
@@ -126,18 +125,15 @@ class Silhouette(keras.layers.Layer):
     """
 
     def call(self, pixels):
-        # Differences of squares need more than 16 bits.
-        kind = "float64" if self.compute_dtype == "float64" else "float32"
-        pixels = ops.cast(pixels, kind)
+        pixels = in_full(pixels, self.compute_dtype)
         cells = ops.average_pool(pixels, CELL, CELL)
         batch, height, width = ops.shape(cells)[:3]
         cells = ops.reshape(cells, (batch, -1, 3))  # (B, P, 3)
-        own = ops.average_pool(pixels[:, 1:-1, 1:-1], 2, CELL)  # the 2 x 2 in a cell's middle
-        own = ops.reshape(own, (batch, -1, 3))
+        own = own_colours(pixels)
         area, middle, extent = thing_moments(own, cells, height, width)
         reach = 2.0 * CELL * ops.max(extent, axis=-1)  # the same both ways
         (seen,) = look([pixels], CELL * (middle + 0.5), reach)
-        size = ops.cast(ops.stack([width, height]), kind)
+        size = ops.cast(ops.stack([width, height]), pixels.dtype)
         numbers = [area / THING**2, 2.0 * (middle + 0.5) / size - 1.0, extent / THING]
         found = ops.concatenate([likeness(own[:, :, None], seen), *numbers], axis=-1)
         return ops.reshape(found, (batch, height, width, WINDOW**2 + 5))
@@ -158,28 +154,26 @@ class Figure(keras.layers.Layer):
     """
 
     def call(self, pixels):
-        kind = "float64" if self.compute_dtype == "float64" else "float32"
-        pixels = ops.cast(pixels, kind)
+        pixels = in_full(pixels, self.compute_dtype)
         batch, height, width = ops.shape(pixels)[:3]
         figure = 1.0 - ground(pixels)  # (B, H, W)
-        boxes = ops.cast(boxes_of(figure > 0.5), kind)  # (B, H, W, 4)
+        boxes = ops.cast(boxes_of(figure > 0.5), pixels.dtype)  # (B, H, W, 4)
         middles = boxes[:, 1:-1, 1:-1]  # the 2 x 2 in a place's middle
         boxes = ops.reshape(ops.max_pool(middles, 2, CELL), (batch, -1, 4))  # (B, P, 4)
-        own = ops.average_pool(pixels[:, 1:-1, 1:-1], 2, CELL)
-        own = ops.reshape(own, (batch, -1, 3))
-        size = ops.cast(ops.stack([width, height]), kind)
+        own = own_colours(pixels)
+        size = ops.cast(ops.stack([width, height]), pixels.dtype)
         far, near = boxes[..., :2], size - boxes[..., 2:]  # right and bottom, left and top
         middle, half = (far + near) / 2.0, (far - near) / 2.0
         larger = ops.max(half, axis=-1)  # (B, P)
         seen, there = look([pixels, figure[..., None]], middle, ROOM * larger)
-        places = lines(middle / size)  # (B, P, 2, 6)
+        places = near_lines(middle / size)  # (B, P, 2, 6)
         found = ops.concatenate(
             [
                 there[..., 0],
                 likeness(own[:, :, None], seen),
                 8.0 * half / size,
                 ops.ones_like(half[..., :1]),
-                lines(4.0 * larger / size[0]),
+                near_lines(4.0 * larger / size[0]),
                 places[:, :, 0],
                 places[:, :, 1],
             ],
@@ -191,6 +185,23 @@ class Figure(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         sides = (side and side // CELL for side in input_shape[1:3])
         return (input_shape[0], *sides, FIGURE)
+
+
+def in_full(pixels, dtype):
+    """Pixels in 32 bits, or the 64 of `dtype`: differences of squares need more than 16."""
+    return ops.cast(pixels, "float64" if dtype == "float64" else "float32")
+
+
+def own_colours(pixels):
+    """(B, S, S, 3) -> (B, P, 3): of each place the mean of the 2 x 2 pixels in its middle."""
+    own = ops.average_pool(pixels[:, 1:-1, 1:-1], 2, CELL)
+    return ops.reshape(own, (ops.shape(own)[0], -1, 3))
+
+
+def squares_apart(one, other):
+    """|x - y|^2 of each of (B, P, 3) and each of (B, K, 3) colours -> (B, P, K)."""
+    apart = ops.sum(ops.square(one), -1)[..., None] + ops.sum(ops.square(other), -1)[:, None]
+    return apart - 2.0 * ops.matmul(one, ops.transpose(other, (0, 2, 1)))
 
 
 def likeness(one, other):
@@ -218,12 +229,6 @@ def look(maps, middle, reach):
     return [ops.reshape(x, (batch, -1, WINDOW**2, x.shape[-1])) for x in seen]
 
 
-def lines(share):
-    """(...) of [0, 1] -> (..., 6): how near it is to 0, 0.2 ... 1, as in `backbone.Places`."""
-    steps = ops.arange(LINES, dtype=share.dtype) / (LINES - 1)
-    return 2.0 * ops.relu(1.0 - ops.absolute(share[..., None] - steps) * (LINES - 1))
-
-
 def ground(pixels):
     """How much each pixel is ground: (B, H, W) in [0, 1), near 1 where the rim has its colour.
 
@@ -235,8 +240,7 @@ def ground(pixels):
     sides = [cells[:, :1, ::2], cells[:, -1:, 1::2], cells[:, 1::2, :1], cells[:, ::2, -1:]]
     rim = ops.concatenate([ops.reshape(side, (batch, -1, 3)) for side in sides], axis=1)
     flat = ops.reshape(pixels, (batch, -1, 3))
-    apart = ops.sum(ops.square(flat), -1)[..., None] + ops.sum(ops.square(rim), -1)[:, None]
-    apart -= 2.0 * ops.matmul(flat, ops.transpose(rim, (0, 2, 1)))  # (B, H W, K)
+    apart = squares_apart(flat, rim)  # (B, H W, K)
     share = ops.square(ops.mean(ops.exp(apart / (-2.0 * LIKENESS**2)), axis=-1))
     return ops.reshape(share / (share + GROUND**2), (batch, height, width))
 
@@ -273,8 +277,7 @@ def thing_moments(own, cells, height, width):
       area (B, P, 1); middle (B, P, 2), x and y from the middle of the first cell; extent (B, P, 2),
       standard deviations, at least that of one cell.
     """
-    apart = ops.sum(ops.square(own), -1)[..., None] + ops.sum(ops.square(cells), -1)[:, None]
-    apart -= 2.0 * ops.matmul(own, ops.transpose(cells, (0, 2, 1)))  # (B, P, P)
+    apart = squares_apart(own, cells)  # (B, P, P)
     number = ops.arange(height * width)
     x, y = ops.cast(number % width, own.dtype), ops.cast(number // width, own.dtype)  # (P,)
     steps = ops.square(x[:, None] - x) + ops.square(y[:, None] - y)  # (P, P)

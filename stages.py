@@ -69,7 +69,7 @@ def row(one):
     return [
         one["run"],
         *(" / ".join(f"{recall:.1f}" for recall in side) for side in sides),
-        "{value:.1f} ({low:.1f} to {high:.1f})".format(**one["rsum"]),
+        trials.with_interval(one["rsum"]),
         f"{one['val_rsum']:.1f} ({one['epoch']} of {one['epochs']})",
         f"{one['minutes']:.1f}",
         one["published"],

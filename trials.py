@@ -134,6 +134,11 @@ def best_epoch(run, metric):
     return best, epoch, rows[-1][1]
 
 
+def with_interval(one):
+    """{"value", "low", "high"} as a cell: 232.1 (220.8 to 242.8)."""
+    return "{value:.1f} ({low:.1f} to {high:.1f})".format(**one)
+
+
 def read_log(run):
     """What log.txt says.
 

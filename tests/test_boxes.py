@@ -48,7 +48,10 @@ def test_boxes_are_regions_the_largest_first(pictures, descriptor):
 
 def test_each_part_of_a_box_has_norm_one(pictures, descriptor):
     rows = descriptor.describe(pictures).astype(np.float64)
-    sizes = {name: part.shape[1] for name, part in descriptor._codes(descriptor._nothing()).items()}
+    sizes = {
+        name: part.shape[1]
+        for name, part in descriptor.regions.codes(descriptor._nothing()).items()
+    }
     assert set(sizes) == set(CODES)
     widths = [sizes[name] for name in boxes.SINGLE]
     widths += [sizes[a] * sizes[b] for a, b in boxes.JOINED]

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,11 +11,13 @@ import starter
 
 import caption_grades
 import caption_metrics
+import scenes
 
 
 def tiny():
     """Two images of two captions each, and what was written for them."""
     split = SimpleNamespace(
+        origin="data",
         image_names=["a.jpg", "b.jpg"],
         captions=["a dog runs on grass", "a brown dog", "two cats sit in a box", "cats"],
         caption_image=np.array([0, 0, 1, 1]),
@@ -34,6 +37,25 @@ def test_the_best_caption_of_each_image_is_graded():
     for title, texts in best.items():
         assert scores[title]["bleu4"] == pytest.approx(caption_metrics.bleu4(texts, known))
         assert scores[title]["cider"] == pytest.approx(caption_metrics.cider(texts, known))
+
+
+def test_captions_of_scenes_are_judged_by_what_is_in_the_picture():
+    drawn = [scenes.make_scene("test", number, 3) for number in (0, 1, 2, 3)]
+    said = [scenes.write_captions(scene, random.Random(1)) for scene in drawn]
+    split = SimpleNamespace(
+        name="test",
+        origin="scenes:3",
+        image_names=[f"test-0000{number}" for number in (0, 1, 2, 3)],
+        captions=[caption.text for own in said for caption in own],
+        caption_image=np.repeat(np.arange(4), 5),
+    )
+    colour = next(c for c in scenes.COLOURS if all(o.colour != c for o in drawn[1].objects))
+    # True, false, no sentence, and one of a picture's own captions.
+    best = [said[0][0].text, f"a {colour} shape", "a circle circle of", said[3][2].text]
+    scores = caption_grades.grade({"beam 1": [[text] for text in best]}, split)
+    assert scores["beam 1"]["true"] == 0.5
+    assert scores[caption_grades.GRAMMAR]["true"] == 1
+    assert 0 < scores[caption_grades.GRAMMAR]["bleu4"] < 1
 
 
 def test_the_report_holds_captions_by_image(tmp_path):
