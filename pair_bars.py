@@ -11,7 +11,9 @@ import plots
 ACROSS = 3  # pairs in a row of the picture
 
 
-def draw(names: Sequence[str], found: Mapping[str, Any], path: Path) -> None:
+def draw(
+    names: Sequence[str], found: Mapping[str, Any], path: Path, order: Sequence[str] = ()
+) -> None:
     """One panel a pair, a group of bars for each exact n, a colour for each of `found`.
 
     Below each n stands its number of images; where there is none, no bar.
@@ -20,6 +22,8 @@ def draw(names: Sequence[str], found: Mapping[str, Any], path: Path) -> None:
         names: of the P pairs.
         found: title -> `pair_recall.Cells` of these pairs.
         path: where the PNG goes.
+        order: titles by which colours go round, so that pictures of some of them agree; those of
+            `found` if it is empty.
 
     Reference: recall_comparison.png of the document.
     """
@@ -27,9 +31,11 @@ def draw(names: Sequence[str], found: Mapping[str, Any], path: Path) -> None:
     figure = plots.new_figure(10, 0.6 + 2.2 * down)
     panels = np.ravel(figure.subplots(down, ACROSS, sharey=True, squeeze=False))
     width, handles = 0.8 / max(1, len(found)), []
+    titles = list(order or found)
+    colours = [plots.COLOURS[titles.index(title) % len(plots.COLOURS)] for title in found]
     for row, (name, panel) in enumerate(zip(names, panels, strict=False)):
         handles = []
-        for place, (colour, cells) in enumerate(zip(plots.COLOURS, found.values(), strict=False)):
+        for place, (colour, cells) in enumerate(zip(colours, found.values(), strict=True)):
             images, hits = cells.images[row], cells.hits[row]
             n = np.flatnonzero(images)
             x = n + 1 + width * (place - (len(found) - 1) / 2)

@@ -319,13 +319,16 @@ def report(
     return tables
 
 
-def compare(reports: Mapping[str, str | Path], what: str, path: str | Path) -> None:
+def compare(
+    reports: Mapping[str, str | Path], what: str, path: str | Path, order: Sequence[str] = ()
+) -> None:
     """Draws the bars of several runs beside each other.
 
     Args:
         reports: title of a run -> its `pairs.json`.
         what: the title of the cells in all of them, such as "written captions, beam 5".
         path: where the PNG goes.
+        order: titles that decide the colours, as of `pair_bars.draw`.
 
     Raises:
         ValueError: a report lacks them, or is about other pairs.
@@ -339,4 +342,4 @@ def compare(reports: Mapping[str, str | Path], what: str, path: str | Path) -> N
         if names not in (None, stored["protocol"]["pairs"]):
             raise ValueError(f"{place} is about other pairs than the reports before it")
         names, found[title] = stored["protocol"]["pairs"], from_json(stored[what])
-    pair_bars.draw(names or [], found, Path(path))
+    pair_bars.draw(names or [], found, Path(path), order)

@@ -89,14 +89,16 @@ def learning_curves(
     below.annotate(
         f"best: {best:.4g} (epoch {best_epoch})",
         (best_epoch, best),
-        xytext=(0, -16),
+        xytext=(0, 7 if best == max(values) else -16),  # off the curve
         textcoords="offset points",
         ha="right" if best_epoch > len(rows) / 2 else "left",
         fontsize=9,
         color=COLOURS[1],
     )
+    below.margins(y=0.15)
     label = shown.removeprefix("val_").replace("_", " ")
-    style(below, f"validation {label}, text to image" if "rsum" not in label else "validation rsum")
+    both = "rsum" in label or label == "bleu4"  # no direction of its own, or named with it
+    style(below, f"validation {label}" if both else f"validation {label}, text to image")
     below.set_xlabel("epoch", fontsize=9, color=INK)
     below.margins(y=0.12)
     below.set_ylim(bottom=0)

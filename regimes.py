@@ -155,5 +155,5 @@ def details(root, names):
         known = {n: path for n, path in reports.items() if title in experiment.read_json(path)}
         if known:
             kind = title.replace(",", "").replace(" ", "_").replace("@", "_")
-            pair_recall.compare(known, title, root / f"comparison_{kind}.png")
+            pair_recall.compare(known, title, root / f"comparison_{kind}.png", names)
     return lines
