@@ -147,12 +147,14 @@ class Records(keras.callbacks.Callback):
       validation: the `Validation` that stands before it.
       select: the metric that the best epoch is best in (see `--select`).
       patience: stop after so many epochs without a best; 0 never.
+      plateau: (epochs, factor): the learning rate is multiplied by the factor whenever so many
+        epochs in a row, or a multiple of them, brought no best; None: never.
       write: False for workers that must not write.
     """
 
-    def __init__(self, run, validation, select="mrr", patience=0, write=True):
+    def __init__(self, run, validation, select="mrr", patience=0, plateau=None, write=True):
         super().__init__()
-        self.run, self.validation, self.write = run, validation, write
+        self.run, self.validation, self.write, self.plateau = run, validation, write, plateau
         self.select, self.patience = select, patience
         self.rows: list[dict[str, float]] = []
         self.best_row = -1  # none yet
@@ -202,9 +204,12 @@ class Records(keras.callbacks.Callback):
         value = sign * self.rows[-1][self.key]
         if self.best_row < 0 or value > sign * self.best:
             self.best_row = len(self.rows) - 1
+        stale = epoch + 1 - self.best_epoch
+        if self.plateau and stale and stale % self.plateau[0] == 0:
+            self.model.optimizer.learning_rate = rate * self.plateau[1]  # saved with the state
         if self.write:
             self.save()
-        if self.patience and epoch + 1 - self.best_epoch >= self.patience:
+        if self.patience and stale >= self.patience:
             self.model.stop_training = True
 
     def save(self):

@@ -92,6 +92,8 @@ def check(chosen):
         raise ValueError(
             "--features bottom_up and --features_file FILE belong together: give both or neither"
         )
+    if chosen["schedule"] == "plateau" and (chosen["warmup_epochs"] or chosen["decay_epochs"] % 1):
+        raise ValueError("--schedule plateau takes whole --decay_epochs, and no --warmup_epochs")
     if chosen["views_weight"] and chosen["hard_texts"]:
         raise ValueError("--views_weight and --hard_texts: exchanged texts have no second view")
     if chosen["similarity"] == "order" and chosen["loss"] not in options.RANKING:

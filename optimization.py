@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-SCHEDULES = ("constant", "step", "multi_step", "cosine")
+SCHEDULES = ("constant", "step", "multi_step", "plateau", "cosine")
 
 
 @keras.saving.register_keras_serializable("matchbox")
@@ -230,8 +230,9 @@ def build_schedule(settings, steps_per_epoch):
     """The learning rate as a number or as a Keras schedule of the step.
 
     `step` multiplies by `decay_rate` every `decay_epochs`, `multi_step` after each of the completed
-    epochs in `milestones`; `cosine` falls to 0 at the last step. Before each there may be a linear
-    rise over `warmup_epochs`: the cosine begins behind it, the others count it in.
+    epochs in `milestones`; `plateau` is constant here and `callbacks.Records` lowers it; `cosine`
+    falls to 0 at the last step. Before each but plateau there may be a linear rise over
+    `warmup_epochs`: the cosine begins behind it, the others count it in.
 
     Raises:
       ValueError: unknown schedule, or odd milestones.

@@ -325,15 +325,18 @@ def _define_optimization_flags(values):
     flags.DEFINE_enum(
         "schedule",
         "cosine",
-        ("constant", "step", "multi_step", "cosine"),
-        "Learning rate over time: constant; times --decay_rate every --decay_epochs, or after each "
-        "of --milestones; or a cosine to 0.",
+        ("constant", "step", "multi_step", "plateau", "cosine"),
+        "Learning rate over time: constant; times --decay_rate every --decay_epochs, after each of "
+        "--milestones, or whenever --decay_epochs in a row (or a multiple) brought no best; or a "
+        "cosine to 0.",
         flag_values=values,
     )
     flags.DEFINE_float(
-        "decay_rate", 0.9, "Factor of the step and multi_step schedules.", 0, flag_values=values
+        "decay_rate", 0.9, "Factor of step, multi_step and plateau.", 0, flag_values=values
     )
-    flags.DEFINE_float("decay_epochs", 10, "Period of the step schedule.", 1e-9, flag_values=values)
+    flags.DEFINE_float(
+        "decay_epochs", 10, "Period of step and of plateau.", 1e-9, flag_values=values
+    )
     flags.DEFINE_string(
         "milestones", "1,4,10", "multi_step: completed epochs before each fall.", flag_values=values
     )

@@ -286,8 +286,14 @@ def make_callbacks(settings, run, split, vectors, vocabulary, chief):
     tokens = tokenise.tokenise(split.captions, vocabulary)
     held_out = (vectors["validation"], tokens, split.caption_image)
     validation = callbacks.Validation(*held_out, settings.similarity)
+    plateau = settings.schedule == "plateau"
     records = callbacks.Records(
-        run, validation, settings.select, settings.early_stopping, write=chief
+        run,
+        validation,
+        settings.select,
+        settings.early_stopping,
+        (int(settings.decay_epochs), settings.decay_rate) if plateau else None,
+        write=chief,
     )
     tell = run.log if chief else str
     watch = collapse.CollapseWatch(*held_out, settings.stop_on_collapse, tell)

@@ -94,6 +94,21 @@ def test_early_stopping_waits_its_epochs(tmp_path):
     assert len(run_epochs(tmp_path, [0.3, 0.1, 0.1, 0.1, 0.9], patience=2).rows) == 3
 
 
+def test_a_plateau_lowers_the_rate_at_every_multiple_of_its_epochs(tmp_path):
+    """By the document's code: x0.8 when the count of epochs without a best is a multiple of 8."""
+    values = [0.3, 0.1, 0.1, 0.1, 0.1, 0.4, 0.1, 0.1, 0.1]  # 4 without a best, then 3
+    records = run_epochs(tmp_path, values, plateau=(2, 0.5))
+    rates = [row["learning_rate"] for row in records.rows]
+    assert rates == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.05, 0.025, 0.025, 0.025, 0.0125])
+
+
+def test_a_lowered_rate_is_resumed(tmp_path):
+    run_epochs(tmp_path, [0.3, 0.1], plateau=(1, 0.5))
+    model = make_model()
+    callbacks.Records(experiment.Experiment(tmp_path), Scripted([])).restore(model)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.05)
+
+
 def test_memory_and_model_are_restored(tmp_path):
     kept = run_epochs(tmp_path, [0.1, 0.3, 0.2])
     again = callbacks.Records(experiment.Experiment(tmp_path), Scripted([]))
