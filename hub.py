@@ -36,6 +36,7 @@ class TextSize(NamedTuple):
 
 TEXT_SIZES = {
     "tiny": TextSize(2, 2, 128, 512),
+    "narrow": TextSize(4, 2, 128, 512),
     "mini": TextSize(4, 4, 256, 1024),
     "small": TextSize(4, 8, 512, 2048),
     "base": TextSize(6, 12, 768, 3072),  # DistilBERT

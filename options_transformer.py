@@ -2,7 +2,7 @@
 
 from absl import flags
 
-SIZES = ("tiny", "mini", "small", "base")  # those of hub.TEXT_SIZES
+SIZES = ("tiny", "narrow", "mini", "small", "base")  # those of hub.TEXT_SIZES
 
 
 def define_transformer_flags(values):
@@ -11,8 +11,8 @@ def define_transformer_flags(values):
         "text_size",
         "base",
         SIZES,
-        "transformer: layers, heads and width of the text tower: 2, 2, 128; 4, 4, 256; 4, 8, 512; "
-        "or DistilBERT's 6, 12, 768.",
+        "transformer: layers, heads and width of the text tower: 2, 2, 128; 4, 2, 128; 4, 4, 256; "
+        "4, 8, 512; or DistilBERT's 6, 12, 768.",
         flag_values=values,
     )
     flags.DEFINE_string(

@@ -145,7 +145,9 @@ def test_every_weight_of_the_text_tower_is_trained(tower):
 
 
 def test_an_unknown_size_is_refused():
-    with pytest.raises(ValueError, match="--text_size huge: there are tiny, mini, small, base"):
+    with pytest.raises(
+        ValueError, match="--text_size huge: there are tiny, narrow, mini, small, base"
+    ):
         hub.text_tower(20, 6, "huge")
 
 
