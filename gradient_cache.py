@@ -26,6 +26,7 @@ from typing import Any
 import keras
 
 import distribution
+from layers import lengths
 
 
 def check(model, settings):
@@ -189,11 +190,3 @@ class Parts:
         return tf.while_loop(
             lambda place, _: place < self.number, part, (start, found), parallel_iterations=1
         )[1]
-
-
-def lengths(tokens):
-    """(b, T) ids, 0 pads -> (b,) how many until the last one that is not padding."""
-    import tensorflow as tf
-
-    places = tf.range(1, tf.shape(tokens)[1] + 1)
-    return tf.reduce_max(tf.where(tokens > 0, places, 0), axis=1)

@@ -105,3 +105,9 @@ def near_lines(share):
     """(...) of [0, 1] -> (..., 6): how near it is to 0, 0.2 ... 1: 2 on a line, 0 on the next."""
     lines = ops.arange(LINES, dtype=share.dtype) / (LINES - 1)
     return 2.0 * ops.relu(1.0 - ops.absolute(share[..., None] - lines) * (LINES - 1))
+
+
+def lengths(tokens):
+    """(b, T) ids, 0 pads -> (b,) how many until the last one that is not padding."""
+    places = ops.arange(1, ops.shape(tokens)[1] + 1)
+    return ops.max(ops.where(tokens > 0, places, 0), axis=1, initial=0)

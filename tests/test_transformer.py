@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import onnxruntime
 import pytest
+import tensorflow as tf
 from keras import ops
 
 import backbone
@@ -18,6 +19,7 @@ import models
 import optimization
 import options_transformer
 import phases
+import transformer
 import word_pieces
 from text import Tokens, Vocabulary
 
@@ -107,6 +109,46 @@ def test_padding_has_no_influence():
     rows = np.array(tower(TOKENS))
     np.testing.assert_allclose(np.array(tower(np.pad(TOKENS, ((0, 0), (0, 27))))), rows, atol=1e-6)
     np.testing.assert_allclose(np.array(tower(TOKENS[1:, :3])), rows[1:], atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 4, 11])
+def test_captions_are_read_by_length_in_training(number):
+    """Rows and gradients are those of the padded batch; each part is no wider than its longest."""
+    draw = np.random.default_rng(number)
+    long = draw.integers(1, 9, number)
+    tokens = draw.integers(1, 20, (number, 12)).astype("int32")
+    tokens = np.where(np.arange(12) < long[:, None], tokens, 0).astype("int32")
+    tower, seen = build().text_tower, []
+    weights = tower.trainable_variables
+    upstream = draw.normal(size=(number, 6)).astype("f")
+
+    def read(part):
+        seen.append(tuple(part.shape))
+        return tower(part)
+
+    with tf.GradientTape() as tape:
+        rows = transformer.by_length(read, ops.convert_to_tensor(tokens))
+    found = tape.gradient(rows, weights, upstream)
+    with tf.GradientTape() as tape:
+        expected = tower(tokens)
+    np.testing.assert_allclose(np.array(rows), np.array(expected), atol=1e-6)
+    for one, other in zip(found, tape.gradient(expected, weights, upstream), strict=True):
+        dense = [np.array(tf.convert_to_tensor(gradient)) for gradient in (one, other)]
+        np.testing.assert_allclose(*dense, atol=1e-5)
+    parts = [sorted(long)[k * number // 4 : (k + 1) * number // 4] for k in range(4)]
+    assert seen == [(len(part), max(part, default=1)) for part in parts]
+
+
+def test_a_model_in_training_reads_by_length(monkeypatch):
+    seen = []
+    model = build()
+    monkeypatch.setattr(
+        transformer, "by_length", lambda read, tokens: [seen.append(len(tokens)), read(tokens)][1]
+    )
+    batch = {"image": pictures(2), "tokens": TOKENS}
+    trained, asked = (np.array(model(batch, training=t)["text"]) for t in (True, False))
+    assert seen == [2]
+    np.testing.assert_allclose(trained, asked, atol=1e-6)
 
 
 def test_dropout_is_for_training_alone():
