@@ -58,6 +58,7 @@ class TrainingBatches:
         self.concepts, self.tfidf, self.classes = concepts, tfidf, classes
         self.batch_size, self.captions = settings.batch_size, settings.captions
         self.seed, self.bucket = settings.seed, settings.bucket
+        self.micro_batch = settings.micro_batch
         self.candidates = settings.hard_texts if classes is not None else 0
         self.reads_pictures = hasattr(vectors, "windows")
         self.views = config.drawn_views(settings)
@@ -217,7 +218,8 @@ class TrainingBatches:
             if self.reads_pictures:
                 batches = batches.map(with_pictures, tf.data.AUTOTUNE, deterministic=True)
                 batches = waiting.timed(batches, self.clock, here)
-            return batches.prefetch(2 * here)
+            # A batch that is trained on in parts may be larger than all that a step holds.
+            return batches.prefetch(here if self.micro_batch else 2 * here)
 
         return distribution.distribute(strategy, make)
 

@@ -198,10 +198,14 @@ def own_colours(pixels):
     return ops.reshape(own, (ops.shape(own)[0], -1, 3))
 
 
-def squares_apart(one, other):
-    """|x - y|^2 of each of (B, P, 3) and each of (B, K, 3) colours -> (B, P, K)."""
-    apart = ops.sum(ops.square(one), -1)[..., None] + ops.sum(ops.square(other), -1)[:, None]
-    return apart - 2.0 * ops.matmul(one, ops.transpose(other, (0, 2, 1)))
+def log_likeness(one, other):
+    """-|x - y|^2 / (2 s^2) of each of (B, P, 3) and each of (B, K, 3) colours -> (B, P, K)."""
+    one, other = one / LIKENESS, other / LIKENESS
+    half, other_half = (ops.sum(ops.square(x), -1, keepdims=True) / -2.0 for x in (one, other))
+    # x y - |x|^2 / 2 - |y|^2 / 2 as one product: each pass over (B, P, K) numbers takes as long.
+    one = ops.concatenate([one, half, ops.ones_like(half)], -1)
+    other = ops.concatenate([other, ops.ones_like(other_half), other_half], -1)
+    return ops.matmul(one, ops.transpose(other, (0, 2, 1)))
 
 
 def likeness(own, seen):
@@ -242,8 +246,7 @@ def ground(pixels):
     sides = [cells[:, :1, ::2], cells[:, -1:, 1::2], cells[:, 1::2, :1], cells[:, ::2, -1:]]
     rim = ops.concatenate([ops.reshape(side, (batch, -1, 3)) for side in sides], axis=1)
     flat = ops.reshape(pixels, (batch, -1, 3))
-    apart = squares_apart(flat, rim)  # (B, H W, K)
-    share = ops.square(ops.mean(ops.exp(apart / (-2.0 * LIKENESS**2)), axis=-1))
+    share = ops.square(ops.mean(ops.exp(log_likeness(flat, rim)), axis=-1))
     return ops.reshape(share / (share + GROUND**2), (batch, height, width))
 
 
@@ -279,11 +282,10 @@ def thing_moments(own, cells, height, width):
       area (B, P, 1); middle (B, P, 2), x and y from the middle of the first cell; extent (B, P, 2),
       standard deviations, at least that of one cell.
     """
-    apart = squares_apart(own, cells)  # (B, P, P)
     number = ops.arange(height * width)
     x, y = ops.cast(number % width, own.dtype), ops.cast(number // width, own.dtype)  # (P,)
     steps = ops.square(x[:, None] - x) + ops.square(y[:, None] - y)  # (P, P)
-    belongs = ops.exp(apart / (-2.0 * LIKENESS**2) - steps / (2.0 * THING**2))
+    belongs = ops.exp(log_likeness(own, cells) - steps / (2.0 * THING**2))  # (B, P, P)
     powers = ops.stack([ops.ones_like(x), x, y, x**2, y**2], axis=1)  # (P, 5)
     moments = ops.matmul(belongs, powers)  # (B, P, 5)
     area = ops.maximum(moments[..., :1], 1e-6)
