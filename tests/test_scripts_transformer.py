@@ -71,7 +71,7 @@ def test_vectors_and_a_vocabulary_that_is_given(home):
         (["--word_pieces=none.txt"], "none.txt cannot be read"),
         (["--max_words=50"], "word pieces are too few"),
         (["--text_weights=vocab.txt"], "give --word_pieces FILE too"),
-        (["--init_from=first", "--text_size=mini"], "trained with --text_size tiny"),
+        (["--init_from=first", "--text_size=mini"], "trained with --text_size narrow"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(home, flags, says):
