@@ -98,8 +98,9 @@ class SelfSimilarity(keras.layers.Layer):
         round_it = rows[:, None, :, None] * wide + columns[None, :, None, :]
         round_it = ops.reshape(round_it, (-1, WINDOW**2))  # (P, 144)
         # Colours apart and the batch last: so whole rows are copied.
-        colours = ops.reshape(ops.transpose(pixels, (3, 1, 2, 0)), (3, -1, batch))
-        own = ops.reshape(ops.transpose(own, (3, 1, 2, 0)), (3, -1, 1, batch))  # (3, P, 1, B)
+        colours = ops.reshape(ops.transpose(pixels, (3, 1, 2, 0)), (3, high * wide, batch))
+        own = ops.transpose(own, (3, 1, 2, 0))
+        own = ops.reshape(own, (3, height * width, 1, batch))  # (3, P, 1, B)
         apart = 0.0
         for colour in range(3):
             seen = ops.take(colours[colour], round_it, axis=0)  # (P, 144, B)
@@ -225,6 +226,7 @@ def look(maps, middle, reach):
       (C, B, P, 144). What is beyond the rim is as the rim.
     """
     batch, high, wide, channels = ops.shape(maps)
+    places = ops.shape(middle)[1]  # not -1: a replica's share may be empty
     points = (ops.arange(WINDOW, dtype=reach.dtype) + 0.5) * (2.0 / WINDOW) - 1.0
     at = middle[..., None] + reach[..., None, None] * points  # (B, P, 2, 12)
     at = ops.cast(ops.floor(at), "int32")
@@ -232,7 +234,7 @@ def look(maps, middle, reach):
     place = rows[..., :, None] * wide + columns[..., None, :]  # (B, P, 12, 12)
     place = ops.reshape(place, (batch, -1)) + ops.arange(batch)[:, None] * (high * wide)
     seen = ops.take(ops.reshape(maps, (-1, channels)), ops.reshape(place, (-1,)), axis=0)
-    return ops.reshape(ops.transpose(seen), (channels, batch, -1, WINDOW**2))
+    return ops.reshape(ops.transpose(seen), (channels, batch, places, WINDOW**2))
 
 
 def ground(pixels):
