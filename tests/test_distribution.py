@@ -33,7 +33,7 @@ def start(strategy, devices, output, only=(), **environment):
 
 def finish(*processes):
     for process in processes:
-        _, errors = process.communicate(timeout=280)
+        _, errors = process.communicate(timeout=380)
         assert process.returncode == 0, errors[-2000:]
 
 
