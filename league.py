@@ -264,4 +264,4 @@ def row(one):
 
 def _side(values):
     """Recalls as one cell, the median rank as another."""
-    return " / ".join(f"{recall:.1f}" for recall in values[:3]), f"{values[3]:g}"
+    return " / ".join(f"{recall:.1f}" for recall in values[:3]), f"{round(values[3], 1):g}"
