@@ -35,7 +35,7 @@ lint: .venv/development  ## ruff and pyright
 	$(BIN)/pyright
 
 bench: .venv/runtime  ## speed and memory, each beside the floor of this machine
-	$(BIN)/python bench.py
+	$(BIN)/python -m lab.bench
 
 clean:  ## remove caches (not .venv, not exp/)
 	rm -rf .cache .pytest_cache .ruff_cache __pycache__ tests/__pycache__

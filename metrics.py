@@ -15,26 +15,26 @@ Shape letters: B rows of a block, C candidates, D embedding, G images with capti
 M captions, N images, P pairs, Q queries, R resamples. Ranks count from 1.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from similarity import choose
+from gallery.scan import (
+    BLOCK_BYTES,
+    DIRECTIONS,
+    RELEVANT,
+    TOP,
+    Floats,
+    Integers,
+    Pairs,
+    Relevance,
+    TopTen,
+    dcg,
+    scan,
+)
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-
-DIRECTIONS = ("text_to_image", "image_to_text")
 CUTOFFS = (1, 5, 10)
-TOP = 10  # the depth of AP and nDCG
-RELEVANT = 0.3  # AP counts a candidate as relevant above this relevance (the IRSE authors' code)
-TIE = 1e-12
-BLOCK_BYTES = 16 << 20  # of float64 scores: large enough for BLAS, small enough for the cache
-CHUNK = 1024  # rows at a time of everything that is not a block of scores
-DISCOUNTS = 1 / np.log2(np.arange(2, TOP + 2))
 
 
 def rank_values(ranks: ArrayLike) -> dict[str, Floats]:
@@ -155,12 +155,12 @@ def evaluate(
     Raises:
         ValueError: Shapes, indices or values that cannot be scored; the line names side and row.
     """
-    pairs = _Pairs(image, text, caption_image, similarity)
+    pairs = Pairs(image, text, caption_image, similarity)
     relevance = Relevance(pairs.num_images, pairs.owner, concepts)
     everyone = np.arange(pairs.num_images)
     sides = (pairs.owner, everyone), (everyone, pairs.owner)
-    tops = [_TopTen(*images, relevance, pairs.tie) for images in sides]
-    ranks = _scan(pairs, block_bytes, tops)
+    tops = [TopTen(*images, relevance, pairs.tie) for images in sides]
+    ranks = scan(pairs, block_bytes, tops)
     relevant, _, ideal = relevance.totals()
     found = {}
     for side, direction in enumerate(DIRECTIONS):
@@ -175,7 +175,7 @@ def evaluate(
             query_image,
             pairs.num_images if side == 0 else len(pairs.owner),
             ap=(precise * precision).sum(axis=1) / best,
-            ndcg=_dcg(graded) / ideal[side, query_image],
+            ndcg=dcg(graded) / ideal[side, query_image],
         )
     return found
 
@@ -193,281 +193,4 @@ def rank_both(
         (M,) int64 rank of each caption's image, and (G,) int64 best rank of the own captions of
         each image that has any, in the order of images.
     """
-    return _scan(_Pairs(image, text, caption_image, similarity), block_bytes, [])
-
-
-class Relevance:
-    """Relevance between images in 0..1: 1 for the same image, else the cosine of their concepts.
-
-    Concept vectors are rounded to a grid on which dot products are whole numbers below 2^53, exact
-    in whichever order they are added. Whole numbers stay as they are, others lose about 1e-6.
-
-    Args:
-        num_images: N.
-        owner: (M,) the image of each caption.
-        concepts: (N, K) non-negative numbers, or None: then other images have relevance 0.
-    """
-
-    def __init__(self, num_images: int, owner: Integers, concepts: ArrayLike | None = None):
-        self.num_images = num_images
-        self.captions = np.bincount(owner, minlength=num_images)  # (N,)
-        self.concepts = None
-        if concepts is None:
-            return
-        given = np.asarray(concepts, np.float64)
-        if given.ndim != 2 or len(given) != num_images or given.shape[1] == 0:
-            raise ValueError(
-                f"concepts have shape {given.shape}, expected ({num_images}, K): a row per image"
-            )
-        if not np.isfinite(given).all() or (given < 0).any():
-            raise ValueError("concepts hold negative or non-finite numbers; expected 0 or more")
-        bits = (53 - given.shape[1].bit_length()) // 2
-        _, exponent = np.frexp(given.max(axis=1, keepdims=True))
-        self.concepts = np.rint(np.ldexp(given, bits - exponent))
-        self.squared = (self.concepts**2).sum(axis=1)  # (N,)
-
-    def rows(self, first: NDArray) -> Floats:
-        """Give the (B, N) relevance of ``first`` (B,) images to all images."""
-        if self.concepts is None:
-            result = np.zeros((len(first), self.num_images))
-        else:
-            dot = self.concepts[first] @ self.concepts.T
-            result = _cosine(dot, np.multiply.outer(self.squared[first], self.squared))
-        result[np.arange(len(first)), first] = 1
-        return result
-
-    def pairs(self, first: NDArray, second: NDArray) -> Floats:
-        """Give the (P,) relevance of image ``first[p]`` to image ``second[p]``."""
-        same = (first == second).astype(np.float64)
-        if self.concepts is None:
-            return same
-        for part in _chunks(len(first)):
-            a, b = first[part], second[part]
-            dot = (self.concepts[a] * self.concepts[b]).sum(axis=1)
-            cosine = _cosine(dot, self.squared[a] * self.squared[b])
-            same[part] = np.maximum(same[part], cosine)
-        return same
-
-    def totals(self) -> tuple[Floats, Floats, Floats]:
-        """Count what each image could find: row 0 in a gallery of images, row 1 of captions.
-
-        Returns:
-            Three (2, N) float64 arrays: the number of candidates with relevance above 0.3, the sum
-            of all relevances, and the DCG@10 of the best order.
-        """
-        sizes = np.stack([np.ones_like(self.captions), self.captions])  # (2, N) per image
-        counts = sizes.astype(np.float64)
-        if self.concepts is None:
-            places = np.minimum(sizes, TOP)[..., None] > np.arange(TOP)  # (2, N, 10)
-            return counts, counts, _dcg(places.astype(np.float64))
-        relevant, gain, ideal = np.empty((3, 2, self.num_images))
-        for part in _chunks(self.num_images, max(1, BLOCK_BYTES // 16 // self.num_images)):
-            rows = self.rows(np.arange(part.start, part.stop))
-            relevant[:, part] = counts @ (rows > RELEVANT).astype(np.float64).T  # exact
-            highest = np.empty(0)
-            for side, size in enumerate(sizes):
-                gain[side, part] = (rows * size).sum(axis=1)
-                if side == 0 or not size.all():
-                    highest = _highest(rows, np.flatnonzero(size))
-                ideal[side, part] = _dcg(_fill(rows, highest, size))
-        return relevant, gain, ideal
-
-
-def _cosine(dot: Floats, squares: Floats) -> Floats:
-    """Divide so that equal vectors give exactly 1, and a zero vector 0; overwrites both."""
-    squares[squares == 0] = 1  # the dot product is 0 as well
-    np.divide(dot, np.sqrt(squares, out=squares), out=dot)
-    return np.minimum(dot, 1.0, out=dot)
-
-
-def _highest(rows: Floats, among: NDArray) -> NDArray:
-    """Give the (B, 10) images of highest relevance in ``rows`` (B, N), or all where fewer."""
-    if len(among) <= TOP:
-        return np.tile(among, (len(rows), 1))
-    present = -rows if len(among) == rows.shape[1] else -rows[:, among]
-    return among[np.argpartition(present, TOP - 1, axis=1)[:, :TOP]]
-
-
-def _fill(rows: Floats, highest: NDArray, size: Integers) -> Floats:
-    """Give the relevances of the ten best places (B, 10); image n takes ``size[n]`` of them."""
-    values = np.take_along_axis(rows, highest, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    values = np.take_along_axis(values, order, axis=1)
-    filled = np.cumsum(size[np.take_along_axis(highest, order, axis=1)], axis=1)
-    holder = (filled[:, None, :] <= np.arange(TOP)[:, None]).sum(axis=2)  # (B, 10)
-    values = np.pad(values, ((0, 0), (0, 1)))  # 0 where a gallery of fewer than ten has ended
-    return np.take_along_axis(values, holder, axis=1)
-
-
-def _dcg(relevance: Floats) -> Floats:
-    """Add up (..., 10) relevances, discounted by place, always from the first to the tenth."""
-    return np.cumsum(relevance * DISCOUNTS, axis=-1)[..., -1]
-
-
-def _chunks(total: int, size: int = CHUNK) -> Iterator[slice]:
-    for start in range(0, total, size):
-        yield slice(start, min(start + size, total))
-
-
-class _Pairs:
-    """Checked inputs with the scores of the own pairs, the bars that a rank is counted against."""
-
-    def __init__(
-        self, image: ArrayLike, text: ArrayLike, caption_image: ArrayLike, similarity: str
-    ):
-        self.similarity = choose(similarity)
-        self.image, self.text = np.asarray(image), np.asarray(text)
-        norms = _largest_norm(self.image, "image"), _largest_norm(self.text, "text")
-        largest = self.similarity.bound(*norms[::-1])
-        self.tie = TIE * (largest or 1.0)
-        if self.image.shape[1] != self.text.shape[1]:
-            raise ValueError(
-                f"image and text embeddings have {self.image.shape[1]} and {self.text.shape[1]} "
-                "columns: both must come from one model"
-            )
-        self.num_images = len(self.image)
-        self.owner = check_owner(caption_image, self.num_images)
-        if len(self.owner) != len(self.text):
-            raise ValueError(
-                f"caption_image has {len(self.owner)} entries for {len(self.text)} text embeddings"
-            )
-        self.own = np.empty(len(self.owner))  # (M,) score of a caption with its image
-        for part in _chunks(len(self.owner)):
-            self.own[part] = self.similarity.pairs(self.text[part], self.image[self.owner[part]])
-        self.best = np.full(self.num_images, -np.inf)  # (N,) best score of an image's captions
-        np.maximum.at(self.best, self.owner, self.own)
-
-
-def check_owner(caption_image: ArrayLike, num_images: int) -> Integers:
-    """Give the (M,) int64 image row of each caption, or raise ValueError where it cannot be one."""
-    owner = np.asarray(caption_image)
-    if owner.ndim != 1 or owner.size == 0 or owner.dtype.kind not in "iu":
-        raise ValueError(
-            f"caption_image has shape {owner.shape} and type {owner.dtype}, expected (M,) integers"
-        )
-    wrong = np.flatnonzero((owner < 0) | (owner >= num_images))
-    if wrong.size:
-        raise ValueError(
-            f"caption_image[{wrong[0]}] is {owner[wrong[0]]}, expected 0 to {num_images - 1}"
-        )
-    return owner.astype(np.int64)
-
-
-def _largest_norm(rows: NDArray, side: str) -> float:
-    """Give the largest L2 norm of ``rows`` (n, D), or raise ValueError where there is none."""
-    if rows.ndim != 2 or rows.size == 0 or rows.dtype.kind not in "fiu":
-        kind = f"shape {rows.shape} and type {rows.dtype}"
-        raise ValueError(f"{side} embeddings have {kind}, expected (rows, D) real numbers")
-    largest = 0.0
-    for part in _chunks(len(rows)):
-        chunk = rows[part].astype(np.float64)
-        squared = np.square(chunk, out=chunk).sum(axis=1)
-        wrong = np.flatnonzero(~np.isfinite(squared))
-        if wrong.size:
-            raise ValueError(
-                f"row {part.start + wrong[0]} of the {side} embeddings is not finite: "
-                "the run has diverged or the file is damaged"
-            )
-        largest = max(largest, float(squared.max()))
-    return largest**0.5
-
-
-def _scan(pairs: _Pairs, block_bytes: int, tops: list) -> tuple[Integers, Integers]:
-    """Pass all scores by once, block by block; both directions count in the same block."""
-    edge = max(1, isqrt(block_bytes // 8))
-    text_bar, image_bar = pairs.own - pairs.tie, pairs.best - pairs.tie
-    above_text, above_image = (np.zeros(len(bar), np.int64) for bar in (text_bar, image_bar))
-    for images in _chunks(pairs.num_images, edge):
-        gallery = pairs.image[images].astype(np.float64)
-        for captions in _chunks(len(pairs.owner), edge):
-            texts = pairs.text[captions].astype(np.float64)
-            scores = pairs.similarity.scores(texts, gallery)  # (captions, images)
-            above_text[captions] += _count(scores > text_bar[captions, None], axis=1)
-            above_image[images] += _count(scores > image_bar[images], axis=0)
-            for axis, top in zip((1, 0), tops, strict=False):
-                top.scan(scores, captions, images, axis)
-    # The bar lies below the own score, so a caption has counted itself, an image its best captions.
-    own_above = pairs.owner[pairs.own > image_bar[pairs.owner]]
-    above_image += 1 - np.bincount(own_above, minlength=pairs.num_images)
-    return above_text, above_image[np.unique(pairs.owner)]
-
-
-def _count(mask: NDArray[np.bool_], axis: int) -> Integers:
-    """Count along an axis in bytes, at most 255 at a time: ten times as fast as count_nonzero."""
-    total = np.zeros(mask.shape[1 - axis], np.int64)
-    for part in _chunks(mask.shape[axis], 255):
-        piece = mask[part] if axis == 0 else mask[:, part]
-        total += piece.view(np.uint8).sum(axis=axis, dtype=np.uint8)
-    return total
-
-
-class _TopTen:
-    """The ten best candidates of every query, kept while blocks of scores pass by.
-
-    Only scores above the tenth best so far (few, after the first block) are looked at. Candidates
-    that tie stand against the model: the less relevant first.
-    """
-
-    def __init__(self, images: Integers, candidates: Integers, relevance: Relevance, tie: float):
-        self.query_image, self.candidate_image = images, candidates  # (Q,), (C,) image of each
-        self.of_images, self.tie = relevance, tie
-        self.score = np.full((len(images), TOP), -np.inf)  # (Q, 10) falling
-        self.candidate = np.full((len(images), TOP), -1)
-        self.bar = np.full(len(images), -np.inf)  # (Q,) what a newcomer must exceed
-
-    def relevance(self) -> Floats:
-        """Give the (Q, 10) relevance of what was found; 0 where the gallery has ended."""
-        query = np.repeat(np.arange(len(self.candidate)), TOP)
-        found = self._pairs(query, self.candidate.ravel()).reshape(-1, TOP)
-        return np.where(self.candidate >= 0, found, 0.0)
-
-    def _pairs(self, query: NDArray, candidate: NDArray) -> Floats:
-        return self.of_images.pairs(self.query_image[query], self.candidate_image[candidate])
-
-    def scan(self, scores: Floats, captions: slice, images: slice, axis: int) -> None:
-        """Look at a block of scores whose candidates lie along ``axis``."""
-        queries, candidates = (captions, images) if axis == 1 else (images, captions)
-        bar = self.bar[queries]
-        if bar[0] == -np.inf and scores.shape[axis] >= TOP:
-            few = np.moveaxis(scores, axis, 1)[:, :512]  # their tenth best bounds that of all
-            bar = np.partition(few, -TOP, axis=1)[:, -TOP] - self.tie
-        place = np.flatnonzero(scores > np.expand_dims(bar, axis))
-        if place.size == 0:
-            return
-        row, column = np.divmod(place, scores.shape[1])
-        query, candidate = (row, column) if axis == 1 else (column, row)
-        self._merge(query + queries.start, candidate + candidates.start, scores.ravel()[place])
-
-    def _merge(self, query: NDArray, candidate: NDArray, score: Floats) -> None:
-        touched = np.flatnonzero(np.bincount(query))
-        known = self.candidate[touched] >= 0  # (touched, 10)
-        query = np.concatenate([np.repeat(touched, known.sum(axis=1)), query])
-        candidate = np.concatenate([self.candidate[touched][known], candidate])
-        score = np.concatenate([self.score[touched][known], score])
-        order = np.argsort(-score)
-        narrow = np.min_scalar_type(touched[-1] - touched[0])  # 16 bits sort many times as fast
-        local = (query[order] - touched[0]).astype(narrow)
-        order = order[np.argsort(local, kind="stable")]  # by query, then falling score
-        query, candidate, score = query[order], candidate[order], score[order]
-        begins = np.diff(query, prepend=-1) > 0
-        tied = ~begins & (-np.diff(score, prepend=score[:1]) <= self.tie)  # with the one before
-        settled = self._order_ties(query, candidate, tied) if tied.any() else None
-        start = np.flatnonzero(begins)
-        place = np.arange(len(query)) - np.repeat(start, np.diff(start, append=len(query)))
-        kept = place < TOP
-        self.score[query[kept], place[kept]] = score[kept]
-        self.candidate[query[kept], place[kept]] = candidate[kept]
-        self.bar[touched] = self.score[touched, -1] - self.tie
-        if settled is not None:  # no tie can be less relevant than 0: only a better score enters
-            full = settled & (place == TOP - 1)
-            self.bar[query[full]] = score[full] + self.tie
-
-    def _order_ties(self, query: NDArray, candidate: NDArray, tied: NDArray) -> NDArray:
-        """Put the less relevant of tied candidates first, in place; say which ties have none."""
-        member = np.flatnonzero(tied | np.append(tied[1:], False))
-        relevance = self._pairs(query[member], candidate[member])
-        order = np.lexsort((relevance, np.cumsum(~tied)[member]))
-        candidate[member] = candidate[member][order]
-        settled = np.zeros(len(query), bool)
-        settled[member] = relevance[order] == 0
-        return settled
+    return scan(Pairs(image, text, caption_image, similarity), block_bytes, [])

@@ -5,18 +5,16 @@ The towers of each system stand in a file of their own.
 
 from collections.abc import Callable
 
-import backbone
-import config
-import freezing
-import hub
-from dual_encoder import DualEncoder
-from dual_path import dual_path_model
-from joint import joint_model
-from learned import choose_learned
 from losses import build_loss
-from projection import projection_model
-from recurrent import gru_model
-from transformer import transformer_model
+from run import recipes
+from systems.dual_path.towers import dual_path_model
+from systems.engine import backbone, freezing, hub
+from systems.engine.dual_encoder import DualEncoder
+from systems.engine.learned import choose_learned
+from systems.gru.towers import gru_model
+from systems.joint.towers import joint_model
+from systems.projection.towers import projection_model
+from systems.transformer.towers import transformer_model
 
 
 def build_model(settings, sizes):
@@ -49,7 +47,7 @@ def build_model(settings, sizes):
     model = MODELS[settings.model](settings, sizes, loss)
     model.learn(choose_learned(settings.learn, loss, settings.loss), settings.loss)
     if settings.views_weight:
-        model.use_views(settings.views_weight, config.drawn_views(settings))
+        model.use_views(settings.views_weight, recipes.drawn_views(settings))
     return freezing.choose_trained(model, settings.train)
 
 

@@ -28,11 +28,10 @@ from shutil import get_terminal_size
 import numpy as np
 from absl import app, flags
 
-import config
-import experiment
-import heat
-import options
-import search
+from answering import search
+from gallery import stored
+from run import console, heat, options, recipes
+from run.folder import find
 
 FLAGS = flags.FLAGS
 options.define_experiment_flags()
@@ -82,7 +81,7 @@ def answer_query(run, gallery, encoder, query, explainer=None):
     vector = encoder.encode([query])
     unknown = encoder.unknown(query)
     if unknown:
-        tell(f"not known to the model: {search.some_words(unknown)}")
+        tell(f"not known to the model: {console.some_words(unknown)}")
     answers = search.nearest_images(gallery, vector, FLAGS.k)
     note = f"{len(answers):,} nearest of {gallery.num_images:,} pictures · {origin(run, gallery)}"
     facts = {"query": query, "unknown_words": unknown}
@@ -100,17 +99,17 @@ def answer_query(run, gallery, encoder, query, explainer=None):
     if explanation:
         draw_explanation(explanation, origin(run, gallery), path)
         return
-    import plots
+    from run import figures
 
-    shown = answers[: plots.MOST_ANSWERS]
+    shown = answers[: figures.MOST_ANSWERS]
     pictures = load_pictures(run, [answer.picture for answer in shown])
     cards = [
-        plots.Card(answer.score, search.printable(answer.caption), picture)
+        figures.Card(answer.score, console.printable(answer.caption), picture)
         for answer, picture in zip(shown, pictures, strict=True)
     ]
     note += f" · the first {len(shown)}" if len(shown) < len(answers) else ""
-    note += f" · not known: {search.some_words(unknown)}" if unknown else ""
-    plots.picture_grid(search.printable(query), search.printable(note), cards, path)
+    note += f" · not known: {console.some_words(unknown)}" if unknown else ""
+    figures.picture_grid(console.printable(query), console.printable(note), cards, path)
     hand_over(path)
 
 
@@ -142,24 +141,24 @@ def answer_image(run, gallery, given, explainer=None):
     if explanation:
         draw_explanation(explanation, origin(run, gallery), path)
         return
-    import plots
+    from run import figures
 
     cards = [
-        plots.Card(answer.score, search.printable(answer.caption), own=answer.own)
-        for answer in answers[: plots.MOST_ANSWERS]
+        figures.Card(answer.score, console.printable(answer.caption), own=answer.own)
+        for answer in answers[: figures.MOST_ANSWERS]
     ]
     note += f" · the first {len(cards)}" if len(cards) < len(answers) else ""
     note += " · blue: written for this picture" if any(card.own for card in cards) else ""
-    plots.caption_list(search.printable(name), search.printable(note), shown(), cards, path)
+    figures.caption_list(console.printable(name), console.printable(note), shown(), cards, path)
     hand_over(path)
 
 
 def write_captions(run, gallery, given):
     """Prints and draws captions that are written for a picture, or where the best one looked."""
-    import captioning
-    import datasets
+    from answering import writing
+    from data import datasets
 
-    writer, row = captioning.PictureWriter(run), find_row(run, gallery, given)
+    writer, row = writing.PictureWriter(run), find_row(run, gallery, given)
     if row is None:
         picture, name = datasets.load_picture(given), Path(given).name
     else:
@@ -170,7 +169,7 @@ def write_captions(run, gallery, given):
     kind = "cosine to the picture" if FLAGS.rerank else kind
     note = f"written by {run} · score: {kind}"
     if not FLAGS.json:
-        print(f"{search.printable(name)}\n{note}")
+        print(f"{console.printable(name)}\n{note}")
         for rank, caption in enumerate(captions, 1):
             print(f"{rank:4}  {caption.score:8.4f}  {caption.text}")
     looks, frames = [], np.zeros((0, 4))
@@ -184,28 +183,29 @@ def write_captions(run, gallery, given):
     sys.stdout.flush()
     if not (path := picture_path(run)):
         return
-    import plots
+    from run import figures
 
     if looks:
         lit = [
-            plots.Card(own.max(), word, heat.spotlight(picture, frames, own)) for word, own in looks
+            figures.Card(own.max(), word, heat.spotlight(picture, frames, own))
+            for word, own in looks
         ]
         best, note = captions[0].text, f"{name} · {note} · light: where each word looked"
-        plots.picture_grid(best, search.printable(note), lit, path, ranked=False)
+        figures.picture_grid(best, console.printable(note), lit, path, ranked=False)
     else:
-        cards = [plots.Card(caption.score, caption.text) for caption in captions]
-        plots.caption_list(search.printable(name), note, picture, cards, path)
+        cards = [figures.Card(caption.score, caption.text) for caption in captions]
+        figures.caption_list(console.printable(name), note, picture, cards, path)
     hand_over(path)
 
 
 def draw_explanation(explanation, note, path):
     """Draws what words and places contribute."""
-    import plots
+    from run import figures
 
-    words = [(search.printable(word.text), *word[1:]) for word in explanation.words]
-    note = search.printable(f"{explanation.image} · score {explanation.score:.4f} · {note}")
-    sentence = search.printable(explanation.sentence)
-    plots.explanation(sentence, note, explanation.picture, explanation.places, words, path)
+    words = [(console.printable(word.text), *word[1:]) for word in explanation.words]
+    note = console.printable(f"{explanation.image} · score {explanation.score:.4f} · {note}")
+    sentence = console.printable(explanation.sentence)
+    figures.explanation(sentence, note, explanation.picture, explanation.places, words, path)
     hand_over(path)
 
 
@@ -246,8 +246,8 @@ def describe_file(run, given, encoder=None):
     Raises:
       ValueError: the file cannot be read, or the run cannot describe pictures.
     """
-    import datasets
-    from picture_encoder import PictureEncoder
+    from answering.pictures import PictureEncoder
+    from data import datasets
 
     try:
         encoder = encoder or PictureEncoder(run)
@@ -262,7 +262,7 @@ def describe_file(run, given, encoder=None):
 
 def picture_folder(run):
     """What the run's picture references start from: the folder of its data."""
-    folder = Path(config.load_settings(run.config).data_dir or "")
+    folder = Path(recipes.load_settings(run.config).data_dir or "")
     return folder.parent if folder.is_file() else folder
 
 
@@ -270,7 +270,7 @@ def load_pictures(run, references):
     """Pictures, None for each that is missing or damaged; those are counted in one line."""
     if not any(references):
         return [None] * len(references)
-    import datasets
+    from data import datasets
 
     folder, pictures, missing = picture_folder(run), [], []
     for reference in references:
@@ -310,8 +310,10 @@ def print_answers(run, gallery, answers, note, query, explain):
     """
     columns = get_terminal_size((120, 24)).columns  # 120 where there is no terminal
     if not FLAGS.json:
-        asked = search.printable(next(iter(query.values())))
-        print(f"{search.cut(asked, columns)}\n{note}\n{search.table(answers, columns)}", flush=True)
+        asked = console.printable(next(iter(query.values())))
+        print(
+            f"{console.cut(asked, columns)}\n{note}\n{search.table(answers, columns)}", flush=True
+        )
     explanation = explain()
     if FLAGS.json:
         sizes = {"images": gallery.num_images, "captions": gallery.num_captions}
@@ -386,14 +388,14 @@ def main(argv):
             raise ValueError(f"--{name} is of captions that are written: give --caption, too")
     if FLAGS.rerank and FLAGS.normalise:
         raise ValueError("--rerank and --normalise order captions differently: choose one")
-    run = experiment.find(FLAGS.exp_root, FLAGS.exp)
+    run = find(FLAGS.exp_root, FLAGS.exp)
     picture_path(run)  # a name that cannot be used is refused first
-    gallery, explainer = search.Gallery(run), None
+    gallery, explainer = stored.Gallery(run), None
     if FLAGS.caption:
         write_captions(run, gallery, FLAGS.image)
         return
     if FLAGS.explain:
-        import explain
+        from answering import explain
 
         parts = (run, gallery, search.QueryEncoder(run))
         explainer = explain.Explainer(*parts, FLAGS.explain_grid, tell)
@@ -412,4 +414,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    experiment.run_script(lambda: app.run(main))
+    console.run_script(lambda: app.run(main))

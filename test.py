@@ -20,12 +20,10 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-import config
-import experiment
-import exports
-import grading
-import options
-import similarity
+from gallery import similarity
+from grading import export
+from grading import score as grading_score
+from run import console, files, folder, options, recipes
 
 FLAGS = flags.FLAGS
 options.define_experiment_flags()
@@ -76,7 +74,7 @@ flags.adopt_module_key_flags(options)
 
 def score_embeddings(path):
     """Scores embeddings from elsewhere: a table, and --output."""
-    arrays = grading.read_embeddings(path, FLAGS.normalize)
+    arrays = grading_score.read_embeddings(path, FLAGS.normalize)
     chosen = FLAGS.similarity or similarity.of_arrays(arrays, path)
     scores = "cosines" if chosen == "cosine" else f"{chosen} similarities of unit rows"
     for side in ("image", "text"):
@@ -88,7 +86,7 @@ def score_embeddings(path):
                 file=sys.stderr,
             )
     concepts = arrays.get("concepts")
-    score, found = grading.grade(
+    score, found = grading_score.grade(
         arrays["image"],
         arrays["text"],
         arrays["caption_image"],
@@ -97,15 +95,15 @@ def score_embeddings(path):
         block_bytes=FLAGS.block_size << 20,
         similarity=chosen,
     )
-    facts = grading.protocol(
+    facts = grading_score.protocol(
         found, len(arrays["image"]), concepts is not None, chosen, normalized=FLAGS.normalize
     )
-    finish({"protocol": facts, "hashes": {"embeddings": experiment.file_hash(path)}, **score})
+    finish({"protocol": facts, "hashes": {"embeddings": files.file_hash(path)}, **score})
 
 
 def verify(run):
     """Says whether score.json is what the saved projections give."""
-    differences = grading.verify(run)
+    differences = grading_score.verify(run)
     for line in differences[:10]:
         print(line)
     if differences:
@@ -128,16 +126,16 @@ def load_run(run):
     Raises:
       ValueError: the run is half-written.
     """
-    import features
-    from text import Vocabulary
+    from data.language.words import Vocabulary
+    from data.vision import descriptors
 
     why = f"training has not ended an epoch; anew: python train.py --exp {run.folder.name}"
     run.require(run.best_weights, why)
-    settings = config.load_settings(run.config)
+    settings = recipes.load_settings(run.config)
     vocabulary = Vocabulary.load(run.require(run.vocabulary, "it was lost; train anew"))
     if settings.described:
         run.require(run.features, "the dictionary of its picture descriptor is lost; train anew")
-    return settings, vocabulary, features.load(run.features)
+    return settings, vocabulary, descriptors.load(run.features)
 
 
 def load_model(run, settings, vocabulary):
@@ -161,7 +159,7 @@ def load_model(run, settings, vocabulary):
 
 def save_projections(run, split, image, text, chosen):
     """projections.npz: what `retrieve.py` searches and `--verify` recomputes from."""
-    import datasets
+    from data import datasets
 
     arrays = {"image": image, "text": text, "caption_image": split.caption_image}
     if split.concepts is not None:
@@ -172,55 +170,55 @@ def save_projections(run, split, image, text, chosen):
         "pictures": datasets.picture_references(split),
     }
     for name, values in strings.items():
-        arrays[f"{name}_data"], arrays[f"{name}_offsets"] = experiment.pack_strings(values)
+        arrays[f"{name}_data"], arrays[f"{name}_offsets"] = files.pack_strings(values)
     arrays["similarity"] = similarity.to_array(chosen)
-    experiment.write_arrays(run.projections, arrays)
+    files.write_arrays(run.projections, arrays)
 
 
 def hash_inputs(run, settings, split, descriptor):
     """SHA-256 of all that a score depends on."""
-    import datasets
+    from data import datasets
 
     hashes = {
         "data": datasets.fingerprint(split),
-        "weights": experiment.file_hash(run.best_weights),
-        "config": config.fingerprint(settings),
+        "weights": files.file_hash(run.best_weights),
+        "config": recipes.fingerprint(settings),
     }
     return hashes if descriptor is None else {**hashes, "pictures": descriptor.fingerprint()}
 
 
 def grade_run(run):
     """Encodes the split, scores it, and leaves everything in the run's folder."""
-    import datasets
-    import features
-    import intervals
-    import plots
-    from text import Tokens
+    from data import datasets
+    from data.language.words import Tokens
+    from data.vision import descriptors
+    from grading import intervals
+    from run import figures
 
     settings, vocabulary, descriptor = load_run(run)
     if FLAGS.test_shifts is not None:
         settings.test_shifts = FLAGS.test_shifts
-        config.check(vars(settings))
+        recipes.check(vars(settings))
     split = datasets.open_run_data(settings, FLAGS.data_dir)[FLAGS.split]
     intervals.fold_slices(split.num_images, FLAGS.folds)  # refused now, not after the encoding
     question = ask_pairs(split, settings)
-    vectors = features.open_images(split, descriptor, settings)
-    if features.size_of(vectors) != settings.feature_dim:
+    vectors = descriptors.open_images(split, descriptor, settings)
+    if descriptors.size_of(vectors) != settings.feature_dim:
         raise ValueError(
-            f"the image vectors have {features.size_of(vectors)} numbers, the run was trained on "
-            f"{settings.feature_dim}: is --data_dir right?"
+            f"the image vectors have {descriptors.size_of(vectors)} numbers, the run was "
+            f"trained on {settings.feature_dim}: is --data_dir right?"
         )
-    import distribution
+    from run import replicas
 
-    distribution.set_devices(threads=1, cpu_only=True)
-    import dual_encoder
+    replicas.set_devices(threads=1, cpu_only=True)
+    from systems.engine import dual_encoder
 
     model = load_model(run, settings, vocabulary)
     model.for_test(settings)
     chunk = model.chunks["text"]
     cores = FLAGS.threads or -(-FLAGS.batch_size // chunk) or os.cpu_count() or 1
     image, text = dual_encoder.encode(model, vectors, Tokens(split.captions, vocabulary), cores)
-    score, found = grading.grade(
+    score, found = grading_score.grade(
         image,
         text,
         split.caption_image,
@@ -230,7 +228,7 @@ def grade_run(run):
         block_bytes=FLAGS.block_size << 20,
         similarity=settings.similarity,
     )
-    facts = grading.protocol(
+    facts = grading_score.protocol(
         found,
         len(image),
         split.concepts is not None,
@@ -244,11 +242,11 @@ def grade_run(run):
     )
     hashes = hash_inputs(run, settings, split, descriptor)
     save_projections(run, split, image, text, settings.similarity)
-    exports.export(run, model, settings)
-    grading.write_ranks(run.folder, found, split.captions, split.image_names)
+    export.export(run, model, settings)
+    grading_score.write_ranks(run.folder, found, split.captions, split.image_names)
     score = {"protocol": facts, "hashes": hashes, **score}
-    plots.recall_curves(found, score, run / "score.png")
-    experiment.write_json(run.score, score)
+    figures.recall_curves(found, score, run / "score.png")
+    files.write_json(run.score, score)
     finish(score)
     written = grade_captions(run, model, settings, vocabulary, split, vectors)
     grade_pairs(run, question, settings, image, text, written)
@@ -262,10 +260,10 @@ def grade_run(run):
 
 def export_pictures(descriptor, settings):
     """The network of retrieve.py --image FILE, a convenience that the score does without."""
-    import features
+    from data.vision import descriptors
 
     try:
-        features.export(descriptor, settings.cache_dir)
+        descriptors.export(descriptor, settings.cache_dir)
     except ValueError as error:
         print(f"note: retrieve.py --image FILE will not work: {error}", file=sys.stderr)
 
@@ -276,12 +274,12 @@ def grade_captions(run, model, settings, vocabulary, split, vectors):
     Returns:
       (title, N lists of captions) by width of the beam; () where the model does not write.
     """
-    if not exports.writes(model, settings):
+    if not export.writes(model, settings):
         return ()
-    import caption_grades
-    import captioning
+    from grading import caption_grades
+    from systems.joint import beam
 
-    speaker = captioning.Speaker(*model.speaking.steps)
+    speaker = beam.Speaker(*model.speaking.steps)
     written = caption_grades.write_all(speaker, vectors, vocabulary, settings.max_length)
     facts = {"data": settings.data, "split": FLAGS.split, "most_words": settings.max_length}
     print(caption_grades.report(run / "captions.json", written, split, facts))
@@ -290,8 +288,8 @@ def grade_captions(run, model, settings, vocabulary, split, vectors):
 
 def ask_pairs(split, settings):
     """`pair_recall.Question` of --pairs or of what the run was trained without; or None."""
-    import heldout
-    import pair_recall
+    from data.pairs import heldout
+    from grading import pair_recall
 
     if FLAGS.pairs is None and not heldout.is_asked(settings):
         return None
@@ -306,7 +304,7 @@ def grade_pairs(run, question, settings, image, text, written=()):
       written: (title, N lists) of captions that the model wrote for the images, as in
         ("written captions, beam 5", [[...], ...]).
     """
-    import pair_recall
+    from grading import pair_recall
 
     if question is None:
         return
@@ -322,7 +320,7 @@ def draw_examples(run, split, found):
     """The pages of --examples, if any are wanted."""
     if not FLAGS.examples:
         return
-    import examples
+    from answering import examples
 
     ranks = {direction: result.ranks for direction, result in found[0].items()}
     paths = examples.write(run, ranks, FLAGS.examples, FLAGS.split, split.origin)
@@ -331,9 +329,9 @@ def draw_examples(run, split, found):
 
 def finish(score):
     """Prints the table and writes --output."""
-    print(grading.table(score))
+    print(grading_score.table(score))
     if FLAGS.output:
-        experiment.write_json(Path(FLAGS.output), score)
+        files.write_json(Path(FLAGS.output), score)
 
 
 def main(argv):
@@ -356,7 +354,7 @@ def main(argv):
         return
     if FLAGS.similarity is not None:
         raise ValueError("--similarity is for --embeddings: a run is compared as it was trained")
-    run = experiment.find(FLAGS.exp_root, FLAGS.exp)
+    run = folder.find(FLAGS.exp_root, FLAGS.exp)
     if FLAGS.verify:
         verify(run)
     else:
@@ -365,4 +363,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    experiment.run_script(lambda: app.run(main, sys.argv))
+    console.run_script(lambda: app.run(main, sys.argv))

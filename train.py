@@ -16,12 +16,9 @@ from pathlib import Path
 
 from absl import app, flags
 
-import config
-import datasets
-import distribution
-import experiment
-import options
-import phases
+from data import datasets
+from run import console, files, folder, options, recipes, replicas
+from training import phases
 
 FLAGS = flags.FLAGS
 options.define_experiment_flags()
@@ -61,12 +58,12 @@ def open_run(chief, argv):
     Raises:
       ValueError: the folder is taken; or the run to resume is missing, or was of other settings.
     """
-    asked = config.settings_from_flags(FLAGS)
+    asked = recipes.settings_from_flags(FLAGS)
     if FLAGS.resume and FLAGS.overwrite:
         raise ValueError("--resume goes on with a run, --overwrite replaces it: choose one")
     check_phases(asked)
-    name = FLAGS.exp or config.default_name(asked)
-    run = experiment.Experiment(Path(FLAGS.exp_root) / name)
+    name = FLAGS.exp or recipes.default_name(asked)
+    run = folder.Run(Path(FLAGS.exp_root) / name)
     # Killed in its first phase, a run has no folder yet.
     begun = not (asked.first_phase and FLAGS.exp) or run.config.is_file()
     alone = FLAGS.exp and not run.config.is_file() and not asked.first_phase
@@ -75,8 +72,8 @@ def open_run(chief, argv):
             f"{run} was stopped in its first phase: repeat its whole command with --resume"
         )
     if FLAGS.resume and begun:
-        run = experiment.find(FLAGS.exp_root, FLAGS.exp)
-        settings = config.load_settings(run.config)
+        run = folder.find(FLAGS.exp_root, FLAGS.exp)
+        settings = recipes.load_settings(run.config)
         for name, value in vars(asked).items():
             as_before = value == getattr(settings, name)
             if not FLAGS[name].present or as_before or (name, value) in AUTO:
@@ -99,7 +96,7 @@ def open_run(chief, argv):
     if chief and run.folder.exists() and not any((run / name).is_file() for name in own):
         raise ValueError(f"{run} is no run folder, so it is not replaced: choose another --exp")
     if asked.init_from:
-        first = experiment.find(FLAGS.exp_root, asked.init_from)
+        first = folder.find(FLAGS.exp_root, asked.init_from)
         if first.folder.resolve() == run.folder.resolve():
             raise ValueError(f"{run} cannot start from itself: choose another --exp")
     if asked.first_phase:
@@ -129,47 +126,48 @@ def read_data(settings, run, resumed):
     Returns:
       (splits, vocabulary, descriptor or None, {split name: (N, F) image vectors, or Pictures}).
     """
-    import data
-    import features
-    import pictures
-    from text import Vocabulary
+    from data.language.words import Vocabulary
+    from data.vision import descriptors, pixels
+    from training.batches import (
+        choose_relevance,
+    )
 
     splits = datasets.open_run_data(settings)
-    settings.relevance = data.choose_relevance(settings, splits["train"].concepts)
+    settings.relevance = choose_relevance(settings, splits["train"].concepts)
     used = {name: splits[name] for name in ("train", "validation")}
     if settings.features == "auto" and settings.model in options.READ_PIXELS and not resumed:
         # Said now: a second phase may read pixels where the first one read vectors.
         settings.features = "pixels" if used["train"].vectors is None else "auto"
     source = run if resumed else None  # the run whose words and descriptor are read
     if settings.init_from and not resumed:
-        source = experiment.find(FLAGS.exp_root, settings.init_from)
-        given = [name for name in config.default_settings() if FLAGS[name].present]
+        source = folder.find(FLAGS.exp_root, settings.init_from)
+        given = [name for name in recipes.default_settings() if FLAGS[name].present]
         phases.check_start(source, settings, given)
     if source:
         vocabulary = Vocabulary.load(source.vocabulary)
         descriptor = None
         if settings.features != "pixels":
-            if config.load_settings(source.config).described:
+            if recipes.load_settings(source.config).described:
                 source.require(source.features, "it was lost; train anew with --overwrite")
-            descriptor = features.load(source.features)
+            descriptor = descriptors.load(source.features)
     else:
         vocabulary = make_vocabulary(settings, used)
         if settings.features == "auto" and used["train"].vectors is None:
             settings.features = options.DESCRIBED[settings.model]
             if settings.features == "grid" and settings.data == "scenes":
                 settings.features = "boxes"
-        descriptor = features.learn(used["train"], settings)
+        descriptor = descriptors.learn(used["train"], settings)
     vectors = {
-        name: features.open_images(split, descriptor, settings) for name, split in used.items()
+        name: descriptors.open_images(split, descriptor, settings) for name, split in used.items()
     }
-    if isinstance(vectors["validation"], pictures.Pictures):
+    if isinstance(vectors["validation"], pixels.Pictures):
         vectors["validation"].check()  # now, not after the first epoch
-    features.check_boxes(vectors["train"], settings.model)
-    settings.feature_dim = features.size_of(vectors["train"])
+    descriptors.check_boxes(vectors["train"], settings.model)
+    settings.feature_dim = descriptors.size_of(vectors["train"])
     settings.train_images = used["train"].num_images
     settings.described = descriptor is not None
     if settings.word_vectors and not resumed:
-        settings.word_vectors_hash = experiment.file_hash(settings.word_vectors)
+        settings.word_vectors_hash = files.file_hash(settings.word_vectors)
     if source and not resumed:
         phases.check_sizes(source, settings)
     return used, vocabulary, descriptor, vectors
@@ -177,20 +175,20 @@ def read_data(settings, run, resumed):
 
 def make_vocabulary(settings, splits):
     """The words of the training captions, or what else the settings ask for."""
-    import word_vectors
-    from text import Vocabulary
+    from data.language import word_vectors
+    from data.language.words import Vocabulary
 
     if settings.word_vectors and not Path(settings.word_vectors).is_file():
         raise ValueError(f"--word_vectors {settings.word_vectors}: there is no such file")
     if settings.model == "transformer" and (published := published_pieces(settings)):
-        return Vocabulary(published, config.tokeniser(settings), settings.max_pieces)
+        return Vocabulary(published, recipes.tokeniser(settings), settings.max_pieces)
     captions = splits["train"].captions
     if settings.vocabulary == "train+validation":
         captions = captions + splits["validation"].captions
     vocabulary = Vocabulary.from_captions(
         captions,
         settings.max_words,
-        config.tokeniser(settings),
+        recipes.tokeniser(settings),
         settings.min_count,
         settings.max_pieces,
     )
@@ -206,9 +204,8 @@ def published_pieces(settings):
     Raises:
       ValueError: they cannot be had.
     """
-    import activations
-    import cnn
-    import word_pieces
+    from data.language import word_pieces
+    from data.vision import activations, cnn
 
     if settings.word_pieces:
         return word_pieces.read_vocabulary(settings.word_pieces)
@@ -219,33 +216,38 @@ def published_pieces(settings):
 
 def preset_pieces(weights):
     """`hub.preset_vocabulary`, which begins with TensorFlow."""
-    import hub
+    from systems.engine import hub
 
     return hub.preset_vocabulary(weights)
 
 
 def make_batches(settings, split, vectors, vocabulary):
     """The training batches, with the relevance and the classes that the settings ask for."""
-    import data
-    import features
-    import tokenise
+    from data.vision import descriptors
+    from training import tokenise
+    from training.batches import (
+        TrainingBatches,
+        instance_classes,
+        phrase_classes,
+        tfidf_rows,
+    )
 
     classes, settings.num_phrases = None, 0
     if settings.model == "dual_path" and settings.classes == "phrases":
-        classes = data.phrase_classes(split.captions, split.caption_image, vocabulary)
+        classes = phrase_classes(split.captions, split.caption_image, vocabulary)
         settings.num_phrases = classes.shape[1]
     elif settings.model == "dual_path":
         described = vectors
         if settings.num_classes:
-            described = features.cluster_vectors(split, vectors, settings)
-        classes = data.instance_classes(settings, described, split.num_images)
-    return data.TrainingBatches(
+            described = descriptors.cluster_vectors(split, vectors, settings)
+        classes = instance_classes(settings, described, split.num_images)
+    return TrainingBatches(
         vectors,
         tokenise.tokenise(split.captions, vocabulary),
         split.caption_image,
         settings,
         concepts=split.concepts if settings.relevance == "concepts" else None,
-        tfidf=data.tfidf_rows(split.captions) if settings.relevance == "tfidf" else None,
+        tfidf=tfidf_rows(split.captions) if settings.relevance == "tfidf" else None,
         classes=classes,
     )
 
@@ -256,9 +258,8 @@ def build(settings, batches, vocabulary, strategy):
 
     import keras
 
-    import gradient_cache
     import models
-    import optimization
+    from systems.engine import gradient_cache, optimization
 
     keras.utils.set_random_seed(settings.seed)
     keras.mixed_precision.set_global_policy(settings.precision)
@@ -279,15 +280,14 @@ def build(settings, batches, vocabulary, strategy):
 
 def make_callbacks(settings, run, split, vectors, vocabulary, chief):
     """Validation and records, in this order, and the collapse watch."""
-    import callbacks
-    import collapse
-    import tokenise
+    from training import collapse, tokenise
+    from training.records import Complaints, Records, Validation
 
     tokens = tokenise.tokenise(split.captions, vocabulary)
     held_out = (vectors["validation"], tokens, split.caption_image)
-    validation = callbacks.Validation(*held_out, settings.similarity)
+    validation = Validation(*held_out, settings.similarity)
     plateau = settings.schedule == "plateau"
-    records = callbacks.Records(
+    records = Records(
         run,
         validation,
         settings.select,
@@ -297,18 +297,19 @@ def make_callbacks(settings, run, split, vectors, vocabulary, chief):
     )
     tell = run.log if chief else str
     watch = collapse.CollapseWatch(*held_out, settings.stop_on_collapse, tell)
-    return [validation, records, watch, callbacks.Complaints(vectors["train"], tell)]
+    return [validation, records, watch, Complaints(vectors["train"], tell)]
 
 
 def caption_scores(model, settings, splits, vectors, vocabulary):
     """() -> {"bleu4": of the captions that the model writes of the validation images}."""
     import functools
 
-    import captioning
+    from grading import caption_grades
+    from systems.joint import beam
 
-    speaker = captioning.Speaker(*model.speaking.steps)
+    speaker = beam.Speaker(*model.speaking.steps)
     of = (vectors["validation"], splits["validation"], vocabulary, settings.max_length)
-    return functools.partial(captioning.score_captions, speaker, *of)
+    return functools.partial(caption_grades.score_captions, speaker, *of)
 
 
 def fill_words(model, settings, vocabulary, tokens):
@@ -319,7 +320,7 @@ def fill_words(model, settings, vocabulary, tokens):
     """
     import keras
 
-    import word_vectors
+    from data.language import word_vectors
 
     if settings.model not in ("gru", "dual_path", "joint"):
         raise ValueError(
@@ -356,16 +357,16 @@ def main(argv):
     """Flags -> records -> features -> batches -> model -> fit -> exp/<name>/."""
     if len(argv) > 1:
         raise ValueError(f"unexpected argument {argv[1]!r}: settings are given as --name value")
-    chief = distribution.is_chief(FLAGS.strategy)
+    chief = replicas.is_chief(FLAGS.strategy)
     settings, run, resumed = open_run(chief, sys.argv)
     began = time.perf_counter()  # a first phase has told its own time
     splits, vocabulary, descriptor, vectors = read_data(settings, run, resumed)
-    distribution.set_devices(FLAGS.virtual_devices, FLAGS.threads, FLAGS.deterministic)
-    import callbacks
+    replicas.set_devices(FLAGS.virtual_devices, FLAGS.threads, FLAGS.deterministic)
     import models
+    from training.records import Pace
 
     # Before anything else runs in TensorFlow: several workers must find each other first.
-    strategy = distribution.make_strategy(FLAGS.strategy, FLAGS.virtual_devices)
+    strategy = replicas.make_strategy(FLAGS.strategy, FLAGS.virtual_devices)
     batches = make_batches(settings, splits["train"], vectors["train"], vocabulary)
     model = build(settings, batches, vocabulary, strategy)
     watchers = make_callbacks(settings, run, splits["validation"], vectors, vocabulary, chief)
@@ -378,7 +379,7 @@ def main(argv):
         records.restore(model)
     elif settings.init_from:
         # The model is there on every worker, so the chief has ended the first phase.
-        first = experiment.find(FLAGS.exp_root, settings.init_from)
+        first = folder.find(FLAGS.exp_root, settings.init_from)
         settings.started_from = phases.take_over(first, model)
     elif settings.word_vectors:
         notes.append(fill_words(model, settings, vocabulary, batches.tokens))
@@ -401,7 +402,7 @@ def main(argv):
             *notes,
         ):
             run.log(line)
-    pace = callbacks.Pace(batches.items, batches.steps_per_epoch, batches.clock)
+    pace = Pace(batches.items, batches.steps_per_epoch, batches.clock)
     stopped = 0 < settings.early_stopping <= done - records.best_epoch
     if done < settings.epochs and not stopped:
         model.fit(
@@ -418,4 +419,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    experiment.run_script(lambda: app.run(main, config.with_recipe(sys.argv)))
+    console.run_script(lambda: app.run(main, recipes.with_recipe(sys.argv)))

@@ -18,12 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # On a processor oneDNN's convolutions of an empty share have a wrong shape (TensorFlow 2.21).
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
-import config
-import distribution
-import options
-import word_pieces
-from data import TrainingBatches, tfidf_rows
-from text import Tokens, Vocabulary
+from data.language import word_pieces
+from data.language.words import Tokens, Vocabulary
+from run import options, recipes
+from run.replicas import distribute, is_chief, make_strategy, replicas_here, set_devices
+from training.batches import TrainingBatches, tfidf_rows
 
 WORDS = [f"w{i}" for i in range(20)]
 ROW, ROWS = 6, (13, 3)
@@ -58,7 +57,7 @@ def make_batches(settings):
     vectors = rng.standard_normal((IMAGES, 12)).astype(np.float32)
     concepts = rng.integers(0, 2, (IMAGES, 5)).astype(np.float32)
     words = [*word_pieces.SPECIAL[1:], *WORDS] if settings.model == "transformer" else WORDS
-    tokens = Tokens(captions, Vocabulary(words, config.tokeniser(settings)))
+    tokens = Tokens(captions, Vocabulary(words, recipes.tokeniser(settings)))
     images = Pictures(rng) if settings.features == "pixels" else vectors
     if settings.model == "dual_path":
         classes: Any = np.arange(IMAGES, dtype=np.int32)
@@ -93,7 +92,7 @@ def rows_of(strategy, number):
         "concepts": rng.integers(0, 2, (number, 5)).astype(np.float32),
         "similarity": alike.astype(np.float32),
     }
-    first, here, replicas = distribution.replicas_here(strategy)
+    first, here, replicas = replicas_here(strategy)
     for part in np.array_split(np.arange(number), replicas)[first : first + here]:
         yield {key: value[part] for key, value in batch.items()}
 
@@ -104,8 +103,8 @@ def every_loss(strategy):
     from keras import ops
 
     import losses
-    from dual_encoder import DualEncoder
-    from layers import UnitNorm
+    from systems.engine.dual_encoder import DualEncoder
+    from systems.engine.layers import UnitNorm
 
     kinds = {name: losses.build_loss(name) for name in options.LOSSES}
     for name in ("modified", "cross_entropy"):
@@ -168,7 +167,7 @@ def try_losses(strategy):
         }
         return tf.data.Dataset.from_generator(parts, output_signature=signature)
 
-    batches, found = iter(distribution.distribute(strategy, dataset)), {}
+    batches, found = iter(distribute(strategy, dataset)), {}
     for number in ROWS:
         batch = next(batches)
         values, slopes = strategy.run(share, args=(batch,)) if strategy else share(batch)
@@ -186,17 +185,16 @@ def train(loss, strategy, **changes):
     import keras
 
     import models
-    import optimization
-    import small_cnn
-    import text_cnn
+    from systems.dual_path import text_cnn
+    from systems.engine import optimization, small_cnn
 
     text_cnn.STAGES = (text_cnn.STAGES[0]._replace(blocks=1),)  # the other blocks are alike
     small_cnn.FEATURES, small_cnn.ROUNDS = 16, 4  # fewer, but alike
     small = {"hidden_dim": 16, "embed_dim": 8, "dropout": 0.0, "batch_size": BATCH, "loss": loss}
     sgd = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "schedule": "step"}
-    defaults = {**config.default_settings(), "captions": "all", "learning_rate": 1e-3}
+    defaults = {**recipes.default_settings(), "captions": "all", "learning_rate": 1e-3}
     defaults["precision"] = "float64"  # batch norm over few rows magnifies the rounding of 32 bits
-    settings = config.Settings(**{**defaults, **small, **sgd, **changes})
+    settings = recipes.Settings(**{**defaults, **small, **sgd, **changes})
     keras.utils.set_random_seed(1)
     keras.mixed_precision.set_global_policy(settings.precision)
     batches = make_batches(settings)
@@ -237,8 +235,8 @@ def first_moments(optimizer):
 
 
 def main(strategy_name, devices, output, *only):
-    distribution.set_devices(int(devices))
-    strategy = distribution.make_strategy(strategy_name, int(devices))
+    set_devices(int(devices))
+    strategy = make_strategy(strategy_name, int(devices))
     found = try_losses(strategy)
     # Statistics of the whole batch; rows before their norm; trained numbers.
     runs = {name: (name, {}) for name in ("modified", "barlow", "sigmoid")}
@@ -285,7 +283,7 @@ def main(strategy_name, devices, output, *only):
         loss, changes = runs[name]
         values = train(loss, strategy, **changes)
         found |= {f"{name}/{key}": value for key, value in values.items()}
-    if distribution.is_chief(strategy_name):
+    if is_chief(strategy_name):
         np.savez(output, **found)
 
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 CAN_FORK = sys.platform == "linux"  # TensorFlow's threads elsewhere are not asked
@@ -24,9 +25,11 @@ CAN_FORK = sys.platform == "linux"  # TensorFlow's threads elsewhere are not ask
 process: subprocess.Popen | None = None
 
 
-def anew(name, *arguments, cwd, timeout=250, **options):
+def anew(name, *arguments, cwd, timeout=250, **options: Any):
     """Runs a script of the tree in a fresh process; what it told as text."""
-    command = [sys.executable, str(ROOT / name), *map(str, arguments)]
+    named = [str(ROOT / name)] if str(name).endswith(".py") else ["-m", name]
+    command = [sys.executable, *named, *map(str, arguments)]
+    options.setdefault("env", os.environ | {"PYTHONPATH": str(ROOT)})
     return subprocess.run(
         command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False, **options
     )
@@ -122,12 +125,14 @@ def become(request):
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    import distribution
+    from run import replicas
 
-    distribution.import_tensorflow()
-    import callbacks  # noqa: F401
-    import data  # noqa: F401
+    replicas.import_tensorflow()
     import models  # noqa: F401
+    from training import (
+        batches,  # noqa: F401
+        records,  # noqa: F401
+    )
 
     sys.path.pop(0)
     gc.freeze()  # children share what is loaded: nothing of it is looked through, and so copied

@@ -13,10 +13,11 @@ import pytest
 import reference_metrics as reference
 
 import metrics
+from gallery import scan
 
 THREE = np.eye(3)  # images at the corners, so that a text row holds its scores
 TEXTS = np.array([[0.9, 0.1, 0.0], [0.5, 0.4, 0.3], [0.2, 0.6, 0.5]])
-BLOCKS = (1, 8 * 3**2, 8 * 16**2, 8 * 100**2, metrics.BLOCK_BYTES)
+BLOCKS = (1, 8 * 3**2, 8 * 16**2, 8 * 100**2, scan.BLOCK_BYTES)
 CONCEPTS = ("none", "binary", "counts", "real")
 
 
@@ -127,7 +128,7 @@ def test_relevance_of_exactly_the_threshold_does_not_count():
     # 3 / sqrt(10 * 10) = 0.3 is not above 0.3; 4 / sqrt(10 * 10) is.
     a, b, c = np.zeros((3, 20), int)
     a[:10] = b[7:17] = c[6:16] = 1
-    relevance = metrics.Relevance(3, np.array([0]), [a, b, c])
+    relevance = scan.Relevance(3, np.array([0]), [a, b, c])
     assert relevance.rows(np.array([0])).tolist() == [[1, 0.3, 0.4]]
     assert relevance.totals()[0][0].tolist() == [2, 2, 3]
     text = [[0.8, 0.9, 0.7], [0.7, 0.8, 0.9], [0.7, 0.8, 0.9]]  # found: 1 0 2, then 2 1 0 twice
@@ -138,7 +139,7 @@ def test_relevance_of_exactly_the_threshold_does_not_count():
 
 def test_relevance_is_the_same_to_the_last_bit_however_it_is_summed():
     concepts = np.random.default_rng(0).random((40, 301))
-    relevance = metrics.Relevance(40, np.arange(40), concepts)
+    relevance = scan.Relevance(40, np.arange(40), concepts)
     first, second = np.indices((40, 40))
     pairs = relevance.pairs(first.ravel(), second.ravel()).reshape(40, 40)
     np.testing.assert_array_equal(relevance.rows(np.arange(40)), pairs)
@@ -249,7 +250,7 @@ def test_equals_the_loops(concepts, ties, block_bytes):
 def test_totals_equal_the_loops(concepts, owner):
     vectors = concept_vectors(concepts, 30)
     lists = vectors if vectors is None else np.asarray(vectors, float).tolist()
-    relevant, gain, ideal = metrics.Relevance(30, owner, vectors).totals()
+    relevant, gain, ideal = scan.Relevance(30, owner, vectors).totals()
     for side, candidates in enumerate((range(30), owner.tolist())):
         rows = [[reference.relevance(i, c, lists) for c in candidates] for i in range(30)]
         assert relevant[side].tolist() == [sum(value > 0.3 for value in row) for row in rows]

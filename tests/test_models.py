@@ -10,18 +10,11 @@ import reference_ranking
 from absl import flags
 from keras import ops
 
-import config
-import datasets
-import distribution
-import dual_encoder
-import freezing
-import layers
 import models
-import optimization
-import options
-import options_data
-import projection
-from text import Tokens, Vocabulary
+from data import datasets
+from data.language.words import Tokens, Vocabulary
+from run import options, options_data, recipes, replicas
+from systems.engine import bag, dual_encoder, freezing, layers, optimization
 
 # {model: parameters, moving statistics included} for F = 7, V = 11, H = 5, D = 3, N = 6
 PARAMETERS = {
@@ -55,7 +48,7 @@ def settings(**changes):
         small |= {"text_size": "tiny"}
     if changes.get("model") == "joint":
         small |= {"attention_dim": 4}
-    return config.Settings(**{**config.default_settings(), **small, **changes})
+    return recipes.Settings(**{**recipes.default_settings(), **small, **changes})
 
 
 def build(**changes):
@@ -103,9 +96,9 @@ def test_the_published_size_of_system_5():
     )
 
 
-@pytest.mark.parametrize("scale", projection.SCALES)
+@pytest.mark.parametrize("scale", bag.SCALES)
 def test_bag_of_words_is_a_dense_layer_on_counts(scale):
-    layer = projection.BagOfWords(11, 5, scale=scale)
+    layer = bag.BagOfWords(11, 5, scale=scale)
     tokens = np.array([[1, 4, 4, 11, 0], [2, 0, 0, 0, 0], [0, 0, 0, 0, 0]], "int32")
     got = ops.convert_to_numpy(layer(tokens))
     layer.bias.assign(np.arange(5.0))
@@ -124,7 +117,7 @@ def test_bag_of_words_is_a_dense_layer_on_counts(scale):
 def test_bag_of_words_gradient_is_that_of_the_dense_layer():
     import tensorflow as tf
 
-    layer = projection.BagOfWords(6, 3)
+    layer = bag.BagOfWords(6, 3)
     tokens = tf.constant([[1, 4, 4, 0], [6, 0, 0, 0]])
     weights = tf.constant([[1.0, 2, 3], [4, 5, 6]])
     with tf.GradientTape() as tape:
@@ -156,7 +149,7 @@ def test_standardize_takes_mean_and_deviation_block_by_block():
 
 
 def test_word_dropout_leaves_words_out_in_training_only():
-    layer = projection.BagOfWords(11, 5, word_dropout=0.5)
+    layer = bag.BagOfWords(11, 5, word_dropout=0.5)
     tokens = np.arange(1, 12, dtype="int32")[None]
     still = [ops.convert_to_numpy(layer(tokens)) for _ in range(2)]
     moving = [ops.convert_to_numpy(layer(tokens, training=True)) for _ in range(2)]
@@ -439,7 +432,7 @@ def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match="unknown optimizer 'x': choose from sgd, adam, adamw"):
         optimization.build_optimizer(settings(optimizer="x"), 1)
     with pytest.raises(ValueError, match="scale is 'x'"):
-        projection.BagOfWords(3, 2, scale="x")
+        bag.BagOfWords(3, 2, scale="x")
 
 
 def test_names_offered_by_flags_are_those_that_exist():
@@ -452,10 +445,10 @@ def test_names_offered_by_flags_are_those_that_exist():
     options.define_training_flags(offered)
     options.define_machine_flags(offered)
     for name, values in {
-        "strategy": distribution.STRATEGIES,
+        "strategy": replicas.STRATEGIES,
         "schedule": optimization.SCHEDULES,
         "optimizer": tuple(optimization.OPTIMIZERS),
-        "bag_scale": projection.SCALES,
+        "bag_scale": bag.SCALES,
         "train": freezing.TRAINED,
     }.items():
         parser: Any = offered[name].parser

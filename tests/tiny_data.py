@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import datasets
+from data import datasets
 
 SIZES = {"train": 4, "validation": 2, "test": 3}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import datasets
-from full_network import Layers, Network
+from data import datasets
+from data.vision.network import Layers, Network
 
 NETWORK = Network("MobileNetV2", "random", "random 0", 8, crops=1)
 LAYERS = Layers(["first", "second"], [4, 6], (4, 10))

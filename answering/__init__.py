@@ -1,0 +1,1 @@
+"""Queries, explanations, example pages: from a run folder, without TensorFlow."""

@@ -1,0 +1,369 @@
+"""Data sets of every format, opened and checked: `open_dataset("flickr8k", "../flickr8k")`.
+
+A reader for each format turns files into records (`readers.py`, `nuswide.py`, `table.py`); here
+they are checked, whatever the format, and laid out as three `Split`s. An image may have any number
+of captions.
+No TensorFlow: `test.py --verify` and `retrieve.py` start at once.
+
+Shape letters: N images, M captions, F feature, K concepts.
+"""
+
+import hashlib
+import os
+import struct
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.formats import bottom_up
+from data.formats.nuswide import read_nuswide
+from data.formats.readers import read_coco, read_flickr, read_karpathy, read_precomp, read_scenes
+from data.formats.records import SPLITS, Options, Records, Rows, blocks, find_source, listing, some
+from data.formats.table import read_table
+from data.pairs import heldout
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+DATASETS = {
+    "scenes": read_scenes,
+    "nuswide": read_nuswide,
+    "flickr8k": read_flickr,
+    "flickr30k": read_flickr,
+    "coco": read_coco,
+    "karpathy": read_karpathy,
+    "precomp": read_precomp,
+    "csv": read_table,
+}
+SINGLE_FILES = ("coco", "karpathy", "csv")  # formats whose data_dir may be a file
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a data set, checked.
+
+    Attributes:
+      name: train, validation or test.
+      image_names: N names, unique in the data set: file name or id.
+      captions: M captions; those of one image stand together, white space made single spaces.
+      caption_image: (M,) int32, ascending, row of each caption's image; every image has some.
+      vectors: (N, F) or boxes (N, R, F); float16, float32 or int8, finite. May be memory-mapped,
+        or `records.Rows` of a large map.
+      pictures: N paths of picture files, or (N, H, W, 3) uint8, or None.
+      concepts: (N, K) float32 multi-hot, or None; K is the same in all splits.
+      origin: what picture references start from: the data folder, or `scenes:<seed>`.
+      fits: gives (M, N) bool, which captions are true of which images (scenes only), or None.
+    """
+
+    name: str
+    image_names: list[str]
+    captions: list[str]
+    caption_image: np.ndarray
+    vectors: np.ndarray | None = None
+    pictures: list[str] | np.ndarray | None = None
+    concepts: np.ndarray | None = None
+    origin: str = ""
+    fits: Callable[[], np.ndarray] | None = None
+
+    @property
+    def num_images(self) -> int:
+        return len(self.image_names)
+
+    @property
+    def num_captions(self) -> int:
+        return len(self.captions)
+
+
+def open_dataset(
+    data: str,
+    data_dir: str | os.PathLike | None = None,
+    *,
+    cache_dir: str | os.PathLike = ".cache",
+    validation_images: int = 256,
+    seed: int = 0,
+    limit: int | None = None,
+    coco_split: str = "whole",
+) -> dict[str, Split]:
+    """Opens a data set and checks it.
+
+    Args:
+      data: a name of `DATASETS`.
+      data_dir: the folder that holds the data (for coco, karpathy and csv, or the file itself);
+        None for scenes.
+      cache_dir: folder for what is slow to read: drawn scenes, the feature CSV of nuswide.
+      validation_images: where a layout has no validation split, how many training images are set
+        aside for it; at most a tenth of them. Never test images.
+      seed: of such draws, and of the scenes.
+      limit: keeps the first images of each split, at most so many; None keeps all.
+      coco_split: of coco, see `readers.read_coco`.
+
+    Returns:
+      `{"train": Split, "validation": Split, "test": Split}`.
+
+    Raises:
+      ValueError: one line: the file, what was expected and how to mend it.
+    """
+    if data not in DATASETS:
+        raise ValueError(f"unknown data {data!r}; there are {', '.join(DATASETS)}")
+    for name, value in (("limit", limit), ("validation_images", validation_images)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; expected 1 or more")
+    options = Options(Path(cache_dir), validation_images, seed, limit, coco_split)
+    if data == "scenes":
+        if data_dir:
+            raise ValueError(
+                f"data scenes is drawn by the program, but data_dir {data_dir} was given; name its "
+                f"format: {', '.join(name for name in DATASETS if name != data)}"
+            )
+        records, origin = read_scenes(None, options), f"scenes:{seed}"
+    else:
+        source = find_source(data, data_dir)
+        if source.is_file() and data not in SINGLE_FILES:
+            raise ValueError(
+                f"data {data} needs a folder, {source} is a file; its folder holds "
+                f"{listing(source.absolute().parent)}"
+            )
+        records = DATASETS[data](source, options)
+        origin = str(source.parent if source.is_file() else source)
+    check_records(records)
+    if limit:
+        records = {name: _first(own, limit) for name, own in records.items()}
+    return {name: _to_split(name, records[name], origin) for name in SPLITS}
+
+
+def open_run_data(settings, data_dir: str | os.PathLike | None = None) -> dict[str, Split]:
+    """The data set that a run's settings mean; `data_dir` where it has moved since.
+
+    With features "bottom_up" the vectors are the boxes of `features_file`; with `heldout` or
+    `heldout_file` the splits are those of the protocol of held-out pairs.
+    """
+    splits = open_dataset(
+        settings.data,
+        data_dir or settings.data_dir,
+        cache_dir=settings.cache_dir,
+        validation_images=settings.validation_images,
+        seed=settings.data_seed,
+        limit=settings.limit or None,
+        coco_split=settings.coco_split,
+    )
+    if getattr(settings, "features", None) == "bottom_up":
+        splits = bottom_up.attach(splits, settings)
+    return heldout.hold_out(splits, settings) if heldout.is_asked(settings) else splits
+
+
+def _first(records: Records, limit: int) -> Records:
+    return records.take(range(limit)) if len(records.names) > limit else records
+
+
+def _to_split(name: str, records: Records, origin: str) -> Split:
+    counts = [len(own) for own in records.captions]
+    return Split(
+        name=name,
+        image_names=records.names,
+        captions=[" ".join(text.split()) for own in records.captions for text in own],
+        caption_image=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
+        vectors=records.vectors,
+        pictures=records.pictures,
+        concepts=records.concepts,
+        origin=origin,
+        fits=records.fits,
+    )
+
+
+# Checks that hold for every format.
+
+
+def check_records(records: dict[str, Records]) -> None:
+    """Refuses splits that are empty, inconsistent or overlap.
+
+    Raises:
+      ValueError: names the images, or the numbers that do not fit.
+    """
+    for split, own in records.items():
+        _check_split(split, own)
+    for first, second in combinations(records, 2):
+        shared = sorted(set(records[first].names) & set(records[second].names))
+        if shared:
+            raise ValueError(
+                f"splits {first} and {second} share {len(shared)} images: {some(shared)}; "
+                "each image may stand in one split only"
+            )
+    for what in ("vectors", "concepts"):
+        shapes = {
+            split: getattr(own, what).shape[1:]
+            for split, own in records.items()
+            if getattr(own, what) is not None
+        }
+        if len(set(shapes.values())) > 1 or len(shapes) not in (0, len(records)):
+            sizes = ", ".join(
+                f"{split} {' x '.join(map(str, shapes[split])) if split in shapes else 'none'}"
+                for split in records
+            )
+            raise ValueError(f"{what} must have one size in all splits; got {sizes}")
+
+
+def _check_split(split: str, records: Records) -> None:
+    if not records.names:
+        raise ValueError(f"split {split} has no images")
+    twice = [name for name, count in Counter(records.names).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"split {split} names {len(twice)} images more than once: {some(twice)}; "
+            "each image may stand there once"
+        )
+    mute = [name for name, own in zip(records.names, records.captions, strict=True) if not own]
+    if mute:
+        raise ValueError(
+            f"split {split} has {len(mute)} images without captions: {some(mute)}; "
+            "add captions, or take the images out of the split"
+        )
+    for name, own in zip(records.names, records.captions, strict=True):
+        if not all(text.strip() for text in own):
+            raise ValueError(f"split {split}, image {name}: empty caption; write or remove it")
+    for what in ("vectors", "pictures", "concepts"):
+        values = getattr(records, what)
+        if values is not None and len(values) != len(records.names):
+            raise ValueError(
+                f"split {split} has {len(values)} rows of {what} for {len(records.names)} images"
+            )
+
+
+# What identifies a split.
+
+
+def fingerprint(split: Split) -> str:
+    """SHA-256 of what a split holds, hexadecimal: equal data, equal fingerprint, wherever it lies.
+
+    Covers image names, captions, `caption_image`, concepts, vectors and pictures in memory. Of
+    picture files it covers name and size in bytes, not the content: to read 100,000 files would
+    take longer than to score them.
+    """
+    digest = hashlib.sha256()
+    for strings in ([split.name], split.image_names, split.captions):
+        digest.update(struct.pack("<q", len(strings)))
+        for string in strings:
+            encoded = string.encode("utf-8", "surrogatepass")
+            digest.update(struct.pack("<q", len(encoded)) + encoded)
+    for array in (split.caption_image, split.concepts, split.vectors, split.pictures):
+        if isinstance(array, np.ndarray | Rows):
+            digest.update(f"{array.dtype.str} {array.shape}".encode())
+            for _, block in blocks(array):
+                digest.update(np.ascontiguousarray(block).data)
+        else:
+            digest.update(b"none" if array is None else b"files")
+    if isinstance(split.pictures, list):
+        sizes = [os.stat(path).st_size if os.path.exists(path) else -1 for path in split.pictures]
+        digest.update(np.asarray(sizes, "<i8").tobytes())
+    return digest.hexdigest()
+
+
+# Pictures.
+
+
+def picture_references(split: Split) -> list[str]:
+    """For each image, a string from which `load_picture` finds its picture again.
+
+    Returns:
+      N strings: a path from the data folder, `scenes:<seed>:<split>:<index>`, or "" for none.
+    """
+    if isinstance(split.pictures, list):
+        start = split.origin + os.sep
+        return [
+            (
+                path[len(start) :]
+                if path.startswith(start)
+                else os.path.relpath(path, split.origin)
+            ).replace(os.sep, "/")
+            for path in split.pictures
+        ]
+    if split.pictures is not None and split.origin.startswith("scenes:"):
+        # By the image's name: held-out images of the training split stand in another one.
+        parts = (name.rpartition("-") for name in split.image_names)
+        return [f"{split.origin}:{drawn}:{int(index)}" for drawn, _, index in parts]
+    return [""] * split.num_images
+
+
+def load_picture(reference: str, data_dir: str | os.PathLike | None = None) -> "Image.Image":
+    """The picture that a reference means, or a picture file, as 8-bit RGB, the right way up.
+
+    The camera's orientation (EXIF) is applied; greyscale, palette, CMYK and 16-bit pictures are
+    converted; what is transparent is laid on white.
+
+    Args:
+      reference: of `picture_references`, or any path.
+      data_dir: what relative paths start from, the data set's `data_dir`; None: the working folder.
+
+    Raises:
+      ValueError: there is no such picture, or it is empty or damaged; names the file.
+    """
+    from PIL import Image, ImageOps
+
+    if not reference:
+        raise ValueError("this image has no picture; the data set came without pictures")
+    if reference.startswith("scenes:"):
+        return _draw_scene(reference)
+    path = Path(reference)
+    if data_dir and not path.is_absolute():
+        path = (Path(data_dir).parent if Path(data_dir).is_file() else Path(data_dir)) / path
+    if not path.is_file():
+        raise ValueError(f"picture {path} does not exist; was the data moved?")
+    if not path.stat().st_size:
+        raise ValueError(f"picture {path} is empty (0 bytes)")
+    # Pillow's decoders answer damage with any of these.
+    damage = (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+        Image.DecompressionBombError,
+    )
+    try:
+        with Image.open(path) as picture:
+            return _to_rgb(ImageOps.exif_transpose(picture))
+    except damage as error:
+        reason = (
+            str(error).replace(f"{str(path)!r}", "it").replace(str(path), "it")
+            or type(error).__name__
+        )
+        raise ValueError(f"picture {path} is damaged or no picture ({reason})") from error
+
+
+def _draw_scene(reference: str) -> "Image.Image":
+    from PIL import Image
+
+    from data.scenes import world
+
+    try:
+        _, seed, split, index = reference.split(":")
+        return Image.fromarray(world.picture(split, int(index), int(seed)))
+    except ValueError as error:
+        raise ValueError(
+            f"picture {reference!r}: expected scenes:<seed>:<split>:<index> ({error})"
+        ) from error
+
+
+def _to_rgb(picture: "Image.Image") -> "Image.Image":
+    """8-bit RGB of a picture of any mode."""
+    from PIL import Image
+
+    if picture.mode.startswith("I") or picture.mode == "F":
+        values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
+        top = values.max(initial=0)
+        # 16-bit modes count to 65,535. The wider ones do not say: their brightest value decides.
+        if picture.mode.startswith("I;16") or top > 255:
+            scale = 1 / 257
+        else:
+            scale = 255 if picture.mode == "F" and top <= 1 else 1
+        return Image.fromarray(np.clip(values * scale, 0, 255).astype(np.uint8)).convert("RGB")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert(
+            "RGB"
+        )
+    return picture.convert("RGB")

@@ -1,0 +1,1 @@
+"""Captions to ids: words, word pieces, word vectors."""

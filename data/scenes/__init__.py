@@ -1,0 +1,1 @@
+"""The built-in data set: drawn pictures and sentences about them."""

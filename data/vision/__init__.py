@@ -1,0 +1,1 @@
+"""Pictures to rows, or to crops for towers that read pixels."""

@@ -1,0 +1,119 @@
+r"""Describes the pictures of a data set by a CNN: last layer, full-network embedding, or a grid.
+
+    python -m data.vision.extract --data flickr8k --data_dir DIR --kind fne --crops 10
+    python -m data.vision.extract --data flickr8k --data_dir DIR --image_weights FILE.weights.h5
+    python -m data.vision.extract --data flickr8k --data_dir DIR --output VECTORS    # for --data precomp
+    python -m data.vision.extract --data flickr8k --data_dir DIR --kind grid         # for --model joint
+
+train.py --features fne (last, grid) does the same by itself; this shows what comes out, before.
+Stopped, it goes on where it was. Vectors lie in --cache_dir; --output copies them, with captions
+and names, into the layout that --data precomp and the VSE++ family read.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+from data import datasets
+from data.vision import activations, cnn, descriptors
+from data.vision.network import KINDS
+from run import console, files, options, recipes
+
+SHARED = (  # with train.py
+    "data", "data_dir", "limit", "validation_images", "coco_split", "data_seed", "cache_dir",
+    "cnn", "image_weights", "crops", "resize", "pre_activation", "grid",
+)  # fmt: skip
+WORDS = {"train": "train", "validation": "dev", "test": "test"}  # of the precomp layout
+COPIED = 256  # rows at a time
+
+FLAGS, OF_TRAINING = flags.FLAGS, flags.FlagValues()
+options.define_training_flags(OF_TRAINING)
+for shared in SHARED:
+    flags.DEFINE_flag(OF_TRAINING[shared])
+flags.DEFINE_enum(
+    "kind", "fne", KINDS, "The full-network embedding, the last layer, or the last map."
+)
+flags.DEFINE_string("output", None, "Also write the vectors into this folder, as precomp data.")
+
+
+def extract(splits, settings):
+    """Describes all splits and says for each what came of it.
+
+    Returns:
+      {split name: (N, F) vectors, memory-mapped}.
+    """
+    network, vectors = cnn.describe_network(settings), {}
+    for name, split in splits.items():
+        if split.pictures is None:
+            raise ValueError(f"the {name} split has no pictures: add the folder that holds them")
+    told = activations.ensure_all(
+        [activations.Store(split, network, settings.cache_dir) for split in splits.values()]
+    )
+    descriptor = descriptors.learn(splits["train"], settings)
+    for (name, split), (count, took) in zip(splits.items(), told, strict=True):
+        began = time.perf_counter()
+        vectors[name] = descriptors.image_vectors(split, descriptor, settings.cache_dir)
+        seconds = took + time.perf_counter() - began
+        rate = f"{count / seconds:,.1f} pictures/s" if count else "from the cache"
+        size = " x ".join(f"{number:,}" for number in vectors[name].shape[1:])
+        path = getattr(vectors[name], "filename", "in memory")
+        print(
+            f"{name:10} {split.num_images:,} images x {size} {vectors[name].dtype}, "
+            f"{seconds:.1f} s, {rate}: {path}"
+        )
+        if settings.features == "fne":
+            print(f"{'':10} {shares(vectors[name])}", flush=True)
+    return vectors
+
+
+def shares(vectors):
+    """How many of the values are -1, 0 and 1, in words."""
+    counts = np.zeros(3, np.int64)
+    for start in range(0, len(vectors), COPIED):
+        counts += np.bincount(vectors[start : start + COPIED].ravel() + 1, minlength=3)
+    parts = zip((-1, 0, 1), 100 * counts / counts.sum(), strict=True)
+    return ", ".join(f"{share:.1f} % are {value}" for value, share in parts)
+
+
+def write_precomp(folder, splits, vectors):
+    """Writes `{train,dev,test}_ims.npy`, `_caps.txt` and `_ids.txt`.
+
+    The layout has one number of captions for all images: the first ones of each are written.
+    """
+    counts = [np.bincount(split.caption_image) for split in splits.values()]
+    each = min(int(own.min()) for own in counts)
+    if dropped := sum(int((own - each).sum()) for own in counts):
+        print(f"the layout has equally many captions for each image: {dropped:,} beyond the first "
+              f"{each} of their image are left out")  # fmt: skip
+    for name, split in splits.items():
+        rows, word = vectors[name], WORDS[name]
+        path = Path(folder) / f"{word}_ims.npy"
+        with files.atomic_path(path) as temporary, open(temporary, "wb") as file:
+            activations.write_header(file, rows.dtype, rows.shape)
+            for start in range(0, len(rows), COPIED):
+                file.write(np.ascontiguousarray(rows[start : start + COPIED]).data)
+        first = np.searchsorted(split.caption_image, np.arange(split.num_images))
+        kept = [split.captions[start + k] for start in first.tolist() for k in range(each)]
+        files.write_text(Path(folder) / f"{word}_caps.txt", "".join(f"{c}\n" for c in kept))
+        ids = "".join(f"{image}\n" for image in split.image_names)
+        files.write_text(Path(folder) / f"{word}_ids.txt", ids)
+    print(f"written: {folder}; python train.py --data precomp --data_dir {folder}")
+
+
+def main(argv):
+    """Pictures -> vectors in the cache, and maybe --output."""
+    if len(argv) > 1:
+        raise ValueError(f"unexpected argument {argv[1]!r}: settings are given as --name value")
+    settings = recipes.Settings(features=FLAGS.kind, **{name: FLAGS[name].value for name in SHARED})
+    cnn.describe_network(settings)  # refused now, not after the data has been read
+    splits = datasets.open_run_data(settings)
+    vectors = extract(splits, settings)
+    if FLAGS.output:
+        write_precomp(FLAGS.output, splits, vectors)
+
+
+if __name__ == "__main__":
+    console.run_script(lambda: app.run(main, sys.argv))

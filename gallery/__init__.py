@@ -1,0 +1,1 @@
+"""Exact scores of a whole gallery: ranks by blocks, the nearest rows, the stored gallery."""

@@ -1,0 +1,88 @@
+"""The gallery that `test.py` scored last, memory-mapped from a run folder."""
+
+from typing import Any
+
+import numpy as np
+
+from gallery.similarity import choose, of_arrays
+from run import files
+from run.folder import Run
+from run.graphs import WRITTEN_BY
+
+
+class Gallery:
+    """What `test.py` scored last, memory-mapped.
+
+    Attributes:
+      image: (N, D) float32 unit rows; text: (M, D) float32 unit rows.
+      caption_image: (M,) row of each caption's image.
+      image_names: N; captions: M; pictures: N references for `datasets.load_picture`, "" for none.
+      similarity: which of `similarity.SIMILARITIES` the rows are made for.
+
+    Raises:
+      ValueError: the run has no projections, or they are damaged or do not fit together.
+    """
+
+    def __init__(self, run: Run):
+        self.path = run.require(run.projections, WRITTEN_BY)
+        self.arrays = files.open_arrays(self.path)
+        self.similarity = of_arrays(self.arrays, self.path)
+        self.image, self.text = self._array("image"), self._array("text")
+        self.caption_image = np.asarray(self._array("caption_image"))
+        self.image_names, self.captions = self._strings("image_names"), self._strings("captions")
+        self.pictures = self._strings("pictures")
+        self._check()
+
+    def _array(self, name: str) -> Any:
+        if name not in self.arrays:
+            raise ValueError(f"{self.path} has no {name!r}: it is of another make; {WRITTEN_BY}")
+        return self.arrays[name]
+
+    def _strings(self, name: str) -> files.PackedStrings:
+        # as plain arrays: slicing a memmap object is ten times slower
+        data, offsets = self._array(f"{name}_data"), self._array(f"{name}_offsets")
+        return files.PackedStrings(np.asarray(data), np.asarray(offsets))
+
+    def _check(self) -> None:
+        shapes = self.image.shape, self.text.shape
+        captions = {self.num_captions, len(self.caption_image), len(self.captions)}
+        images = {self.num_images, len(self.image_names), len(self.pictures)}
+        fits = len(captions) == len(images) == 1 and self.image.ndim == self.text.ndim == 2
+        fits = fits and self.image.shape[1] == self.text.shape[1] and all(map(all, shapes))
+        if not fits or not 0 <= self.caption_image.min() <= self.caption_image.max() < len(
+            self.image
+        ):
+            raise ValueError(
+                f"{self.path} does not fit together (image {shapes[0]}, text {shapes[1]}, names "
+                f"{len(self.image_names)}, captions {len(self.captions)}); {WRITTEN_BY}"
+            )
+
+    @property
+    def num_images(self) -> int:
+        return len(self.image)
+
+    @property
+    def num_captions(self) -> int:
+        return len(self.text)
+
+    def find_image(self, name: str) -> int | None:
+        """Row of the image of this name, or None."""
+        names = self.image_names
+        key = name.encode("utf-8", "surrogatepass")
+        same_length = np.flatnonzero(np.diff(names.offsets) == len(key))
+        return next((int(row) for row in same_length if names[row] == name), None)
+
+    def captions_of(self, image: int) -> np.ndarray:
+        """Rows of an image's own captions, ascending."""
+        return np.flatnonzero(self.caption_image == image)
+
+    def best_caption(self, image: int, query: np.ndarray) -> str:
+        """The image's own caption that is nearest to a (D,) sentence; "" where it has none.
+
+        By order similarity it is the one that says the most of what the sentence says.
+        """
+        own = self.captions_of(image)
+        if not len(own):
+            return ""
+        nearness = choose(self.similarity).pairs(query[None], self.text[own])
+        return self.captions[own[np.argmax(nearness)]]

@@ -1,0 +1,1 @@
+"""The number and how sure it is: score.json, intervals, chance, captions, pairs, exports."""

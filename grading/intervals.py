@@ -1,0 +1,176 @@
+"""How sure a figure is, and what it could be: bootstrap intervals, folds, chance and the oracle.
+
+    report = with_intervals(metrics.evaluate(image, text, caption_image))
+    report["text_to_image"]["mrr"]                       # {"value": ..., "low": ..., "high": ...}
+    with_intervals(chance(len(image), caption_image))    # the floor: random orders
+    with_intervals(oracle(fits, caption_image))          # a perfect reader of ambiguous captions
+
+Captions of one image are alike, so an image is drawn with all its captions; drawing captions would
+give intervals that are too narrow. The gallery stays whole: only the queries are drawn.
+
+Chance and the oracle put candidates in *tiers*, each in random order. Chance has one tier, of all.
+The oracle puts the pictures that fit a caption above the others. A caption that fits m pictures of
+the gallery is written for each with probability 1 / m, so for a picture it puts the captions that
+fit above the others, by m ascending. Figures are exact expectations over these orders; a model that
+learns the writer's habits as well may pass the oracle.
+
+Shape letters: B rows of a block, G images with captions, K concepts, L tiers, M captions, N images,
+Q queries, R resamples, T kinds of query.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from gallery.scan import (
+    DIRECTIONS,
+    Floats,
+    Integers,
+)
+from grading.chance import Expectation
+from metrics import Retrieval
+
+LEVEL = (0.025, 0.975)
+AT_ONCE = 32  # resamples held in memory together
+Interval = dict[str, float]
+
+
+def with_intervals(
+    found: Mapping[str, Retrieval | Expectation] | Sequence[Mapping[str, Retrieval | Expectation]],
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, dict]:
+    """Give every metric with its 95 % percentile interval, bootstrapped over images.
+
+    Both directions share their resamples, so that rsum has an interval too. An interval always
+    includes its value. Several folds are averaged; each is resampled on its own.
+
+    Args:
+        found: ``{direction: queries}`` as from ``metrics.evaluate``, or a list of them, one a fold.
+        num_resamples: R.
+        seed: The same seed gives the same intervals.
+
+    Returns:
+        ``{direction: {metric: {"value", "low", "high"}}}``, and the same three for ``"rsum"`` where
+        both directions are there.
+
+    Raises:
+        ValueError: There is nothing to resample.
+
+    Reference: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
+    """
+    folds = [found] if isinstance(found, Mapping) else list(found)
+    if not folds or num_resamples < 1:
+        raise ValueError(
+            f"{len(folds)} folds and {num_resamples} resamples: at least one of each is needed"
+        )
+    drawn = [_bootstrap(fold, num_resamples, (seed, place)) for place, fold in enumerate(folds)]
+    samples = {
+        direction: {name: np.mean([fold[direction][name] for fold in drawn], axis=0) for name in of}
+        for direction, of in drawn[0].items()
+    }
+    report: dict[str, dict] = {
+        direction: {name: _interval(sample) for name, sample in of.items()}
+        for direction, of in samples.items()
+    }
+    if set(samples) == set(DIRECTIONS):
+        recalls = [of[name] for of in samples.values() for name in of if "recall" in name]
+        report["rsum"] = _interval(np.sum(recalls, axis=0))
+    return report
+
+
+def paired_difference(
+    a: Retrieval | Expectation,
+    b: Retrieval | Expectation,
+    metric: str = "mrr",
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Compare two runs on the same queries: the interval of metric(a) - metric(b).
+
+    Most of what makes a query hard is the same for both runs and drops out, so this interval is far
+    narrower than those of the runs. Where it leaves out 0, the runs differ.
+
+    Args:
+        a: One run in one direction.
+        b: The other run, with the same queries in the same order.
+        metric: Any metric that both have.
+        num_resamples: R.
+        seed: The same seed gives the same interval.
+
+    Returns:
+        ``{"value", "low", "high"}`` in the unit of the metric.
+
+    Raises:
+        ValueError: Other queries, or a metric that is not there.
+    """
+    if not np.array_equal(a.query_image, b.query_image):
+        raise ValueError("the two runs have different queries: compare them on the same split")
+    drawn = _bootstrap({"a": a, "b": b}, num_resamples, (seed, 0))
+    if metric not in drawn["a"] or metric not in drawn["b"]:
+        raise ValueError(f"no metric {metric!r} in both runs, choose from {', '.join(drawn['a'])}")
+    return _interval(drawn["a"][metric] - drawn["b"][metric])
+
+
+def fold_slices(num_images: int, folds: int) -> list[slice]:
+    """Cut a split into disjoint galleries of consecutive images, all of one size.
+
+    Args:
+        num_images: N.
+        folds: Number of galleries, e.g. 5 for the "1K" figures on 5,000 COCO images.
+
+    Returns:
+        Slices of image rows. The captions of a fold are those whose image lies in its slice.
+
+    Raises:
+        ValueError: The images cannot be shared out evenly (figures depend on the gallery's size).
+    """
+    if folds < 1 or num_images < 1 or num_images % folds:
+        raise ValueError(
+            f"{num_images} images cannot be cut into {folds} folds of one size: choose a divisor"
+        )
+    size = num_images // folds
+    return [slice(start, start + size) for start in range(0, num_images, size)]
+
+
+def _interval(sample: Floats) -> Interval:
+    """Read an interval from (1 + R,) figures, of which the first is the value on all queries."""
+    value = float(sample[0])
+    low, high = (float(bound) for bound in np.quantile(sample[1:], LEVEL))
+    return {"value": value, "low": min(low, value), "high": max(high, value)}
+
+
+def _bootstrap(
+    found: Mapping[str, Retrieval | Expectation], num_resamples: int, seed: tuple[int, int]
+) -> dict[str, dict[str, Floats]]:
+    """Give (1 + R,) figures of every metric: on all queries, then on each resample of images."""
+    images = np.unique(np.concatenate([queries.query_image for queries in found.values()]))
+    figures = {}
+    for direction, queries in found.items():
+        cluster = np.searchsorted(images, queries.query_image)  # (Q,)
+        values = queries.values()
+        mean = np.array([value.mean() for value in values.values()])  # (metrics,)
+        # Sums of what departs from the mean: queries that are all equal get no width by rounding.
+        apart = [value - of for value, of in zip(values.values(), mean, strict=True)]
+        sums = [np.bincount(cluster, value, len(images)) for value in apart]
+        parts = np.stack([*sums, np.bincount(cluster, minlength=len(images))])  # (metrics + 1, G)
+        means = [mean[None]]
+        medians = [queries.median(np.ones((1, len(images)), np.int64), cluster)]
+        for weights in _resamples(len(images), num_resamples, seed):
+            # einsum adds up in one order; a product by BLAS would depend on the threads.
+            totals = np.einsum("rg,mg->rm", weights.astype(np.float64), parts)
+            means.append(mean + totals[:, :-1] / totals[:, -1:])
+            medians.append(queries.median(weights, cluster))
+        columns = np.concatenate(means).T  # (metrics, 1 + R)
+        figures[direction] = dict(zip(values, columns, strict=True))
+        figures[direction]["median_rank"] = np.concatenate(medians)
+    return figures
+
+
+def _resamples(num_images: int, num_resamples: int, seed: tuple[int, int]) -> Iterator[Integers]:
+    """Draw G of G images with replacement, R times; yield counts of each, a few rows at a time."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, num_resamples, AT_ONCE):
+        rows = range(start, min(start + AT_ONCE, num_resamples))
+        draws = (generator.integers(0, num_images, num_images) for _ in rows)
+        yield np.stack([np.bincount(draw, minlength=num_images) for draw in draws])

@@ -1,0 +1,239 @@
+"""The number a grader trusts: metrics of a whole gallery as `score.json`, as tables, and verified.
+
+    score, found = grade(image, text, caption_image)
+    print(table(score))
+
+Imports no TensorFlow: embeddings from anywhere can be scored.
+
+Shape letters: N images, M captions, D embedding, K concepts.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import metrics
+from gallery import scan
+from gallery.similarity import choose, of_arrays
+from grading import chance as grading_chance
+from grading import intervals
+from run import files
+from run.folder import Run
+
+ORDER = (
+    "mrr", "mrr@10", "recall@1", "recall@5", "recall@10",
+    "median_rank", "mean_rank", "map@10", "ndcg@10",
+)  # fmt: skip
+NAMES = {"text_to_image": "text to image", "image_to_text": "image to text"}
+RESAMPLES = 1000
+
+
+def grade(image, text, caption_image, concepts=None, fits=None, folds=1, **scoring):
+    """Scores both directions over the whole gallery, with intervals, chance and oracle.
+
+    Args:
+      image: (N, D), text: (M, D) unit rows; caption_image: (M,) row of each caption's image.
+      concepts: (N, K) or None: graded relevance for map@10 and ndcg@10.
+      fits: (M, N) bool or None: which captions are true of which images, for the oracle.
+      folds: average over so many disjoint galleries of consecutive images.
+      scoring: `block_bytes` and `similarity`, as of `metrics.evaluate`.
+
+    Returns:
+      (score, found): the dict of `score.json` without `protocol` and `hashes`; and what
+      `metrics.evaluate` found in each fold.
+
+    Raises:
+      ValueError: embeddings that cannot be scored.
+    """
+    caption_image = np.asarray(caption_image)
+    found, chance, oracle = [], [], []
+    for part in intervals.fold_slices(len(image), folds):
+        rows = np.flatnonzero((caption_image >= part.start) & (caption_image < part.stop))
+        whole = folds == 1
+        owner = caption_image if whole else caption_image[rows] - part.start
+        texts = text if whole else text[rows]
+        own_concepts = None if concepts is None else concepts[part]
+        found.append(metrics.evaluate(image[part], texts, owner, own_concepts, **scoring))
+        chance.append(grading_chance.chance(part.stop - part.start, owner, own_concepts))
+        if fits is not None:
+            own_fits = fits if whole else fits[np.ix_(rows, np.arange(part.start, part.stop))]
+            oracle.append(grading_chance.oracle(own_fits, owner, own_concepts))
+    score = _report(found)
+    for name, expected in (("chance", chance), ("oracle", oracle)):
+        if expected:
+            values = intervals.with_intervals(expected, RESAMPLES)
+            score[name] = _ordered(values["text_to_image"])
+            score[f"{name}_image_to_text"] = _ordered(values["image_to_text"])
+            score[f"{name}_rsum"] = values["rsum"]
+    return score, found
+
+
+def _report(found) -> dict[str, Any]:
+    values = intervals.with_intervals(found, RESAMPLES)
+    return {
+        "rsum": values["rsum"],
+        **{direction: _ordered(values[direction]) for direction in scan.DIRECTIONS},
+    }
+
+
+def _ordered(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in ORDER}
+
+
+def protocol(
+    found: Sequence[dict], num_images: int, graded: bool, similarity: str = "cosine", **facts
+) -> dict[str, Any]:
+    """What a reader must know to compare the figures: `facts` first, then how they were counted."""
+    told = choose(similarity).told
+    sizes = {direction: found[0][direction].gallery_size for direction in scan.DIRECTIONS}
+    queries = {
+        direction: sum(len(fold[direction].ranks) for fold in found)
+        for direction in scan.DIRECTIONS
+    }
+    return {
+        **facts,
+        "images": num_images,
+        "queries": queries,
+        "gallery": sizes,
+        "folds": len(found),
+        "similarity": similarity,
+        "ranks": f"from 1, over the whole gallery, by {told}",
+        "ties": "against the model",
+        "recall_unit": "percent",
+        "relevance": "cosine of concepts, own image 1" if graded else "own image 1, others 0",
+        "map_relevant_above": scan.RELEVANT,
+        "interval": f"95 % percentile bootstrap over images, {RESAMPLES} resamples, seed 0",
+    }
+
+
+def read_embeddings(path: str | Path, normalize: bool = False) -> dict[str, np.ndarray]:
+    """Foreign embeddings from an `.npz` with `image`, `text`, `caption_image`, maybe `concepts`.
+
+    It may also say which `similarity` they are made for: see `similarity.of_arrays`.
+
+    Args:
+      path: the file.
+      normalize: divide the rows by their L2 norms, so that dot products are cosines.
+
+    Raises:
+      ValueError: keys are missing, or a row to normalise is all zeros.
+    """
+    arrays = files.open_arrays(path)
+    missing = [name for name in ("image", "text", "caption_image") if name not in arrays]
+    if missing:
+        raise ValueError(
+            f"{path} lacks {', '.join(missing)}: expected image (N, D), text (M, D) and "
+            f"caption_image (M,); it holds {', '.join(arrays) or 'nothing'}"
+        )
+    for side in ("image", "text"):
+        if arrays[side].ndim != 2:
+            raise ValueError(f"{path}: {side} has shape {arrays[side].shape}, expected two axes")
+        if normalize:
+            norms = np.linalg.norm(arrays[side].astype(np.float64), axis=1, keepdims=True)
+            if not norms.all():
+                raise ValueError(f"{path}: {side} row {int(np.argmin(norms))} is all zeros")
+            arrays[side] = arrays[side] / norms
+    return arrays
+
+
+def table(score: dict[str, Any]) -> str:
+    """The score as text: a block for each direction, each metric with interval, chance, oracle."""
+    lines = []
+    facts = score["protocol"]
+    for direction, title in NAMES.items():
+        suffix = "" if direction == "text_to_image" else "_image_to_text"
+        chance, oracle = score[f"chance{suffix}"], score.get(f"oracle{suffix}")
+        queries, gallery = facts["queries"][direction], facts["gallery"][direction]
+        notes = f", mean of {facts['folds']} galleries" if facts["folds"] > 1 else ""
+        if (similarity := facts.get("similarity", "cosine")) != "cosine":
+            notes += f", {similarity} similarity"
+        lines.append(f"{title}: {queries:,} queries, gallery of {gallery:,}{notes}")
+        head = f"  {'':12}{'value':>10}{'95 % interval':>20}{'chance':>11}"
+        lines.append(head + (f"{'oracle':>11}" if oracle else ""))
+        for name, value in score[direction].items():
+            low, high = _number(name, value["low"]), _number(name, value["high"])
+            line = f"  {name:12}{_number(name, value['value']):>10}{f'{low} to {high}':>20}"
+            line += f"{_number(name, chance[name]['value']):>11}"
+            if oracle:
+                line += f"{_number(name, oracle[name]['value']):>11}"
+            lines.append(line)
+    total, floor = score["rsum"], score["chance_rsum"]["value"]
+    line = (
+        f"rsum {total['value']:.1f} ({total['low']:.1f} to {total['high']:.1f}); chance {floor:.1f}"
+    )
+    if "oracle_rsum" in score:
+        line += f"; oracle {score['oracle_rsum']['value']:.1f}"
+    return "\n".join([*lines, line])
+
+
+def _number(metric: str, value: float) -> str:
+    """Recalls and ranks with one decimal, shares of 1 with four."""
+    return f"{value:.1f}" if "recall" in metric or "rank" in metric else f"{value:.4f}"
+
+
+def write_ranks(folder: Path, found: Sequence[dict], captions, names) -> None:
+    """One CSV per direction: every query with the rank of its right answer.
+
+    Args:
+      folder: where `ranks_text_to_image.csv` and `ranks_image_to_text.csv` go.
+      found: the folds, in order.
+      captions: M texts; names: N image names.
+    """
+    for direction in scan.DIRECTIONS:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        is_text = direction == "text_to_image"
+        writer.writerow(["image", "rank", *(["caption"] if is_text else [])])
+        first_image = first_caption = 0
+        for fold in found:
+            result = fold[direction]
+            for query, (image, rank) in enumerate(
+                zip(result.query_image, result.ranks, strict=True)
+            ):
+                extra = [captions[first_caption + query]] if is_text else []
+                writer.writerow([names[first_image + image], rank, *extra])
+            first_caption += fold["text_to_image"].ranks.size
+            first_image += fold["text_to_image"].gallery_size
+        files.write_text(folder / f"ranks_{direction}.csv", text.getvalue())
+
+
+def verify(run: Run) -> list[str]:
+    """Recomputes a run's metrics from its saved projections alone.
+
+    Returns:
+      Lines that name what differs from score.json; none where all agrees.
+
+    Raises:
+      ValueError: projections or score are missing or incomplete.
+    """
+    again = "run python test.py first"
+    written = files.read_json(run.require(run.score, again))
+    arrays = read_embeddings(run.require(run.projections, again))
+    if not isinstance(written, dict) or "protocol" not in written:
+        raise ValueError(f"{run.score} is no score: it has no protocol")
+    similarity = of_arrays(arrays, run.projections)
+    score, _ = grade(
+        arrays["image"],
+        arrays["text"],
+        arrays["caption_image"],
+        arrays.get("concepts"),
+        folds=written["protocol"]["folds"],
+        similarity=similarity,
+    )
+    differences = []
+    if (was := written["protocol"].get("similarity", "cosine")) != similarity:
+        differences.append(f"similarity: score.json has {was}, {run.projections.name} {similarity}")
+    for group in ("text_to_image", "image_to_text", "chance", "chance_image_to_text"):
+        for name, value in score[group].items():
+            if written.get(group, {}).get(name) != value:
+                was = written.get(group, {}).get(name)
+                differences.append(f"{group} {name}: score.json has {was}, recomputed {value}")
+    for name in ("rsum", "chance_rsum"):
+        if written.get(name) != score[name]:
+            was, now = written.get(name), score[name]
+            differences.append(f"{name}: score.json has {was}, recomputed {now}")
+    return differences

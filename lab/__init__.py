@@ -1,0 +1,1 @@
+"""This toolkit measured: speed (`lab.bench`) and the papers' tables (`lab.studies`)."""

@@ -1,0 +1,1 @@
+"""Speed and memory beside the floor of this machine: python -m lab.bench."""

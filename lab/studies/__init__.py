@@ -1,0 +1,1 @@
+"""The papers' experiments as tables: python -m lab.studies NAME."""

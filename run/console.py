@@ -1,0 +1,75 @@
+"""What a person reads in a terminal: one line for an error, printable text, columns."""
+
+import os
+import sys
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def run_script(script: Callable[[], Any]) -> None:
+    """Runs a script; what a user can cause ends as one clear line and exit code 1, no traceback.
+
+    The environment variable MATCHBOX_TRACEBACK=1 shows the traceback all the same.
+    """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)  # of python -m
+    name = spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).name
+    for stream, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, stream) is None:  # closed by the shell
+            setattr(sys, stream, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    try:
+        script()
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (ValueError, OSError, MemoryError) as error:
+        if os.environ.get("MATCHBOX_TRACEBACK"):
+            raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        sys.exit(f"{name}: error: {lines[0]}")
+    except KeyboardInterrupt:
+        sys.exit(f"{name}: stopped")
+
+
+def some_words(words: Sequence[str], limit: int = 8) -> str:
+    """`zebra, giraffe and 12 more`: the first few words, for a message of one line."""
+    shown = ", ".join(word if len(word) <= 30 else word[:29] + "…" for word in words[:limit])
+    return f"{shown} and {len(words) - limit:,} more" if len(words) > limit else shown
+
+
+def printable(text: str) -> str:
+    """One line of text that no terminal and no font stumbles over.
+
+    Control characters become spaces, invisible marks (direction, joiners) go, and what is no
+    character, such as half a surrogate pair, becomes the replacement character.
+    """
+    shown = (_SHOWN.get(unicodedata.category(character), character) for character in text)
+    return " ".join("".join(shown).replace("\ufe0f", "").split())
+
+
+_SHOWN = {"Cc": " ", "Zl": " ", "Zp": " ", "Cf": "", "Cs": "\ufffd", "Co": "\ufffd", "Cn": "\ufffd"}
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal printable text takes."""
+    return sum(map(_column, text))
+
+
+def _column(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def cut(text: str, width: int, keep_end: bool = False) -> str:
+    """Printable text within `width` columns; an ellipsis stands for what is left out."""
+    if columns(text) <= width:
+        return text
+    kept, used = [], 1
+    for character in reversed(text) if keep_end else text:
+        used += _column(character)
+        if used > width:
+            break
+        kept.append(character)
+    return "…" + "".join(reversed(kept)) if keep_end else "".join(kept).rstrip() + "…"

@@ -1,0 +1,170 @@
+"""One run is one folder: `exp/<name>/`. Paths, JSON, arrays and atomic writes.
+
+Everything that a run leaves behind is plain: JSON, CSV, NPZ, HDF5, ONNX and PNG. A file is written
+under a temporary name beside its target and renamed when it is whole, so a killed run or a full
+disk never leaves a half file that looks like a whole one.
+
+Imports neither TensorFlow nor Keras, so that queries and scores of saved projections start at once.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ALIGNMENT = 64  # bytes; where the arrays of an .npz start, so that they can be memory-mapped
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike, size: int = 0) -> Iterator[Path]:
+    """Gives a temporary path beside `path`; renames it to `path` if the block succeeds.
+
+    The suffix is kept because Keras and NumPy choose the format by it.
+
+    Args:
+      path: the file to write.
+      size: bytes that it will take, where its writer cannot be trusted with a full disk (HDF5 may
+        crash the process).
+
+    Raises:
+      OSError: names `path`, whatever could not be written; what stood there is kept.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if size > shutil.disk_usage(path.parent).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        with open(temporary, "r+b") as file:  # Windows syncs only what is open for writing
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes JSON atomically: keys in the order given, numbers in full, NaN refused."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+      ValueError: the file is missing or is no whole JSON.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: the run folder is incomplete or not a run folder")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not whole JSON ({error}): was it edited or cut off?") from None
+
+
+def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an uncompressed `.npz` whose arrays start at multiples of 64 bytes.
+
+    `numpy.load` reads it like any other `.npz`; `open_arrays` maps it without reading it. The same
+    arrays always give the same bytes.
+    """
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in arrays.items():
+            member = zipfile.ZipInfo(f"{name}.npy")
+            # Local header: 30 bytes, the name, then "extra" fields of 4 bytes + padding. zip64
+            # sizes, forced below for members over 2 GiB, would add 20 bytes in front of ours.
+            large = array.nbytes > 2**30
+            start = archive.start_dir + 30 + len(member.filename) + 4 + (20 if large else 0)
+            padding = -start % ALIGNMENT
+            member.extra = b"\xff\xff" + padding.to_bytes(2, "little") + bytes(padding)
+            with archive.open(member, "w", force_zip64=large) as file:
+                np.lib.format.write_array(file, np.asarray(array, order="C"), allow_pickle=False)
+
+
+def open_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Memory-maps every array of an uncompressed `.npz`; compressed ones are read.
+
+    Raises:
+      ValueError: the file is missing, is no `.npz`, or holds pickled objects.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} is missing")
+    try:
+        with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as loaded:
+            return {
+                member.filename.removesuffix(".npy"): _map_member(path, archive, member, loaded)
+                for member in archive.infolist()
+            }
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} is not a whole .npz file ({error})") from None
+
+
+def _map_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, loaded: Any) -> Any:
+    """One array of an open `.npz`, mapped if it is stored plainly and is not tiny."""
+    name = member.filename.removesuffix(".npy")
+    if member.compress_type != zipfile.ZIP_STORED or member.file_size < 4096:
+        return loaded[name]
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+            version, np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, dtype = read(file)
+        header = file.tell()
+    if dtype.hasobject or fortran:
+        return loaded[name]
+    with open(path, "rb") as file:  # the local header's lengths may differ from the directory's
+        file.seek(member.header_offset + 26)
+        lengths = np.frombuffer(file.read(4), "<u2").astype(int)
+    offset = member.header_offset + 30 + int(lengths.sum()) + header
+    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
+
+
+def pack_strings(strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Strings as UTF-8 bytes (uint8) and their (n + 1,) int64 offsets: maps well, no pickle."""
+    encoded = [s.encode("utf-8", "surrogatepass") for s in strings]
+    offsets = np.concatenate([[0], np.cumsum([len(e) for e in encoded], dtype=np.int64)])
+    return np.frombuffer(b"".join(encoded), np.uint8), offsets.astype(np.int64)
+
+
+class PackedStrings(Sequence):
+    """A list of strings read from `pack_strings` arrays only where it is asked for."""
+
+    def __init__(self, data: np.ndarray, offsets: np.ndarray):
+        self.data, self.offsets = data, offsets
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index):
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        piece = self.data[self.offsets[index] : self.offsets[index + 1]]
+        return piece.tobytes().decode("utf-8", "surrogatepass")
+
+
+def file_hash(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

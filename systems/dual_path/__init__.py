@@ -1,0 +1,1 @@
+"""System 3: two CNNs under one classifier."""

@@ -1,0 +1,1 @@
+"""Keras parts that several systems share."""

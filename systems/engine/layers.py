@@ -1,0 +1,113 @@
+"""Layers that the towers of several systems share.
+
+Shape letters: B batch, N images, F feature.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from run import replicas
+
+NORM_MOMENTUM = 0.95  # of moving statistics
+LINES = 6  # that tell places of a picture apart, each way
+NORM_FLOOR = 1e-8  # of the squared norm: bounds the gradient (1e4) where a row is all zeros
+
+
+@keras.saving.register_keras_serializable("matchbox")
+class UnitNorm(keras.layers.Layer):
+    """x / |x| by rows, in float32 whatever the precision policy; a zero row stays zero.
+
+    keras.layers.UnitNormalization has a gradient of 1e12 at a zero row.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def call(self, x):
+        squared = ops.sum(ops.square(x), axis=-1, keepdims=True)  # (B, 1)
+        return x * ops.rsqrt(ops.maximum(squared, NORM_FLOOR))
+
+
+def before_norm(tower):
+    """The same tower, weights and all, without its L2 norm; a tower that has none as it is."""
+    norms = [layer for layer in tower.layers if isinstance(layer, UnitNorm)]
+    return keras.Model(tower.inputs, norms[-1].input) if norms else tower
+
+
+@keras.saving.register_keras_serializable("matchbox")
+class Standardize(keras.layers.Layer):
+    """(x - mean) / deviation by columns of the training vectors; kept among the weights."""
+
+    def build(self, input_shape):
+        shape = (input_shape[-1],)
+        self.mean = self.add_weight(shape=shape, trainable=False, initializer="zeros", name="mean")
+        self.deviation = self.add_weight(
+            shape=shape, trainable=False, initializer="ones", name="deviation"
+        )
+
+    def call(self, x):
+        return (x - self.mean) / self.deviation
+
+    def adapt(self, vectors):
+        """Takes mean and standard deviation from (N, F) vectors, read block by block."""
+        total = squares = np.zeros(vectors.shape[1])
+        for start in range(0, len(vectors), 1024):
+            block = np.asarray(vectors[start : start + 1024], np.float64)
+            total, squares = total + block.sum(axis=0), squares + np.square(block).sum(axis=0)
+        mean = total / len(vectors)
+        variance = np.maximum(squares / len(vectors) - np.square(mean), 0.0)
+        self.mean.assign(mean)
+        self.deviation.assign(np.where(variance > 1e-12, np.sqrt(variance), 1.0))
+
+
+@keras.saving.register_keras_serializable("matchbox")
+class Absolute(keras.layers.Layer):
+    """|x| by elements, in float32 as `UnitNorm`: rows of norm 1 keep it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def call(self, x):
+        return ops.absolute(x)
+
+
+def he_normal():
+    """Normal weights of standard deviation sqrt(2 / fan in).
+
+    Reference: He et al., Delving deep into rectifiers, ICCV 2015, Eq. 10.
+    """
+    return keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
+
+
+def norm(name, start="ones"):
+    """Batch normalisation over the batch of all replicas, epsilon 1e-3, momentum 0.95.
+
+    Reference: Zheng et al., Dual-path convolutional image-text embeddings with instance loss, 2017,
+      the authors' code (rate 0.05 of the moments).
+
+    Args:
+      start: initial scales, "ones" or "zeros". Zeros at the end of a residual block leave it out at
+        first: a deep network begins as a shallow one. Reference: Goyal et al., Accurate, large
+        minibatch SGD, 2017, section 5.1.
+    """
+    together = replicas.num_replicas() > 1
+    return keras.layers.BatchNormalization(
+        momentum=NORM_MOMENTUM,
+        epsilon=1e-3,
+        gamma_initializer=start,
+        synchronized=together,
+        name=name,
+    )
+
+
+def near_lines(share):
+    """(...) of [0, 1] -> (..., 6): how near it is to 0, 0.2 ... 1: 2 on a line, 0 on the next."""
+    lines = ops.arange(LINES, dtype=share.dtype) / (LINES - 1)
+    return 2.0 * ops.relu(1.0 - ops.absolute(share[..., None] - lines) * (LINES - 1))
+
+
+def lengths(tokens):
+    """(b, T) ids, 0 pads -> (b,) how many until the last one that is not padding."""
+    places = ops.arange(1, ops.shape(tokens)[1] + 1)
+    return ops.max(ops.where(tokens > 0, places, 0), axis=1, initial=0)

@@ -1,0 +1,1 @@
+"""System 2: a GRU beside a linear map."""

@@ -1,0 +1,1 @@
+"""System 4: a residual network and a transformer."""

@@ -1,0 +1,124 @@
+"""System 4: a residual network reads the picture, DistilBERT the caption.
+
+A linear map brings what either has read into one space; all is trained together.
+
+Shape letters: B batch, T pieces, D embedding, F feature, V word pieces; h and w sides of a picture.
+
+Reference:
+  [Smooth] Timofeev et al., Multi-modal retrieval with smooth weighting of negatives, project of
+           EE-608, EPFL, 2021, and the authors' code.
+"""
+
+from functools import partial
+
+import keras
+from keras import ops
+
+from systems.engine import hub
+from systems.engine.backbone import find_backbone, image_backbone, strongest_places
+from systems.engine.dual_encoder import DualEncoder
+from systems.engine.layers import Standardize, UnitNorm, lengths
+
+CHUNKS = {"image": 32, "text": 128}  # the published networks take 45 MB of a picture
+PARTS = 4  # of a batch's captions
+
+
+class Transformer(DualEncoder):
+    """Two towers; the image CNN may have a learning rate of its own."""
+
+    def rates(self, settings):
+        """{path of a weight: factor of the learning rate} of those that differ from 1."""
+        backbone = find_backbone(self)
+        if backbone is None or settings.backbone_rate == 1.0:
+            return {}
+        return {weight.path: settings.backbone_rate for weight in backbone.trainable_variables}
+
+    def rows(self, side, inputs, training):
+        """(b, D) float32 rows; captions that are trained on are read `by_length`."""
+        read = partial(super().rows, side, training=training)
+        return by_length(read, inputs) if side == "text" and training else read(inputs)
+
+
+def by_length(read, tokens, parts=PARTS):
+    """`read(tokens)` without most of the padding, which would take half of a transformer's time.
+
+    The captions are read in parts of equal size from the shortest to the longest, each part cut to
+    its longest.
+
+    Args:
+      read: (b, T) ids -> (b, D) rows that do not depend on each other, nor on padding.
+      tokens: (b, T) ids, 0 pads on the right; each has a piece ([CLS]).
+
+    Returns:
+      (b, D), in the order of the tokens.
+    """
+    found = lengths(tokens)
+    order = ops.argsort(found)
+    tokens, found, size = ops.take(tokens, order, 0), ops.take(found, order), ops.shape(tokens)[0]
+    rows = []
+    for part in range(parts):
+        here = slice(part * size // parts, (part + 1) * size // parts)
+        longest = ops.max(found[here], initial=1)  # a part may be empty
+        rows.append(read(tokens[here, :longest]))
+    return ops.take(ops.concatenate(rows), ops.argsort(order), axis=0)
+
+
+def image_tower(settings, feature_dim):
+    """(B, h, w, 3) uint8 pictures, or (B, F) vectors -> (B, D) unit rows.
+
+    The mean of the network's last map, or with `image_pooling` "places" what `strongest_places`
+    finds in it, through a dense layer without activation. Vectors go through that layer alone.
+
+    Args:
+      settings: the run's configuration.
+      feature_dim: F of vectors.
+
+    Reference: [Smooth], slide "Image network": 512 -> 128 behind ResNet-34.
+    Differs from the paper: after training, the whole picture is read (its short side 256 for crops
+      of 224), there the square of 224 in its middle.
+    """
+    if settings.features == "pixels":
+        image = keras.Input((None, None, 3), dtype="uint8", name="image")
+        maps = image_backbone(settings)(image)
+        if settings.image_pooling == "places":
+            maps = strongest_places(maps, settings.hidden_dim or maps.shape[-1])
+        rows = keras.layers.GlobalAveragePooling2D(name="pool")(maps)  # (B, F)
+    else:
+        image = keras.Input((feature_dim,), name="image")
+        rows = Standardize(name="standardize")(image) if settings.standardize else image
+    if settings.image_dropout:
+        rows = keras.layers.Dropout(settings.image_dropout)(rows)
+    rows = keras.layers.Dense(settings.embed_dim, name="image_head")(rows)
+    return keras.Model(image, UnitNorm(name="unit")(rows), name="image_tower")
+
+
+def text_tower(settings, num_pieces):
+    """(B, T) ids of word pieces, 0 pads -> (B, D) unit rows.
+
+    Args:
+      settings: the run's configuration.
+      num_pieces: V.
+
+    Reference: [Smooth], slide "DistilBERT": [CLS] of the last layer, 768 -> 128.
+    """
+    bare = hub.text_tower(num_pieces, settings.embed_dim, settings.text_size, settings.dropout)
+    return keras.Model(bare.input, UnitNorm(name="unit")(bare.output), name="text_tower")
+
+
+def transformer_model(settings, sizes, loss):
+    """System 4, from a run's settings.
+
+    Args:
+      settings: the run's configuration.
+      sizes: {"feature_dim": F of vectors, "vocabulary_size": V}.
+      loss: called as in `DualEncoder`.
+
+    Differs from the paper, with the recipes simclr to max_triplet: the best epoch is that of the
+      highest rsum on all of validation, there that of the lowest loss on each image's first
+      caption; crops are drawn anew in every epoch, there once for the whole run.
+    """
+    image = image_tower(settings, sizes["feature_dim"])
+    text = text_tower(settings, sizes["vocabulary_size"])
+    model = Transformer(image, text, loss, settings.beta, settings.literal_relevance)
+    model.chunks = dict(CHUNKS)
+    return model

@@ -1,0 +1,118 @@
+"""Pictures as the image tower reads them: by descriptors, by a network, as pixels."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+from test_nearest import make_run, unit, write_image_tower, write_model
+from tiny_network import LAYERS, NETWORK
+
+from answering.pictures import PictureEncoder, whole_picture
+from data import datasets
+from data.scenes import world
+from data.vision import descriptors
+from data.vision.network import NetworkDescriptor
+from data.vision.pixels import Pictures
+from data.vision.regions import COLOURS, OUTLINES, SECTORS, STEPS, TEXTURES, RegionDescriptor
+from run import files, graphs
+
+
+def described_run(folder, descriptor):
+    run = make_run(folder)
+    settings = files.read_json(run.config) | {"cache_dir": str(folder / "cache")}
+    files.write_json(run.config, settings)
+    descriptor.save(run.features)
+    kernel = np.random.default_rng(0).normal(size=(descriptor.feature_dim, 7))
+    write_image_tower(run.image_tower, kernel)
+    return run, folder / "cache"
+
+
+def made_up_regions():
+    """A region descriptor whose words are made up: to learn some takes seconds."""
+    rng = np.random.default_rng(0)
+    palette = rng.uniform(-100, 200, (COLOURS, 3)).astype(np.float32)
+    outlines = rng.normal(size=(OUTLINES, SECTORS + 9)).astype(np.float32)
+    textures = rng.normal(size=(TEXTURES, len(STEPS) + 1)).astype(np.float32)
+    one = np.float32(1)
+    return RegionDescriptor(palette, outlines, one, textures, one, np.ones(len(STEPS) + 1, "f"))
+
+
+def write_network(path):
+    """(n, S, S, 3) crops -> (n, C) activations: some function of the means of their colours."""
+    kernel = np.random.default_rng(1).normal(size=(3, LAYERS.num_columns)).astype(np.float32)
+    nodes = [
+        helper.make_node("ReduceMean", ["crops"], ["means"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["means", "kernel"], ["out"]),
+    ]
+    crops = helper.make_tensor_value_info("crops", TensorProto.FLOAT, ["n", "S", "S", 3])
+    path.parent.mkdir(parents=True)
+    write_model(path, nodes, {"kernel": kernel}, [crops], LAYERS.num_columns)
+
+
+@pytest.mark.parametrize("kind", ["regions", "last", "fne"])
+def test_pictures_are_read_as_by_features(tmp_path, kind):
+    shown = [Image.fromarray(world.draw(world.make_scene("train", i))) for i in range(20)]
+    if kind == "regions":
+        descriptor = made_up_regions()
+    else:
+        network = dataclasses.replace(NETWORK, crops=10)
+        moments = (np.zeros(LAYERS.feature_dim), np.full(LAYERS.feature_dim, 200.0))
+        descriptor = NetworkDescriptor(network, LAYERS, kind, *moments)
+    run, cache = described_run(tmp_path / "run", descriptor)
+    if isinstance(descriptor, NetworkDescriptor):
+        with pytest.raises(ValueError, match=r"onnx is missing: python test\.py writes it"):
+            PictureEncoder(run)
+        write_network(descriptors.network_path(descriptor, cache))
+    encoder, tower = PictureEncoder(run), graphs.Tower(run.image_tower)
+    vectors = [descriptors.describe_picture(descriptor, picture, cache) for picture in shown]
+    rows = encoder(shown)
+    np.testing.assert_allclose(rows, tower(np.concatenate(vectors)), atol=1e-5)
+    assert rows.shape == (20, 7) and len(np.unique(rows.round(5), axis=0)) > 3
+
+
+def pixel_run(folder, kind=TensorProto.FLOAT, crop_area=1.0):
+    """A run whose image tower reads pixels: the direction of the mean of its three colours."""
+    run = make_run(folder)
+    settings = files.read_json(run.config)
+    settings |= {"features": "pixels", "image_size": 28, "crop_area": crop_area}
+    files.write_json(run.config, settings)
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats"], ["means"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["means", "kernel"], ["product"]),
+        helper.make_node("LpNormalization", ["product"], ["out"], axis=-1, p=2),
+    ]
+    pixels = helper.make_tensor_value_info("pixels", kind, ["B", "H", "W", 3])
+    write_model(run.image_tower, nodes, {"kernel": np.eye(3, 7, dtype=np.float32)}, [pixels], 7)
+    return run
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.UINT8])
+def test_a_tower_that_reads_pixels_is_shown_the_whole_picture(tmp_path, kind):
+    encoder = PictureEncoder(pixel_run(tmp_path / "run", kind))
+    gradient = np.zeros((50, 100, 3), np.uint8)
+    gradient[:, :, 0], gradient[:, :, 1] = 200, np.linspace(0, 200, 100)
+    picture = Image.fromarray(gradient)
+    assert encoder.inputs([picture]).shape == (1, 28, 56, 3)
+    expected = unit(np.array([[200, 100, 0, 0, 0, 0, 0]], np.float64))
+    np.testing.assert_allclose(encoder([picture] * 40), expected.repeat(40, 0), atol=5e-3)
+
+
+def test_where_training_crops_the_whole_picture_is_larger(tmp_path):
+    encoder = PictureEncoder(pixel_run(tmp_path / "run", crop_area=0.8))
+    for size, shape in (((60, 30), (32, 64)), ((10, 10), (32, 32)), ((1, 900), (96, 32))):
+        assert encoder.inputs([Image.new("RGB", size)]).shape == (1, *shape, 3)
+
+
+@pytest.mark.parametrize("shape", [(37, 90), (200, 64), (8, 8), (1, 50), (31, 33)])
+@pytest.mark.parametrize("crop_area", [0.8, 1.0])
+def test_a_view_is_what_the_gallery_was_made_of(shape, crop_area):
+    drawn = np.random.default_rng(0).integers(0, 256, (2, *shape, 3), np.uint8)
+    split = datasets.Split("t", ["a", "b"], ["x", "y"], np.arange(2), pictures=drawn)
+    side = 32 if crop_area < 1 else 28
+    views = Pictures(split, 28, crop_area, view_side=side).views([0, 1])
+    ours = np.stack([whole_picture(Image.fromarray(one), side) for one in drawn])
+    assert ours.shape == views.shape and abs(ours - views.astype(int)).max() <= 1
+    assert (ours != views).mean() < 1e-3

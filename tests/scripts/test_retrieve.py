@@ -1,0 +1,430 @@
+"""retrieve.py as people run it, on the hand-made run of test_search; and the pages it draws."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import reference_metrics as reference
+from conftest import ROOT
+from PIL import Image, ImageColor
+from test_nearest import CAPTIONS, NAMES, gallery_arrays, make_run, write_image_tower
+
+from data.scenes import world
+from data.vision import descriptors, regions
+from gallery import nearest, similarity, stored
+from run import figures, files, graphs, heat
+from run.folder import Run
+
+HEAVY = ("tensorflow", "keras", "sklearn", "scipy", "pandas", "matplotlib.pyplot")
+SPY = f"""
+import os, runpy, sys
+sys.argv = sys.argv[1:]
+sys.path[0] = os.path.dirname(sys.argv[0])
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    print("imported:", [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """exp/plain: no pictures. exp/pictures: files, of which one is missing and one is damaged.
+
+    exp/order: as plain, compared by order similarity.
+    """
+    root = tmp_path_factory.mktemp("root")
+    make_run(root / "exp" / "plain")
+    arrays = gallery_arrays() | {"similarity": similarity.to_array("order")}
+    files.write_arrays(make_run(root / "exp" / "order").projections, arrays)
+    data = root / "data"
+    (data / "folder").mkdir(parents=True)
+    for i, name in enumerate(NAMES[1:4]):
+        shade = np.full((20 + 30 * i, 40, 3), 60 * i, np.uint8)
+        shade[:, :20] = 255 - shade[:, :20]
+        Image.fromarray(shade).save(data / name)
+    Image.fromarray(world.draw(world.make_scene("test", 0))).save(data / "four.png")
+    for path in (data / "3", root / "3", root / "broken.png"):
+        path.write_bytes(b"no picture")
+    for name in ("foreign.png", "two.png"):
+        (root / name).write_bytes((data / "two.png").read_bytes())
+    captions = [
+        ["red circle \x1b[31m\ud800 $x$ 😀", "b"],
+        ["c"],
+        ["d", "e", "f"],
+        ["small red circle above blue star", "h"],
+        ["i", "j"],
+    ]
+    run = make_run(root / "exp" / "pictures", data, captions=captions, pictures=NAMES)
+    rng = np.random.default_rng(0)
+    descriptor = regions.RegionDescriptor.learn(
+        np.stack([world.draw(world.make_scene("train", i)) for i in range(20)])
+    )
+    descriptor.save(run.features)
+    write_image_tower(run.image_tower, rng.normal(size=(descriptor.feature_dim, 7)))
+    return root
+
+
+def retrieve(root, *args, spy=False, **how):
+    """Runs retrieve.py in `root`; stdout and stderr as text."""
+    script = [sys.executable, *(["-c", SPY] if spy else []), str(ROOT / "retrieve.py")]
+    environment = {**os.environ, "COLUMNS": "72", **how.pop("env", {})}
+    return subprocess.run(
+        [*script, *args],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        check=False,
+        timeout=120,
+        **{"encoding": "utf-8", "errors": "surrogateescape", **how},
+    )
+
+
+def test_a_query_gives_a_table_and_a_picture(root):
+    done = retrieve(root, "--exp", "plain", "--k", "3", "a", "red", "zebra", "square", spy=True)
+    lines = done.stdout.splitlines()
+    picture = os.path.join("exp", "plain", "answer.png")
+    assert lines == [
+        "a red zebra square",
+        f"3 nearest of 5 pictures · {os.path.join('exp', 'plain')}",
+        "rank    score  image             caption",
+        "   1   1.0000  folder/three.png  red square",
+        "   2   0.5000  one.png           red circle",
+        "   3   0.2887  four.png          red above blue",
+        f"picture: {picture}",
+    ]
+    assert done.stderr.splitlines() == ["not known to the model: zebra", "imported: []"]
+    assert done.returncode == 0
+    with Image.open(root / picture) as drawn:
+        drawn.load()
+        assert drawn.format == "PNG" and drawn.width > 600
+
+
+def test_a_run_of_order_similarity_is_asked_by_it(root):
+    run = os.path.join("exp", "order")
+    done = retrieve(root, "--exp", "order", "--k", "3", "red", "square")
+    # Each of the two words weighs 1/sqrt(2) = 0.71; "red" weighs 0.41 where six words stand.
+    assert done.stdout.splitlines()[1:6] == [
+        f"3 nearest of 5 pictures · {run} · order similarity",
+        "rank    score  image             caption",
+        "   1   0.0000  folder/three.png  red square",
+        "   2  -0.5000  one.png           red circle",
+        "   3  -0.5893  four.png          red above blue",
+    ]
+    # The other way the caption stays first: it may say less than the picture, not more.
+    done = retrieve(root, "--exp", "order", "--json", "--k", "20", "--image", "four.png")
+    answer = json.loads(done.stdout)
+    gallery = stored.Gallery(Run(root / run))
+    table = reference.scores(gallery.text.tolist(), gallery.image[3:4].tolist(), "order")
+    scores = sorted((row[0] for row in table), reverse=True)
+    assert answer["similarity"] == "order" and answer["answers"][0]["own"]
+    np.testing.assert_allclose([each["score"] for each in answer["answers"]], scores, atol=1e-7)
+
+
+def test_pictures_missing_and_damaged_do_not_break_the_answer(root):
+    output = root / "new folder" / "out.PNG"
+    args = ("--exp", "pictures", "--output", str(output), "red 😀 \x1b[2J $x$ مرحبا circle")
+    done = retrieve(root, *args, env={"PYTHONIOENCODING": "ascii:strict"})
+    assert done.returncode == 0 and done.stdout.isascii() and "\x1b" not in done.stdout
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2 and lines[0] == "not known to the model: 2j"
+    assert "one.png does not exist" in lines[1] and "(and 1 more like this)" in lines[1]
+    with Image.open(output) as drawn:
+        drawn.load()
+        assert drawn.height > 200
+
+
+def test_json_is_all_that_stands_on_standard_output(root):
+    done = retrieve(root, "--exp", "pictures", "--json", "--k", "2", "red circle zebra", spy=True)
+    answer = json.loads(done.stdout)
+    assert answer["query"] == "red circle zebra" and answer["unknown_words"] == ["zebra"]
+    assert answer["gallery"] == {"images": 5, "captions": 10}
+    first = answer["answers"][0]
+    assert {key: first[key] for key in ("rank", "image", "name", "picture")} == {
+        "rank": 1,
+        "image": 0,
+        "name": "one.png",
+        "picture": "one.png",
+    }
+    assert first["score"] == pytest.approx(1, abs=1e-6)
+    assert first["caption"] == "red circle \x1b[31m\ud800 $x$ 😀"
+    assert [answer["rank"] for answer in answer["answers"]] == [1, 2]
+    assert done.stderr.splitlines() == ["not known to the model: zebra", "imported: []"]
+    assert not (root / "exp" / "pictures" / "answer.png").exists()
+
+
+def test_queries_are_read_line_by_line(root):
+    lines = [b"red square", b"", b"zebra", b"blue star \xff\xd8 \xf0\x9f\x98\x80", b"red " * 10_000]
+    done = retrieve(
+        root,
+        *("--exp", "plain", "--json", "--k", "1"),
+        input=b"\r\n".join(lines),
+        encoding=None,
+        errors=None,
+    )
+    answers = [json.loads(line) for line in done.stdout.decode("ascii").splitlines()]
+    names = [answer["answers"][0]["name"] for answer in answers]
+    assert names == ["folder/three.png", "two.png", "one.png"]
+    assert done.stderr.decode().splitlines() == [
+        "the query is empty: write what the picture should show",
+        "the model knows no word of the query (zebra)",
+    ]
+    assert done.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_a_terminal_is_asked(root):
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, str(ROOT / "retrieve.py"), "--exp", "plain", "--k", "1"]
+    env = {**os.environ, "TERM": "dumb"}
+    with subprocess.Popen(
+        command, cwd=root, env=env, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        deadline = threading.Timer(60, process.kill)  # that nothing waits for ever
+        deadline.start()
+        shown, typed = b"", [b"zebra\n", b"red square\n", b"\x04"]
+        with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
+            while piece := os.read(ours, 4096):
+                shown += piece
+                if typed and shown.count(b"query: ") > 3 - len(typed):
+                    os.write(ours, typed.pop(0))
+        deadline.cancel()
+    os.close(ours)
+    assert process.returncode == 0 and typed == []
+    assert b"knows no word of the query (zebra)" in shown
+    assert b"folder/three.png" in shown and b"answer.png" in shown
+
+
+@pytest.mark.parametrize("given", ["4", "3", os.path.join(".", "3")])
+def test_captions_for_an_image_by_name_or_number(root, given):
+    """The name of image 4 is 3: a name goes before a number; a file's name will do."""
+    done = retrieve(root, "--exp", "plain", "--image", given, "--k", "3")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "3" and "3 nearest of 10 captions" in lines[1]
+    assert lines[3].split() == ["1*", "1.0000", "3", "blue", "circle"]
+    assert [line[4] for line in lines[3:6]] == ["*", "*", " "]
+    assert lines[6] == "* written for this picture"
+    assert done.stderr == "" and (root / "exp" / "plain" / "answer.png").is_file()
+
+
+def test_captions_for_a_picture_file(root):
+    args = ("--exp", "pictures", "--json", "--output", "out.png", "--image")
+    answers = []
+    for given in (os.path.join(".", "two.png"), os.path.join("data", "two.png")):
+        done = retrieve(root, *args, given, spy=True)
+        answers.append(json.loads(done.stdout))
+        assert done.stderr.splitlines()[0] == "picture: out.png"
+        assert done.stderr.splitlines()[1] in ("imported: []", "imported: ['scipy']")
+        assert done.returncode == 0
+    foreign, own = answers
+    assert foreign["image"] == own["image"] == "two.png"
+    assert not any(answer["own"] for answer in foreign["answers"])
+    assert [answer["name"] for answer in own["answers"] if answer["own"]] == ["two.png"]
+    folder = root / "exp" / "pictures"
+    descriptor = descriptors.load(folder / "features.npz")
+    assert descriptor is not None
+    with Image.open(root / "two.png") as picture:
+        vector = descriptor.describe(descriptors.to_array(picture)[None]).astype(np.float32)
+    query = graphs.Tower(folder / "image.onnx")(vector)
+    scores, rows = nearest.top_k(query, stored.Gallery(Run(folder)).text, 10)
+    np.testing.assert_allclose([a["score"] for a in foreign["answers"]], scores[0], atol=1e-7)
+    captions = [caption for own in CAPTIONS for caption in own]
+    assert len(rows[0]) == len(captions) == len(foreign["answers"])
+
+
+def test_the_best_answer_is_explained(root):
+    args = ("--exp", "plain", "--k", "1", "--explain")
+    done = retrieve(root, *args, "a Red zebra, Square", spy=True)
+    run = os.path.join("exp", "plain")
+    # The picture shows both words at a cosine of 1; each alone is at 1 / sqrt(2) from it.
+    assert done.stdout.splitlines()[3:] == [
+        "   1   1.0000  folder/three.png  red square",
+        "why folder/three.png: 1.0000 changes without a word by",
+        "  Red     -0.2929  ------------------------------",
+        "  zebra   unknown",
+        "  Square  -0.2929  ------------------------------",
+        "below 0: that word or place supports the match",
+        f"picture: {os.path.join(run, 'explanation.png')}",
+    ]
+    assert done.stderr.splitlines() == [
+        f"the words are explained, the picture is not: {run} cannot describe new pictures: its "
+        "data came as ready vectors",
+        "not known to the model: zebra",
+        "imported: []",
+    ]
+    with Image.open(root / run / "explanation.png") as drawn:
+        drawn.load()
+        assert drawn.width > 600
+
+
+def test_places_of_the_picture_are_explained_both_ways(root):
+    args = ("--exp", "pictures", "--json", "--explain", "--explain_grid", "3", "--output", "e.png")
+    done = retrieve(root, *args, "Blue star, red circle above", spy=True)
+    answer = json.loads(done.stdout)
+    found = answer["explanation"]
+    assert [found["image"], found["sentence"]] == ["four.png", "Blue star, red circle above"]
+    assert found["score"] == pytest.approx(answer["answers"][0]["score"], abs=1e-6)
+    assert np.shape(found["places"]) == (3, 3) and np.any(found["places"])
+    assert [word["word"] for word in found["words"]] == ["Blue", "star", "red", "circle", "above"]
+    assert done.stderr.splitlines()[0] == "picture: e.png"
+    assert not {"tensorflow", "keras", "matplotlib.pyplot"} & set(done.stderr.split("'"))
+    with Image.open(root / "e.png") as drawn:
+        assert drawn.width > 1000  # with the map beside the picture
+    done = retrieve(root, *args[:4], "--image", "four.png")
+    told = json.loads(done.stdout)
+    assert told["explanation"]["sentence"] == told["answers"][0]["caption"]
+    assert told["explanation"]["score"] == pytest.approx(told["answers"][0]["score"], abs=1e-6)
+    assert np.shape(told["explanation"]["places"]) == (7, 7)
+    done = retrieve(root, *args[:4], "--image", os.path.join(".", "two.png"))
+    assert "explanation" not in json.loads(done.stdout)
+    assert "the best caption is not explained: the query has no word" in done.stderr
+
+
+def test_a_picture_that_is_missing_or_not_described_leaves_the_words(root):
+    done = retrieve(root, "--exp", "pictures", "--explain", "--k", "1", "red circle")
+    assert "one.png does not exist" in done.stderr and "  circle  -0.2929" in done.stdout
+    assert "grey patch" not in done.stdout
+    lines = b"zebra\nblue star\n"
+    done = retrieve(root, "--exp", "order", "--explain", input=lines, encoding=None, errors=None)
+    assert b"knows no word of the query (zebra)" in done.stderr
+    assert b"why two.png: 0.0000 changes without a word by\n  blue  -0.0858" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--exp", "nosuch", "red"], "unknown experiment 'nosuch'; the runs in exp/ are: "),
+        (["--exp", "plain", ""], "the query is empty"),
+        (["--exp", "plain", "zebra", "giraffe"], "knows no word of the query (zebra, giraffe)"),
+        (["--exp", "plain", "--image", "1", "red"], "a sentence or --image, not both"),
+        (["--exp", "plain", "--image", "nosuch.png"], "5 images are called one.png, two.png, fol"),
+        (["--exp", "plain", "--image", "5"], "or go by number from 0"),
+        (["--exp", "plain", "--image", "foreign.png"], "its data came as ready vectors"),
+        (["--exp", "pictures", "--image", "broken.png"], "is damaged or no picture"),
+        (["--exp", "plain", "--output", "answer.pdf", "red"], "answer.pdf must end in .png"),
+        (["--exp", "plain", "--image", "3", "--explain", "red"], "a sentence or --image, not both"),
+    ],
+)
+def test_mistakes_end_in_one_line(root, args, message):
+    done = retrieve(root, *args)
+    assert done.returncode == 1 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("retrieve.py: error: ") and message in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the viewer has another name")
+def test_show_opens_the_viewer(root):
+    folder = root / "bin"
+    folder.mkdir()
+    viewer = folder / "xdg-open"
+    viewer.write_text('#!/bin/sh\necho "$1" > seen.part && mv seen.part seen\n')
+    viewer.chmod(0o755)
+    path = os.pathsep.join([str(folder), os.environ["PATH"]])
+    done = retrieve(root, "--exp", "plain", "--show", "--k", "1", "red", env={"PATH": path})
+    assert done.returncode == 0 and done.stderr == ""
+    for _ in range(1000):
+        if (root / "seen").exists():
+            break
+        subprocess.run(["sleep", "0.01"], check=True)
+    assert (root / "seen").read_text().strip() == os.path.join("exp", "plain", "answer.png")
+    done = retrieve(root, "--exp", "plain", "--show", "red", env={"PATH": "/nowhere"})
+    assert done.returncode == 0 and "viewer did not start" in done.stderr
+
+
+# The pages.
+
+
+def cards(number):
+    pictures = [None, Image.new("RGB", (64, 64), "red"), Image.new("RGB", (3, 500), "blue")]
+    odd = ["", "word", "many words " * 50, "x" * 9999, "漢字" * 99, "مرحبا 😀 $\\frac{x$ \\$"]
+    return [
+        figures.Card(1 / (i + 1), odd[i % 6], pictures[i % 3], own=i % 2 == 0)
+        for i in range(number)
+    ]
+
+
+@pytest.mark.parametrize("number", [1, 3, 8, 51])
+def test_pages_of_any_number_of_answers(tmp_path, number, capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures.picture_grid("漢字 $x " * 40, "note", cards(number), tmp_path / "grid.png")
+        figures.caption_list("title", "note", None, cards(number), tmp_path / "list.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.png", "list.png"]
+    for path in tmp_path.iterdir():
+        with Image.open(path) as page:
+            assert page.mode == "RGB" and page.getpixel((0, 0)) == (255, 255, 255)
+            margin = np.asarray(page)[:, -15:]
+            assert (margin == 255).all()  # nothing runs over the right edge
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("number", [1, 12, 80])
+def test_pages_of_any_explanation(tmp_path, number):
+    odd = ["word", "x" * 999, "漢字", "مرحبا", "$\\frac{x$", ""]
+    words = [
+        (odd[i % 6], (None if i % 4 == 3 else 0.01 * (-1) ** i * i), "the only known word")
+        for i in range(number)
+    ]
+    wide, places = Image.new("RGB", (300, 20), "red"), np.linspace(-1, 0.5, 49).reshape(7, 7)
+    pages = [(wide, places), (wide, 0 * places), (wide, None), (None, None), (None, places)]
+    for i, (picture, found) in enumerate(pages):
+        path = tmp_path / f"{i}.png"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            figures.explanation("漢字 $x " * 40, "note", picture, found, words, path)
+        with Image.open(path) as page:
+            assert page.width == 480 + 2 * figures.EDGE + 20 + (616 if i < 2 else 308)
+            margin = np.asarray(page.convert("RGB"))
+            assert (margin[:, -15:] == 255).all() and (margin[-15:] == 255).all()
+
+
+def test_bars_go_left_and_red_for_words_that_support(tmp_path):
+    words = [("one", -0.2, ""), ("two", 0.1, ""), ("three", None, "unknown")]
+    figures.explanation("t", "n", None, None, words, tmp_path / "page.png")
+    with Image.open(tmp_path / "page.png") as page:
+        pixels = np.asarray(page).astype(int)
+    spans = {}
+    for colour in (heat.BELOW, heat.ABOVE):
+        found = np.flatnonzero((pixels == ImageColor.getrgb(colour)).all(axis=2).any(axis=0))
+        spans[colour] = (found.min(), found.max())
+    red, blue = spans[heat.BELOW], spans[heat.ABOVE]
+    assert red[1] <= blue[0] + 1
+    assert red[1] - red[0] == pytest.approx(2 * (blue[1] - blue[0]), abs=3)
+
+
+def test_the_best_answer_stands_out(tmp_path):
+    picture = Image.new("RGB", (64, 64), "#102030")
+    paths = [tmp_path / "page.png", tmp_path / "again.png"]
+    for path in paths:
+        figures.picture_grid("t", "n", [figures.Card(0.5, "c", picture)] * 4, path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    with Image.open(paths[0]) as page:
+        pixels = np.asarray(page).astype(int)
+    width = pixels.shape[1] // 4
+    rim = (pixels == [0x26, 0x67, 0xFF]).all(axis=2)
+    inside = (pixels == [0x10, 0x20, 0x30]).all(axis=2)
+    assert rim[:, : width + figures.EDGE].sum() > 1000 and not rim[:, width + figures.EDGE :].any()
+    counts = [inside[:, i * 212 + 28 : i * 212 + 220].sum() for i in range(4)]
+    assert len(set(counts)) == 1 and counts[0] > 0.98 * 192 * 192
+
+
+def test_fit_wraps_by_the_width_of_the_letters():
+    for card in cards(6):
+        for width, lines in ((150, 3), (560, 1), (40, 8)):
+            rows = figures.fit(card.caption, width, 8, lines)
+            assert len(rows) <= lines
+            assert max(figures.text_width(row, 8) for row in rows) <= width
+    assert figures.fit("one two three", 1000, 8, 2) == ["one two three"]
+    narrow = figures.text_width("one two", 8) + 0.1
+    assert figures.fit("one two three", narrow, 8, 2) == ["one two", "three"]
+    assert figures.fit("one two three four five", narrow, 8, 2) == ["one two", "three…"]
+    assert figures.text_width("iiii", 8) < figures.text_width("MM", 8)

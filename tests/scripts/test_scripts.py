@@ -1,0 +1,294 @@
+"""The scripts by subprocess on tiny data: the main job, resuming, overfitting, bad input."""
+
+import csv
+import json
+import os
+import re
+import shutil
+
+import kill_and_resume
+import numpy as np
+import pytest
+import starter
+from PIL import Image
+
+from data.language import words
+from run.files import PackedStrings, open_arrays, read_json, write_json
+from run.folder import find
+
+TINY = [
+    "--limit=40", "--hidden_dim=32", "--embed_dim=16", "--batch_size=16", "--epochs=2",
+    "--learning_rate=3e-3",
+]  # fmt: skip
+
+
+def script(name, *arguments, cwd):
+    """Runs a script from another folder, as a user may."""
+    # Queries start without TensorFlow.
+    start = starter.anew if name == "retrieve.py" else starter.run
+    return start(name, *arguments, cwd=cwd)
+
+
+def succeed(name, *arguments, cwd, start=script):
+    done = start(name, *arguments, cwd=cwd)
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def check_query_tower(run):
+    """The exported text tower gives the rows that were scored."""
+    import onnxruntime
+
+    arrays = open_arrays(run.projections)
+    captions = PackedStrings(arrays["captions_data"], arrays["captions_offsets"])
+    vocabulary = words.Vocabulary.load(run.vocabulary)
+    session = onnxruntime.InferenceSession(run.query_tower)
+    for row, caption in enumerate(captions):
+        tokens = np.array([vocabulary.encode(caption)], np.int32)
+        found = session.run(None, {session.get_inputs()[0].name: tokens})[0]
+        np.testing.assert_allclose(found[0], arrays["text"][row], atol=1e-5)
+
+
+def fail(name, *arguments, cwd, says):
+    """The script refuses in one clear line, without a traceback, and with a non-zero exit."""
+    done = script(name, *arguments, cwd=cwd)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+    assert len(lines) == 1 and says in lines[0], done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with one trained and graded run, each by a process of its own."""
+    folder, anew = tmp_path_factory.mktemp("home"), {"start": starter.anew}
+    told = succeed("train.py", *TINY, "--exp=first", cwd=folder, **anew)
+    assert "best epoch" in told and "python test.py --exp first" in told
+    told = succeed("test.py", "--examples=3", cwd=folder, **anew)
+    assert "examples_text_to_image.png" in told
+    return folder
+
+
+def test_train_leaves_a_whole_run(home):
+    run = find(home / "exp", "first")
+    names = {p.name for p in run.folder.iterdir()}
+    assert {"config.json", "vocabulary.json", "history.csv", "history.png", "best.weights.h5",
+            "last", "log.txt", "features.npz"} <= names  # fmt: skip
+    with open(run.history, encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"loss", "val_mrr", "val_rsum", "learning_rate"} <= set(rows[0])
+    with Image.open(run / "history.png") as picture:
+        assert picture.size[0] > 500
+
+
+def test_examples_are_drawn_and_listed(home):
+    run = find(home / "exp", "first")
+    text = (run / "examples.md").read_text(encoding="utf-8")
+    sizes = read_json(run.score)["protocol"]["gallery"].values()
+    assert all(f" of {size:,}\n" in text for size in sizes)
+    for direction in ("text_to_image", "image_to_text"):
+        with Image.open(run / f"examples_{direction}.png") as page:
+            assert page.width > 1000 and page.height > 300
+    for flag in ("--verify", "--folds=2", "--embeddings=x.npz"):
+        fail("test.py", "--examples=2", flag, cwd=home, says="leave --verify, --embeddings and")
+
+
+def test_score_has_what_graders_read(home):
+    score = read_json(home / "exp/first/score.json")
+    metrics = {"mrr", "mrr@10", "recall@1", "recall@5", "recall@10", "median_rank", "mean_rank",
+               "map@10", "ndcg@10"}  # fmt: skip
+    for group in ("text_to_image", "image_to_text", "chance", "oracle"):
+        assert set(score[group]) == metrics
+        for value in score[group].values():
+            assert value["low"] <= value["value"] <= value["high"]
+    assert set(score["hashes"]) == {"data", "weights", "config", "pictures"}
+    assert score["protocol"]["gallery"] == {"text_to_image": 40, "image_to_text": 200}
+    recalls = [score[d][f"recall@{k}"]["value"] for d in ("text_to_image", "image_to_text")
+               for k in (1, 5, 10)]  # fmt: skip
+    assert score["rsum"]["value"] == pytest.approx(sum(recalls))
+    text = (home / "exp/first/score.json").read_text()
+    assert str(home) not in text and re.search(r"20\d\d-\d\d-\d\d", text) is None
+    with open(home / "exp/first/ranks_text_to_image.csv", encoding="utf-8") as file:
+        ranks = [int(row["rank"]) for row in csv.DictReader(file)]
+    assert np.mean(1 / np.array(ranks)) == pytest.approx(score["text_to_image"]["mrr"]["value"])
+
+
+@pytest.mark.parametrize("flags", [["--threads=2", "--block_size=1"], ["--batch_size=64"]])
+def test_grading_again_gives_the_same_bytes(home, flags):
+    files = ("score.json", "projections.npz", "ranks_image_to_text.csv")
+    before = [(home / "exp/first" / name).read_bytes() for name in files]
+    succeed("test.py", "--exp=first", *flags, cwd=home)
+    assert [(home / "exp/first" / name).read_bytes() for name in files] == before
+
+
+def test_verify_agrees_and_notices(home, tmp_path):
+    assert "agrees" in succeed("test.py", "--verify", cwd=home)
+    shutil.copytree(home / "exp/first", tmp_path / "copy")
+    score = read_json(tmp_path / "copy/score.json")
+    score["text_to_image"]["mrr"]["value"] += 1e-9
+    write_json(tmp_path / "copy/score.json", score)
+    fail("test.py", "--verify", "--exp", tmp_path / "copy", cwd=home, says="disagrees")
+
+
+def test_towers_in_onnx_equal_keras(home):
+    import onnxruntime
+
+    from data.language.words import Vocabulary
+
+    run = find(home / "exp", "first")
+    arrays = open_arrays(run.projections)
+    captions = PackedStrings(arrays["captions_data"], arrays["captions_offsets"])
+    vocabulary = Vocabulary.load(run.vocabulary)
+    session = onnxruntime.InferenceSession(run.query_tower)
+    for row in (0, 7, 199):
+        tokens = np.array([vocabulary.encode(captions[row])], np.int32)
+        got = session.run(None, {session.get_inputs()[0].name: tokens})[0]
+        np.testing.assert_allclose(got[0], arrays["text"][row], atol=2e-6)
+
+
+def test_retrieve_answers_from_the_graded_run(home):
+    assert "answer.png" in succeed("retrieve.py", "a red circle", cwd=home)
+    told = succeed("retrieve.py", "a red circle", "--json", "--k=3", cwd=home)
+    assert len(json.loads(told)["answers"]) == 3
+    assert (home / "exp/first/answer.png").is_file()
+
+
+def test_scores_of_foreign_embeddings(home, tmp_path):
+    rng = np.random.default_rng(0)
+    image = rng.standard_normal((20, 5))
+    owner = np.repeat(np.arange(20), 2)
+    np.savez(tmp_path / "e.npz", image=image, text=image[owner], caption_image=owner)
+    told = succeed("test.py", f"--embeddings={tmp_path / 'e.npz'}", "--normalize",
+                   f"--output={tmp_path / 'score.json'}", cwd=tmp_path)  # fmt: skip
+    assert "rsum 600.0" in told
+    assert read_json(tmp_path / "score.json")["rsum"]["value"] == 600
+    folds = succeed("test.py", f"--embeddings={tmp_path / 'e.npz'}", "--folds=5", cwd=tmp_path)
+    assert "gallery of 4, mean of 5 galleries" in folds
+    np.savez(tmp_path / "bad.npz", image=image)
+    fail("test.py", f"--embeddings={tmp_path / 'bad.npz'}", cwd=tmp_path, says="lacks text")
+    image[3, 2] = np.nan
+    np.savez(tmp_path / "nan.npz", image=image, text=image, caption_image=np.arange(20))
+    fail("test.py", f"--embeddings={tmp_path / 'nan.npz'}", cwd=tmp_path, says="row 3")
+
+
+@pytest.mark.parametrize("name", ["notes", ".", ".."])
+def test_only_runs_are_overwritten(home, name):
+    (home / "exp/notes").mkdir(exist_ok=True)
+    (home / "exp/notes/thesis.txt").write_text("years of work")
+    fail("train.py", *TINY, f"--exp={name}", "--overwrite", cwd=home, says="no run folder")
+    assert (home / "exp/notes/thesis.txt").read_text() == "years of work"
+    shutil.rmtree(home / "exp/notes")
+
+
+def test_a_run_that_diverges_says_what_helps(home):
+    flags = ["--exp=wild", "--optimizer=sgd", "--learning_rate=1e30"]
+    line = fail("train.py", *TINY, *flags, cwd=home, says="try a lower --learning_rate")
+    assert "nan" in line or "inf" in line
+
+
+def test_virtual_devices_train_and_resume(home):
+    flags = ["--virtual_devices=2", "--exp=two", "--early_stopping=5"]
+    succeed("train.py", *TINY, *flags, cwd=home)
+    more = ["--resume", "--exp=two", "--epochs=3", "--relevance=identity"]
+    assert "best epoch" in succeed("train.py", *more, "--virtual_devices=2", cwd=home)
+    assert read_json(home / "exp/two/config.json")["epochs"] == 3
+    assert len((home / "exp/two/history.csv").read_text().splitlines()) == 4
+
+
+def test_a_run_is_not_overwritten_unasked(home):
+    before = (home / "exp/first/config.json").read_bytes()
+    fail("train.py", *TINY, "--exp=first", cwd=home, says="--overwrite")
+    fail("train.py", "--resume", "--exp=first", "--alpha=0.1", cwd=home, says="leave the flag out")
+    assert (home / "exp/first/config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--recipe=none"], "unknown recipe 'none'"),
+        (["--data=precomp", "--data_dir=nowhere"], "nowhere"),
+        (["--data=precomp"], "data_dir"),
+        (["--exp=x", "--resume"], "unknown experiment 'x'"),
+        (["stray"], "unexpected argument 'stray'"),
+        (["--relevance=identity", "--loss=soft_weight_triplet", *TINY], "use tfidf or concepts"),
+        (["--alpha=2", *TINY], "--alpha=2"),
+        (["--strategy=multi_worker"], "TF_CONFIG"),
+    ],
+)
+def test_train_refuses_bad_input_and_leaves_nothing(home, arguments, says):
+    before = sorted((home / "exp").iterdir())
+    fail("train.py", *arguments, cwd=home, says=says)
+    assert sorted((home / "exp").iterdir()) == before
+
+
+def test_grading_refuses_unknown_and_half_written_runs(home):
+    assert "unknown experiment" in fail("test.py", "--exp=none", cwd=home, says="first")
+    for half, says in (("empty", "config.json"), ("started", "best.weights.h5")):
+        folder = home / "elsewhere" / half
+        folder.mkdir(parents=True)
+        if half == "started":
+            shutil.copy(home / "exp/first/config.json", folder)
+        fail("test.py", f"--exp={half}", "--exp_root=elsewhere", cwd=home, says=says)
+    shutil.copytree(home / "exp/first", home / "elsewhere/cut")
+    weights = home / "elsewhere/cut/best.weights.h5"
+    weights.write_bytes(weights.read_bytes()[:3000])
+    fail("test.py", "--exp=cut", "--exp_root=elsewhere", cwd=home, says="best.weights.h5")
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
+    kill_and_resume.run_through(tmp_path)
+    rows = kill_and_resume.kill_and_resume(tmp_path, "killed", rows_before=2)
+    assert 2 <= rows < kill_and_resume.EPOCHS  # it was killed before its end
+    assert kill_and_resume.differences(tmp_path, "killed") == []
+
+
+def test_a_disk_that_fills_up_loses_nothing(tmp_path):
+    resource = pytest.importorskip("resource")  # not on Windows
+
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+
+    flags = [*TINY, "--exp=full", "--cache_dir=cache"]
+    succeed("train.py", *flags, cwd=tmp_path)
+    before = sorted((p.name, p.stat().st_size) for p in (tmp_path / "exp/full").iterdir())
+    more = ["--resume", "--exp=full", "--epochs=3"]
+    done = starter.anew("train.py", *more, cwd=tmp_path, preexec_fn=small_files)
+    assert done.returncode != 0
+    assert done.stderr.count("error") == 1 and "Traceback" not in done.stderr, done.stderr
+    after = sorted((p.name, p.stat().st_size) for p in (tmp_path / "exp/full").iterdir())
+    assert [a for a in after if a[0] != "log.txt"] == [b for b in before if b[0] != "log.txt"]
+    succeed("train.py", *more, cwd=tmp_path)  # with room again, it goes on
+    assert len((tmp_path / "exp/full/history.csv").read_text().splitlines()) == 4
+
+
+def test_the_system_overfits_eight_images(tmp_path):
+    flags = ["--limit=8", "--hidden_dim=64", "--embed_dim=32", "--batch_size=8", "--epochs=60",
+             "--dropout=0", "--captions=all", "--relevance=identity"]  # fmt: skip
+    succeed("train.py", *flags, "--learning_rate=3e-3", "--exp=over", cwd=tmp_path)
+    succeed("test.py", "--split=train", cwd=tmp_path)
+    score = read_json(tmp_path / "exp/over/score.json")
+    assert score["image_to_text"]["recall@1"]["value"] == 100
+    assert score["text_to_image"]["recall@1"]["value"] > 90  # some captions fit two of the eight
+
+
+def test_a_students_own_pictures(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = ["image,caption,split"]
+    for i in range(24):
+        Image.fromarray(rng.integers(0, 255, (30, 40, 3), np.uint8)).save(tmp_path / f"{i}.png")
+        rows.append(
+            f"{i}.png,picture number{i},{'train' if i < 16 else 'val' if i < 20 else 'test'}"
+        )
+    table = tmp_path / "mine.csv"
+    table.write_text("\n".join(rows) + "\n")
+    flags = ["--data=csv", f"--data_dir={table}", *TINY]
+    succeed("train.py", *flags, "--exp=mine", cwd=tmp_path)
+    assert "gallery of 4" in succeed("test.py", cwd=tmp_path)
+    (tmp_path / "3.png").write_bytes(b"")
+    (tmp_path / "7.png").write_bytes((tmp_path / "8.png").read_bytes()[:200])
+    line = fail("train.py", *flags, "--exp=broken", cwd=tmp_path, says="2 ")
+    assert "3.png" in line and "7.png" in line
+    assert not (tmp_path / "exp/broken").exists()
+    assert os.path.exists(tmp_path / "exp/mine/score.json")

@@ -1,0 +1,1 @@
+"""Batches, records after each epoch, the collapse watch, curricula."""
