@@ -2,6 +2,11 @@
 
 import os
 from pathlib import Path
+from typing import Any
+
+from run import files
+
+FORMAT = 2  # of config.json; 1 had settings alone, and no number
 
 
 class Run:
@@ -77,6 +82,23 @@ class Run:
     @property
     def score(self) -> Path:
         return self / "score.json"
+
+    def read_config(self) -> dict[str, Any]:
+        """`config.json`: {"format", "settings": {flag: value}, "facts": {name: value}}.
+
+        Raises:
+          ValueError: it is missing, no snapshot of a run, or of another format.
+        """
+        found = files.read_json(self.config)
+        parts = found if isinstance(found, dict) else {}
+        if parts.get("format", FORMAT if "settings" in parts else 1) != FORMAT:
+            raise ValueError(
+                f"{self.config} has format {parts.get('format', 1)}, this version reads {FORMAT}: "
+                "train the run anew, or use the version that made it"
+            )
+        if not all(isinstance(parts.get(name), dict) for name in ("settings", "facts")):
+            raise ValueError(f"{self.config} is not the snapshot of a run: it has no settings")
+        return parts
 
     def require(self, path: Path, why: str) -> Path:
         """Returns `path` if it is there.

@@ -8,25 +8,17 @@ Reference: Vilalta et al., Studying the impact of the full-network embedding on 
   pipelines, 2019, section 3.5: the sum of hinges first, then their maximum.
 """
 
+import dataclasses
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-from run import files, folder, recipes
-
-OWN = (  # flags of one phase
-    "exp", "exp_root", "recipe", "first_phase", "init_from", "loss", "resume", "overwrite",
-    "lambdas", "hard_texts", "freeze_backbone", "learn", "train",
-    "rank_weight", "write_weight", "balance", "gradnorm_alpha", "gradnorm_rate", "freeze",
-)  # fmt: skip
-WORDS = (
-    "max_words", "min_count", "vocabulary", "lowercase", "dictionary", "word_pieces", "max_pieces",
-    "text_weights",
-)  # fmt: skip
-PICTURES = ("features", "cnn", "image_weights", "crops", "resize", "pre_activation", "grid")
-READ = (*WORDS, *PICTURES)  # by which a second phase reads words and pictures: as its first
+from run import files, folder
+from run.options import with_role
+from run.settings import RunOptions, StartOptions
+from systems import sheets
 
 
 def first_run(run):
@@ -40,14 +32,21 @@ def check_recipe(recipe, settings, argv):
     Raises:
       ValueError: there is no such recipe, or one of its settings does not fit.
     """
-    before = recipes.settings_of([argv[0], f"--recipe={recipe}", *recipes.given_flags(argv, OWN)])
-    for name in recipes.SHAPES:
-        was, now = getattr(before, name), getattr(settings, name)
+    given = sheets.given_flags(argv, one_phase(recipe))
+    before = sheets.parse([argv[0], f"--recipe={recipe}", *given])
+    for name in with_role(type(settings), "shape"):
+        was, now = getattr(before, name, None), getattr(settings, name)
         if was != now:
             raise ValueError(
                 f"--first_phase {recipe} has --{name} {was}, this run {now}: both phases need the "
                 "same towers"
             )
+
+
+def one_phase(recipe):
+    """Names of the flags that belong to one phase, and are not passed on to the other."""
+    kind = type(sheets.parse(["train.py", f"--recipe={recipe}"]))
+    return [name for part in (kind, RunOptions, StartOptions) for name in with_role(part, "phase")]
 
 
 def train_first(recipe, run, argv, overwrite=False):
@@ -56,7 +55,7 @@ def train_first(recipe, run, argv, overwrite=False):
     Args:
       recipe: name of its recipe.
       run: the run that will start from it.
-      argv: the command line; its flags hold for both phases, but for those in OWN.
+      argv: the command line; its flags hold for both phases, but for those of one phase.
       overwrite: train it anew, even if it is there.
 
     Returns:
@@ -69,7 +68,7 @@ def train_first(recipe, run, argv, overwrite=False):
     script = Path(__file__).resolve().parents[1] / "train.py"
     command = [sys.executable, str(script), f"--recipe={recipe}"]
     command += [f"--exp_root={first.folder.parent}", f"--exp={first.folder.name}"]
-    command += recipes.given_flags(argv, OWN)
+    command += sheets.given_flags(argv, one_phase(recipe))
     if first.state.is_file() and not overwrite:
         command += ["--resume"]
     elif first.folder.exists():
@@ -79,19 +78,24 @@ def train_first(recipe, run, argv, overwrite=False):
     return first
 
 
-def check_start(first, settings, given):
-    """Takes over what a second phase must share with its first, and refuses what differs.
+def same_reading(first, settings, given):
+    """The settings of a second phase, words and pictures read as in its first.
 
     Args:
       first: the run to start from.
-      settings: of the second phase; how pictures and words are read is set as in the first.
-      given: names of the flags that were given.
+      settings: of the second phase; given: names of the flags that were given.
 
     Raises:
       ValueError: a setting that shapes the towers, or a given one of pictures and words, differs;
         or the pairs that are held out do.
     """
-    before = recipes.load_settings(first.config)
+    before, _ = sheets.load(first)
+    kind = type(settings)
+    if type(before) is not kind:
+        raise ValueError(
+            f"{first} was trained with --model {before.model}, so it cannot start a run with "
+            f"{settings.model}: both phases need the same towers"
+        )
     for name in ("heldout", "heldout_file"):
         was, now = getattr(before, name), getattr(settings, name)
         if was != now:
@@ -104,43 +108,40 @@ def check_start(first, settings, given):
             f"{first} found the pairs to hold out with --pair_finder {before.pair_finder}, this "
             f"run with {settings.pair_finder}: give both the same"
         )
-    read = READ
+    read, shapes = with_role(kind, "words", "pictures"), with_role(kind, "shape")
     if settings.features == "pixels":  # the first may have read vectors of the same network
-        read = (*WORDS, "cnn", "image_weights")
+        read = [*with_role(kind, "words"), "cnn", "image_weights"]
         if before.features not in ("last", "pixels"):
             raise ValueError(
                 f"{first} was trained with --features {before.features}: a run that reads pixels "
                 "starts from one that read pixels, or the last layer of the same --cnn"
             )
-    for name in (*recipes.SHAPES, *read):
+    for name in (*shapes, *read):
         was, now = getattr(before, name), getattr(settings, name)
-        if was == now or (name, now) == ("features", "auto"):
-            continue
-        if name in recipes.SHAPES or name in given:
+        if was != now and (name in shapes or name in given):
             raise ValueError(
                 f"{first} was trained with --{name} {was}, so it cannot start a run with {now}: "
                 "both phases need the same towers, words and pictures"
             )
-    for name in read:
-        setattr(settings, name, getattr(before, name))
+    return dataclasses.replace(settings, **{name: getattr(before, name) for name in read})
 
 
-def check_sizes(first, settings):
-    """Refuses image vectors of another size, and a classifier of another number of images.
+def check_sizes(first, settings, facts):
+    """Refuses image vectors of another size, and a classifier of another number of classes.
 
     Raises:
       ValueError: both sizes are named.
     """
-    before = recipes.load_settings(first.config)
-    if settings.features != "pixels" and before.feature_dim != settings.feature_dim:
+    _, before = sheets.load(first)
+    if settings.features != "pixels" and before.feature_dim != facts.feature_dim:
         raise ValueError(
             f"{first} reads image vectors of {before.feature_dim} numbers, this data has "
-            f"{settings.feature_dim}: both phases need the same vectors"
+            f"{facts.feature_dim}: both phases need the same vectors"
         )
-    if settings.model == "dual_path" and before.train_images != settings.train_images:
+    if before.num_classes != facts.num_classes:
         raise ValueError(
-            f"{first} has a class for each of {before.train_images:,} training images, this data "
-            f"has {settings.train_images:,}: both phases need the same images"
+            f"{first} has a classifier of {before.num_classes:,} classes, this data has "
+            f"{facts.num_classes:,}: both phases need the same training images"
         )
 
 
@@ -156,9 +157,9 @@ def take_over(first, model):
     import keras
 
     first.require(first.best_weights, "it has not ended an epoch; train it first")
-    before = recipes.load_settings(first.config)
+    before, facts = sheets.load(first)
     if before.features != "pixels" and len(model.image_tower.input_shape) == 4:
-        return _take_over_paths(first, before, model)
+        return _take_over_paths(first, before, facts, model)
     fresh = [keras.ops.convert_to_numpy(value) for value in model.optimizer.variables]
     try:
         with warnings.catch_warnings():
@@ -172,15 +173,14 @@ def take_over(first, model):
     return files.file_hash(first.best_weights)
 
 
-def _take_over_paths(first, before, model):
+def _take_over_paths(first, before, facts, model):
     """Sets what reads the CNN's features, the text tower, the classifier; the CNN stays as it is.
 
     For a first phase that read vectors of the same network.
     """
     import models
-    from data.language.words import Vocabulary
 
-    source = models.build_model(before, models.sizes(before, Vocabulary.load(first.vocabulary)))
+    source = models.build_model(before, facts)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the optimiser's state is left out

@@ -135,7 +135,7 @@ class Validation(keras.callbacks.Callback):
             logs.update({name: self.values[name] for name in ("val_mrr", "val_rsum")})
 
 
-class Records(keras.callbacks.Callback):
+class RunRecords(keras.callbacks.Callback):
     """Keeps the run: state to resume from, best weights, history as table and picture.
 
     `last/state.npz` is written first and whole; everything else can be made from it. A run that is

@@ -7,24 +7,30 @@ import numpy as np
 import pytest
 
 import models
-from data.language.words import Vocabulary
-from run import files, recipes
+from run import files
 from run.folder import Run
+from run.settings import Facts
+from systems import sheets
 from systems.dual_path import text_cnn
+from systems.dual_path.sheet import DualPathSettings
 from systems.engine import backbone
+from systems.gru.sheet import GruSettings
 from training import phases
-from training.records import Records
+from training.records import RunRecords
+
+
+FACTS = Facts(feature_dim=5, vocabulary_size=6)
 
 
 def settings(**changes):
-    small = {"model": "gru", "loss": "max_hinge", "embed_dim": 4, "word_dim": 3, "feature_dim": 5}
-    return recipes.Settings(**{**recipes.default_settings(), **small, **changes})
+    small = {"model": "gru", "loss": "max_hinge", "embed_dim": 4, "word_dim": 3}
+    return GruSettings(**{**small, "features": "regions", **changes})
 
 
 def make_model(seed=0):
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
-    model = models.build_model(settings(), {"feature_dim": 5, "vocabulary_size": 6})
+    model = models.build_model(settings(), FACTS)
     model.compile(optimizer=keras.optimizers.SGD(0.1))
     model.optimizer.build(model.trainable_variables)
     return model
@@ -32,7 +38,7 @@ def make_model(seed=0):
 
 def make_first(folder):
     run = Run(folder)
-    settings(loss="sum_hinge").save(run.config)
+    sheets.save(run, settings(loss="sum_hinge"), FACTS)
     model = make_model(seed=1)
     model.save_weights(run.best_weights)
     return run, model
@@ -69,19 +75,20 @@ def test_the_first_phase_is_a_run_beside_with_the_same_flags(tmp_path, monkeypat
 
 def test_other_towers_are_refused(tmp_path):
     run, _ = make_first(tmp_path)
-    phases.check_start(run, settings(), ())
+    phases.same_reading(run, settings(), ())
     with pytest.raises(ValueError, match=r"trained with --embed_dim 4.*with 8: both phases"):
-        phases.check_start(run, settings(embed_dim=8), ())
-    phases.check_sizes(run, settings(train_images=9))
+        phases.same_reading(run, settings(embed_dim=8), ())
+    with pytest.raises(ValueError, match="trained with --model gru, so it cannot start a run with"):
+        phases.same_reading(run, dual(), ())
+    phases.check_sizes(run, settings(), Facts(5, 6, 9))
     with pytest.raises(ValueError, match="vectors of 5 numbers, this data has 7"):
-        phases.check_sizes(run, settings(feature_dim=7))
-    second = settings(min_count=3, crops=1)
-    phases.check_start(run, second, ("epochs",))
+        phases.check_sizes(run, settings(), Facts(7))
+    with pytest.raises(ValueError, match="a classifier of 0 classes, this data has 3"):
+        phases.check_sizes(run, settings(), Facts(5, num_classes=3))
+    second = phases.same_reading(run, settings(min_count=3, crops=1), ("epochs",))
     assert (second.min_count, second.crops) == (1, 10)  # words and pictures are the first's
     with pytest.raises(ValueError, match="trained with --crops 10"):
-        phases.check_start(run, settings(crops=1), ("crops",))
-    with pytest.raises(ValueError, match="trained with --text_weights none"):
-        phases.check_start(run, settings(text_weights="other"), ("text_weights",))
+        phases.same_reading(run, settings(crops=1), ("crops",))
     run.best_weights.write_bytes(b"junk")
     with pytest.raises(ValueError, match="cannot be taken over"):
         phases.take_over(run, make_model())
@@ -93,13 +100,13 @@ def test_other_towers_are_refused(tmp_path):
 @pytest.mark.parametrize(("first", "second"), [("red_circle", None), (None, "red_circle")])
 def test_no_phase_sees_the_pairs_that_the_other_holds_out(tmp_path, first, second):
     run = Run(tmp_path)
-    settings(heldout=first).save(run.config)
-    phases.check_start(run, settings(heldout=first), ())
+    sheets.save(run, settings(heldout=first), FACTS)
+    phases.same_reading(run, settings(heldout=first), ())
     with pytest.raises(ValueError, match=f"--heldout {first}, this run has {second}: give both"):
-        phases.check_start(run, settings(heldout=second), ())
+        phases.same_reading(run, settings(heldout=second), ())
     if first:
         with pytest.raises(ValueError, match="--pair_finder rules, this run with spacy"):
-            phases.check_start(run, settings(heldout=first, pair_finder="spacy"), ())
+            phases.same_reading(run, settings(heldout=first, pair_finder="spacy"), ())
 
 
 class Scripted(keras.callbacks.Callback):
@@ -131,11 +138,11 @@ def test_the_optimiser_starts_anew(tmp_path):
 
 def test_a_first_phase_that_cannot_fit_is_refused_before_it_is_trained():
     argv = ["train.py", "--recipe=ph", "--epochs=1"]
-    phases.check_recipe("sh", recipes.settings_of(argv), argv)
+    phases.check_recipe("sh", sheets.parse(argv), argv)
     with pytest.raises(ValueError, match="--first_phase soe has --embed_dim 1024, this run 1536"):
-        phases.check_recipe("soe", recipes.settings_of(argv), argv)
+        phases.check_recipe("soe", sheets.parse(argv), argv)
     with pytest.raises(ValueError, match="unknown recipe 'x'"):
-        phases.check_recipe("x", recipes.settings_of(argv), argv)
+        phases.check_recipe("x", sheets.parse(argv), argv)
 
 
 @pytest.mark.parametrize(("values", "best"), [([0.5, 0.3, 0.4], 0), ([0.5, 0.3, 0.6], 2)])
@@ -145,7 +152,7 @@ def test_the_start_stays_the_best_until_it_is_beaten(tmp_path, values, best):
     assert phases.take_over(first, model) == files.file_hash(first.best_weights)
     run = Run(tmp_path / "second")
     scripted = Scripted(values)
-    records = Records(run, scripted)
+    records = RunRecords(run, scripted)
     records.begin(model)
     assert (records.epochs, records.best_epoch, records.best) == (0, 0, 0.5)
     kernel = model.image_tower.layers[-2].kernel
@@ -158,7 +165,7 @@ def test_the_start_stays_the_best_until_it_is_beaten(tmp_path, values, best):
     kept.load_weights(run.best_weights)
     expected = before.image_tower.layers[-2].kernel.numpy() + best
     np.testing.assert_allclose(kept.image_tower.layers[-2].kernel, expected, rtol=1e-6)
-    again = Records(run, Scripted([]))
+    again = RunRecords(run, Scripted([]))
     assert again.restore(model) == 2 and again.best_epoch == best
     assert (run.folder / "history.png").is_file()
 
@@ -172,17 +179,19 @@ def short(monkeypatch):
     monkeypatch.setattr(text_cnn, "STAGES", stages)
 
 
+DUAL = Facts(feature_dim=128, vocabulary_size=2, train_images=9, num_classes=9)
+
+
 def dual(**changes):
-    small = {"model": "dual_path", "loss": "paired_hinge", "pooling": "max", "embed_dim": 4}
+    small: Any = {"model": "dual_path", "loss": "paired_hinge", "pooling": "max", "embed_dim": 4}
     small |= {"word_dim": 3, "hidden_dim": 5, "text_width": 1 / 64, "cnn": "small"}
-    small |= {"features": "last", "feature_dim": 128, "train_images": 9, "num_phrases": 0}
-    small |= {"image_size": 32}
-    return recipes.Settings(**{**recipes.default_settings(), **small, **changes})
+    small |= {"features": "last", "image_size": 32}
+    return DualPathSettings(**{**small, **changes})
 
 
 def make_dual(own, seed):
     keras.utils.set_random_seed(seed)
-    model = models.build_model(own, models.sizes(own, Vocabulary(["aa", "bb"], "split")))
+    model = models.build_model(own, DUAL)
     rng = np.random.default_rng(seed)
     for weight in model.weights:
         weight.assign(rng.uniform(0.5, 1.5, weight.shape))
@@ -193,8 +202,7 @@ def make_dual(own, seed):
 
 def start_dual(folder, seed=1, **changes):
     run, own = Run(folder), dual(**changes)
-    own.save(run.config)
-    Vocabulary(["aa", "bb"], "split").save(run.vocabulary)
+    sheets.save(run, own, DUAL)
     model = make_dual(own, seed)
     model.save_weights(run.best_weights)
     return run, model
@@ -244,38 +252,31 @@ def test_a_first_stage_without_a_classifier_leaves_the_seconds_as_it_is(tmp_path
 
 def test_what_a_second_stage_may_read(tmp_path):
     run = Run(tmp_path)
-    dual(min_count=2, lowercase=False, image_weights="f.h5", resize="short_side").save(run.config)
-    second = dual(features="pixels", image_weights="imagenet")
-    phases.check_start(run, second, ("features",))
+    first = dual(min_count=2, lowercase=False, image_weights="f.h5", resize="short_side")
+    sheets.save(run, first, DUAL)
+    asked = dual(features="pixels", image_weights="imagenet")
+    second = phases.same_reading(run, asked, ("features",))
     assert (second.min_count, second.lowercase, second.image_weights) == (2, False, "f.h5")
     assert (second.features, second.resize) == ("pixels", "squash")  # its own
     with pytest.raises(ValueError, match="trained with --cnn small, so it cannot"):
-        phases.check_start(run, dual(features="pixels", cnn="MobileNetV2"), ("cnn",))
+        phases.same_reading(run, dual(features="pixels", cnn="MobileNetV2"), ("cnn",))
     for name, value in (("text_width", 1.0), ("num_classes", 3), ("classifier_bias", True)):
         with pytest.raises(ValueError, match=f"trained with --{name}"):
-            phases.check_start(run, dual(features="pixels", **{name: value}), ())
-    dual(features="fne").save(run.config)
+            phases.same_reading(run, dual(features="pixels", **{name: value}), ())
+    sheets.save(run, dual(features="fne"), DUAL)
     with pytest.raises(ValueError, match="--features fne: a run that reads pixels starts from"):
-        phases.check_start(run, dual(features="pixels"), ())
-    dual(features="pixels").save(run.config)
+        phases.same_reading(run, dual(features="pixels"), ())
+    sheets.save(run, dual(features="pixels"), DUAL)
     with pytest.raises(ValueError, match="trained with --features pixels"):
-        phases.check_start(run, dual(), ("features",))
-
-
-def test_both_stages_need_the_same_images(tmp_path):
-    run = Run(tmp_path)
-    dual(train_images=1234).save(run.config)
-    phases.check_sizes(run, dual(train_images=1234, features="pixels", feature_dim=0))
-    with pytest.raises(ValueError, match=r"class for each of 1,234 training images, .* has 1,235"):
-        phases.check_sizes(run, dual(train_images=1235, features="pixels"))
-    with pytest.raises(ValueError, match="vectors of 128 numbers, this data has 7"):
-        phases.check_sizes(run, dual(train_images=1234, feature_dim=7))
+        phases.same_reading(run, dual(), ("features",))
+    with pytest.raises(ValueError, match="a classifier of 9 classes, this data has 10"):
+        phases.check_sizes(run, dual(features="pixels"), Facts(num_classes=10))
 
 
 def test_both_stages_of_the_dual_path_fit():
     argv = ["train.py", "--recipe=dual_path", "--hidden_dim=8", "--lambdas=2:1:0.1"]
-    phases.check_recipe("dual_path_stage1", recipes.settings_of(argv), argv)
-    given = recipes.given_flags(argv, phases.OWN)
+    phases.check_recipe("dual_path_stage1", sheets.parse(argv), argv)
+    given = sheets.given_flags(argv, phases.one_phase("dual_path_stage1"))
     assert given == ["--hidden_dim=8"]  # the weights of the losses are each stage's own
-    before = recipes.settings_of(["train.py", "--recipe=dual_path_stage1", *given])
+    before = sheets.parse(["train.py", "--recipe=dual_path_stage1", *given])
     assert (before.lambdas, before.hidden_dim) == ("0:1:1", 8)

@@ -1,40 +1,34 @@
-"""Flags, recipes and the snapshot."""
+"""Settings of every system: flags, recipes and the snapshot."""
 
+import dataclasses
+import json
 import re
 
 import pytest
-from absl import flags
 from conftest import ROOT
 
-from run import options, recipes
+from data.language import words
+from losses import LOSSES
+from run import options
+from run.folder import Run
+from run.settings import Facts, RunOptions, Settings
+from systems import SYSTEMS, sheets
 
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.flags"))
-LATER = {
-    "nesterov": False,
-    "precision": "float32",
-    "include_positive": False,
-    "barlow_lambda": 0.005,
-    "logit_bias": -10.0,
-    "learn": "auto",
-    "views_weight": 0.0,
-    "micro_batch": 0,
-    "train": "all",
-    "milestones": "1,4,10",
-    "coco_split": "whole",
-}  # newer than some recipes
 
 
 def parse(argv):
-    values = flags.FlagValues()
-    options.define_training_flags(values)
-    values(recipes.with_recipe(["train.py", *argv]))
-    return recipes.settings_from_flags(values)
+    return sheets.parse(["train.py", *argv])
+
+
+def shapes(settings):
+    return {name: getattr(settings, name) for name in options.with_role(type(settings), "shape")}
 
 
 def test_the_published_settings_are_recipes():
     assert {"irse_modified", "irse_assignment", "irse_beta", "f8k_modified"} <= set(RECIPES)
-    triplets = [name for name in options.LOSSES if name.endswith("triplet")]
-    assert {f"irse_{n}" for n in triplets if n not in options.RANKING} <= set(RECIPES)
+    triplets = [name for name in LOSSES if name.endswith("triplet")]
+    assert {f"irse_{n}" for n in triplets if not LOSSES[n].compares} <= set(RECIPES)
     assert {"sh", "mh", "soe", "moe", "ph", "poe", "gru_best"} <= set(RECIPES)
     assert {"sh_bl", "mh_bl", "soe_bl", "moe_bl"} <= set(RECIPES)
     published = parse(["--recipe=irse_modified"])
@@ -76,12 +70,12 @@ def test_the_full_network_papers_settings(
     assert (made.optimizer, made.schedule, made.select) == ("adam", "constant", "rsum")
     if first:  # the towers of both phases are alike
         before = parse([f"--recipe={first}"])
-        assert all(getattr(before, shape) == getattr(made, shape) for shape in recipes.SHAPES)
+        assert shapes(before) == shapes(made)
 
 
 def test_flags_given_besides_a_recipe_are_known():
     argv = ["train.py", "--recipe", "ph", "--epochs=3", "--data_dir", "d", "--nobag", "--exp=e"]
-    assert recipes.given_flags(argv, ("exp",)) == ["--data_dir=d", "--nobag", "--epochs=3"]
+    assert set(sheets.given_flags(argv, ("exp",))) == {"--data_dir=d", "--nobag", "--epochs=3"}
 
 
 def test_order_embeddings_need_a_ranking_loss():
@@ -92,9 +86,14 @@ def test_order_embeddings_need_a_ranking_loss():
 @pytest.mark.parametrize(
     ("flags_given", "reason"),
     [
-        ("--features=pixels", "pixels is for --model dual_path or transformer, not projection"),
-        ("--model=gru --features=pixels", "is for --model dual_path or transformer, not gru"),
-        ("--hidden_dim=0", "--hidden_dim 0 is for --model dual_path or transformer"),
+        ("--features=pixels", "for --model dual_path or transformer; --model projection reads"),
+        ("--model=gru --features=grid", "several rows for each picture, for --model joint"),
+        ("--model=joint --features=last", "one row for each picture, for --model projection or"),
+        ("--hidden_dim=0", "--hidden_dim 0 is for models that read pixels, not projection"),
+        ("--model=gru --attention_dim=3", "--attention_dim is for --model joint, not gru"),
+        ("--select=bleu4", "--model projection writes no captions"),
+        ("--heldout= --model=gru", "names nothing: leave it out"),
+        ("--learning_rate=inf", "--learning_rate is inf; expected a finite number"),
         ("--model=dual_path --test_shifts=0", "--test_shifts 0: expected all, or a number"),
         ("--model=dual_path --test_shifts=33", "--test_shifts 33: expected all"),
         ("--model=dual_path --test_shifts=-1", "--test_shifts -1: expected all"),
@@ -103,12 +102,15 @@ def test_order_embeddings_need_a_ranking_loss():
         ("--model=dual_path --similarity=order", "--similarity order is not for dual_path"),
         ("--schedule=plateau --warmup_epochs=1", "--schedule plateau takes whole --decay_epochs"),
         ("--schedule=plateau --decay_epochs=2.5", "and no --warmup_epochs"),
-        ("--views_weight=1 --hard_texts=5", "--views_weight and --hard_texts: exchanged texts"),
+        (
+            "--recipe=dual_path_stage2 --views_weight=1 --hard_texts=5",
+            "--views_weight and --hard_texts: exchanged texts",
+        ),
         ("--model=dual_path --hard_texts=5", "which --loss cross_entropy takes for pairs"),
         ("--model=dual_path --num_classes=5", "--num_classes 5 is for --classes images"),
     ],
 )
-def test_flags_of_the_dual_path_that_mean_nothing_are_refused(flags_given, reason):
+def test_settings_that_mean_nothing_are_refused(flags_given, reason):
     with pytest.raises(ValueError, match=re.escape(reason)):
         parse(flags_given.split())
 
@@ -131,13 +133,10 @@ def test_the_dual_path_paper_settings():
         assert (made.learning_rate, made.classifier_rate, made.word_rate) == (0.01, 0.1, 0.01)
         assert (made.weight_decay, made.crop_area, made.image_size) == (1e-4, 0.8, 224)
         assert (made.pooling, made.zero_init, made.compare_relu) == ("max", False, True)
-        assert recipes.tokeniser(made) == "split"  # case is kept
+        assert sheets.sheet(made.model).tokeniser(made) == "split"  # case is kept
     both = parse(["--recipe=dual_path"])
     assert both.first_phase == "dual_path_stage1"
-    apart = {"recipe", "first_phase"}
-    assert {k: v for k, v in vars(both).items() if k not in apart} == {
-        k: v for k, v in vars(second).items() if k not in apart
-    }
+    assert set(sheets.differences(both, second)) == {"recipe", "first_phase"}
     assert parse(["--recipe=dual_path_kclass"]).num_classes == 3000
     alone = [parse([f"--recipe=dual_path_{what}_only"]).lambdas for what in ("ranking", "instance")]
     assert alone[0] == "1:0:0" and alone[1].startswith("0:")
@@ -205,71 +204,82 @@ def test_the_joint_papers_settings():
 )
 def test_a_model_without_a_recipe_has_its_own(given, name):
     argv = ["train.py", *given]
-    found = recipes.with_recipe(argv)
+    found = sheets.with_recipe(argv)
     if name is None:
         assert found == argv
     else:
         rest = [word for word in given if not word.startswith("--recipe")]
-        path = recipes.RECIPES / f"{name}.flags"
+        path = sheets.RECIPES / f"{name}.flags"
         assert found == ["train.py", f"--flagfile={path}", f"--recipe={name}", *rest]
 
 
-def test_every_model_has_its_words_and_its_own_flags():
-    from data.language import words
+def test_every_system_has_a_whole_sheet():
+    own: list[str] = []
+    for name in SYSTEMS:
+        system = sheets.sheet(name)
+        assert issubclass(system.settings, Settings)
+        settings = parse([f"--model={name}"])
+        assert type(settings) is system.settings
+        assert system.tokeniser(settings) in words.TOKENISERS
+        assert {system.of_photographs, system.of_scenes} <= set(system.features)
+        assert system.default_recipe is None or system.default_recipe in RECIPES
+        for path in filter(None, (system.vocabulary, system.targets)):
+            assert callable(sheets.find_function(path))
+        own += options.own_names(system.settings)
+    assert len(set(own)) == len(own)
 
-    made = {name: parse([f"--model={name}", "--lowercase"]) for name in options.MODELS}
-    assert {name: recipes.tokeniser(value) for name, value in made.items()} == {
-        "projection": "bag", "gru": "words", "dual_path": "lower_split", "transformer": "pieces",
-        "joint": "plain_words",
-    }  # fmt: skip
-    assert {recipes.tokeniser(value) for value in made.values()} <= set(words.TOKENISERS)
-    own = [name for names in options.ONLY.values() for name in names] + [*options.OF_PIXELS]
-    assert len(set(own)) == len(own) and set(own) <= set(recipes.default_settings())
-    assert set(options.ONLY) == set(options.DESCRIBED) == set(options.MODELS)
-    assert set(recipes.SHAPES) | set(recipes.PLACES) <= set(recipes.default_settings())
+
+def test_no_keras_is_needed_for_settings():
+    import subprocess
+    import sys
+
+    code = "import sys\nfrom systems import sheets\nsheets.parse(['train.py', '--model=joint'])\n"
+    code += "sys.exit(str({'keras', 'tensorflow'} & set(sys.modules) or ''))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
+    assert not done.stderr.strip(), done.stderr
+
+
+def test_help_shows_every_flag_by_sections():
+    values = sheets.train_flags()
+    shown = options.help_text(sheets.training_sections(), values)
+    for name in values:
+        if name not in ("help", "helpfull", "helpshort", "helpxml", "flagfile", "undefok"):
+            assert len(re.findall(rf"^  --(\[no\])?{name}\b", shown, re.MULTILINE)) == 1, name
+    titles = re.findall(r"^(\S.*):$", shown, re.MULTILINE)
+    assert titles == [section.title for section in sheets.training_sections()]
+    assert "Default: 0.5." in shown and "sum|mean" in shown
+    assert max(map(len, shown.splitlines())) <= 250
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_builds_a_model(name):
+def test_a_recipe_builds_a_model_and_holds_only_what_differs(name):
     import models
     from systems.engine import optimization
 
     settings = parse([f"--recipe={name}"])
     assert settings.recipe == name
-    sizes = {"hidden_dim": 4, "embed_dim": 4, "word_dim": 3, "text_width": 1 / 64}
-    sizes |= {"cnn": "small", "image_size": 32, "text_size": "tiny"}
-    small = recipes.Settings(**{**vars(settings), **sizes})
-    of_data = {"feature_dim": 5, "vocabulary_size": 6, "train_images": 7, "num_phrases": 8}
-    model = models.build_model(small, of_data)
+    sizes: dict = {"hidden_dim": 4, "embed_dim": 4, "word_dim": 3, "image_size": 32}
+    sizes |= {"cnn": "small", "text_width": 1 / 64, "text_size": "tiny"}
+    fields = {field.name for field in dataclasses.fields(settings)}
+    small = dataclasses.replace(settings, **{k: v for k, v in sizes.items() if k in fields})
+    facts = Facts(feature_dim=5, vocabulary_size=6, train_images=7, num_classes=8)
+    model = models.build_model(small, facts)
     assert model.count_params() > 0
-    assert optimization.build_optimizer(small, 3, model.rates(small)) is not None
-    values = flags.FlagValues()
-    options.define_training_flags(values)
-    values(recipes.with_recipe(["train.py", f"--recipe={name}"]))
-    places = {"data_dir", "limit", "data_seed", "cache_dir", "model", "seed", "word_vectors"}
-    places |= {"word_pieces"}
-    places |= {"init_from", "first_phase", "stop_on_collapse"}  # how it goes on, and where it is
-    places |= {"features", "cnn", "image_weights", "crops", "resize", "pre_activation"}  # the data
-    places |= {"heldout", "heldout_file", "pair_finder", "features_file"}
-    for other in set(options.ONLY) - {settings.model}:
-        places |= set(options.ONLY[other])  # this run does not read them
-    if settings.model not in options.READ_PIXELS:
-        places |= set(options.OF_PIXELS)
-    open_ones = [n for n in recipes.default_settings() if not values[n].present and n not in places]
-    # A later default may not change what a recipe means.
-    assert not set(open_ones) - set(LATER)
-    assert all(getattr(settings, name) == LATER[name] for name in open_ones)
+    assert optimization.build_optimizer(small, 3, model.rates) is not None
     text = (ROOT / "recipes" / f"{name}.flags").read_text()
     assert text.startswith("#") and f"--recipe {name}" in text  # says where it is from, and its use
+    given = [line for line in text.splitlines() if line.startswith("--")]
+    flags = [re.sub("^no", "", re.split("=", line[2:])[0]) for line in given]
+    flags = [flag if flag in fields else f"no{flag}" for flag in flags]
+    assert set(flags) == set(sheets.differences(settings)) - {"recipe"}
 
 
-@pytest.mark.parametrize(
-    ("loss", "margin"),
-    [("max_hinge", 0.2), ("sum_triplet", 0.2), ("paired_hinge", 1), ("modified", 1.25)],
-)
-def test_each_loss_has_its_own_margin_unless_one_is_given(loss, margin):
-    assert parse([f"--loss={loss}"]).margin == margin
-    assert parse([f"--loss={loss}", "--margin=0.7"]).margin == 0.7
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_shortest_command_of_settings_means_them(name):
+    settings = parse([f"--recipe={name}", "--data_dir=d", "--epochs=3", "--seed=5", "--nomirror"])
+    words = sheets.command(settings)
+    assert sheets.parse(words) == settings
+    assert len(words) <= 6
 
 
 def test_explicit_flags_win_over_the_recipe_wherever_they_stand():
@@ -279,30 +289,76 @@ def test_explicit_flags_win_over_the_recipe_wherever_they_stand():
 
 def test_an_unknown_recipe_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown recipe 'x'; .*irse_modified"):
-        recipes.with_recipe(["train.py", "--recipe=x"])
+        sheets.with_recipe(["train.py", "--recipe=x"])
     with pytest.raises(ValueError, match="unknown recipe ''"):
-        recipes.with_recipe(["train.py", "--recipe"])
+        sheets.with_recipe(["train.py", "--recipe"])
     with pytest.raises(ValueError, match="unknown recipe"):
-        recipes.with_recipe(["train.py", "--recipe=../README"])
-    assert recipes.with_recipe(["train.py", "--margin=1"]) == ["train.py", "--margin=1"]
+        sheets.with_recipe(["train.py", "--recipe=../README"])
+    assert sheets.with_recipe(["train.py", "--margin=1"]) == ["train.py", "--margin=1"]
 
 
 def test_the_snapshot_survives_its_file_and_newer_settings_get_defaults(tmp_path):
-    settings = parse(["--margin=0.3"])
-    settings.feature_dim, settings.described, settings.train_images = 7, True, 9
-    settings.num_phrases = 0
-    settings.save(tmp_path / "config.json")
-    again = recipes.load_settings(tmp_path / "config.json")
-    assert vars(again) == vars(settings)
-    (tmp_path / "old.json").write_text('{"model": "projection", "margin": 0.4}')
-    old = recipes.load_settings(tmp_path / "old.json")
-    assert (old.margin, old.batch_size) == (0.4, recipes.default_settings()["batch_size"])
-    (tmp_path / "odd.json").write_text("[]")
-    with pytest.raises(ValueError, match="names no model"):
-        recipes.load_settings(tmp_path / "odd.json")
+    run, settings, facts = Run(tmp_path), parse(["--margin=0.3"]), Facts(7, 9, described=True)
+    sheets.save(run, settings, facts)
+    assert sheets.load(run) == (settings, facts)
+    found = json.loads(run.config.read_text())
+    del found["settings"]["batch_size"], found["facts"]["num_classes"]
+    found["settings"]["learning_rate"] = 1
+    run.config.write_text(json.dumps(found))
+    again, _ = sheets.load(run)
+    assert (again.batch_size, again.learning_rate) == (Settings().batch_size, 1.0)
 
 
-def test_the_fingerprint_heeds_settings_but_not_places():
-    first = recipes.fingerprint(parse([]))
-    assert recipes.fingerprint(parse(["--data_dir=elsewhere", "--cache_dir=c"])) == first
-    assert recipes.fingerprint(parse(["--margin=0.3"])) != first
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("margin", "wide", "margin is 'wide'; expected a number of 1e-09 or more"),
+        ("epochs", -3, "epochs is -3; expected a whole number of 1 or more"),
+        ("dropout", 7.0, "dropout is 7.0; expected a number from 0 to 0.99"),
+        ("loss", "love", "expected one of modified, assignment"),
+        ("mirror", 1, "mirror is 1; expected true or false"),
+        ("data_dir", ["a"], "data_dir is ['a']; expected text"),
+        ("learning_rate", float("nan"), "learning_rate is nan"),
+        ("model", "gpt", "unknown model 'gpt': choose from projection"),
+        ("model", 3, "names no model"),
+    ],
+)
+def test_an_edited_snapshot_is_refused_in_one_line(tmp_path, name, value, says):
+    run = Run(tmp_path)
+    sheets.save(run, parse([]), Facts())
+    found = json.loads(run.config.read_text())
+    found["settings"][name] = value
+    run.config.write_text(json.dumps(found))
+    with pytest.raises(ValueError, match=re.escape(says)):
+        sheets.load(run)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"model": "projection", "margin": 0.4}', "has format 1, this version reads 2"),
+        ('{"format": 3, "settings": {}, "facts": {}}', "has format 3, this version reads 2"),
+        ("[]", "has format 1"),
+        ('{"format": 2, "settings": 5, "facts": {}}', "it has no settings"),
+        ("{", "is not whole JSON"),
+    ],
+)
+def test_another_snapshot_is_refused_in_one_line(tmp_path, content, says):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=says):
+        sheets.load(Run(tmp_path))
+
+
+def test_the_hash_heeds_settings_but_not_places():
+    first = sheets.config_hash(parse([]), Facts())
+    elsewhere = parse(["--data_dir=elsewhere", "--cache_dir=c"])
+    assert sheets.config_hash(elsewhere, Facts()) == first
+    assert sheets.config_hash(parse(["--margin=0.3"]), Facts()) != first
+    assert sheets.config_hash(parse([]), Facts(5)) != first
+
+
+def test_a_role_says_what_a_field_is():
+    for section in (*sheets.training_sections(), RunOptions):
+        for field in dataclasses.fields(section):
+            assert field.metadata["roles"] <= set(options.ROLES)
+            assert field.metadata["help"].rstrip()[-1] in "."

@@ -1,0 +1,161 @@
+"""A finished run and a split of its data, encoded: all that grading starts from."""
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from data import datasets
+from data.language.words import Tokens, Vocabulary
+from data.vision import descriptors
+from gallery import similarity
+from grading import intervals
+from run import files, replicas
+from run.folder import Run
+from run.settings import Facts
+from systems import sheets
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a finished run consists of, but for its weights."""
+
+    run: Run
+    settings: Any
+    facts: Facts
+    vocabulary: Vocabulary
+    descriptor: Any
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A split, encoded.
+
+    Attributes:
+      finished: the run; model: with its best weights; split: of its data.
+      images: what the image tower read: vectors, boxes or `Pictures`.
+      image: (N, D), text: (M, D) float32 unit rows.
+    """
+
+    finished: Finished
+    model: Any
+    split: datasets.Split
+    images: Any
+    image: np.ndarray
+    text: np.ndarray
+
+
+def open_finished(run: Run) -> Finished:
+    """What a finished run consists of.
+
+    Raises:
+      ValueError: the run is half-written.
+    """
+    why = f"training has not ended an epoch; anew: python train.py --exp {run.folder.name}"
+    run.require(run.best_weights, why)
+    settings, facts = sheets.load(run)
+    vocabulary = Vocabulary.load(run.require(run.vocabulary, "it was lost; train anew"))
+    if facts.described:
+        run.require(run.features, "the dictionary of its picture descriptor is lost; train anew")
+    return Finished(run, settings, facts, vocabulary, descriptors.load(run.features))
+
+
+def with_settings(finished: Finished, **changed: Any) -> Finished:
+    """The same with other settings. Raises ValueError where they mean nothing to its system."""
+    known = {field.name for field in dataclasses.fields(finished.settings)}
+    for name in changed.keys() - known:
+        raise ValueError(f"--{name} means nothing to --model {finished.settings.model}")
+    settings = dataclasses.replace(finished.settings, **changed)
+    sheets.check(settings)
+    return dataclasses.replace(finished, settings=settings)
+
+
+def read_images(finished: Finished, split: datasets.Split) -> Any:
+    """What the run's image tower reads of a split.
+
+    Raises:
+      ValueError: it has another size than in training.
+    """
+    images = descriptors.open_images(split, finished.descriptor, finished.settings)
+    found, trained = descriptors.size_of(images), finished.facts.feature_dim
+    if found != trained:
+        raise ValueError(
+            f"the image vectors have {found} numbers, the run was trained on {trained}: is "
+            "--data_dir right?"
+        )
+    return images
+
+
+def load_model(finished: Finished) -> Any:
+    """The run's model with its best weights.
+
+    Raises:
+      ValueError: the weights are of another model or cut off.
+    """
+    import models
+
+    run, model = finished.run, models.build_model(finished.settings, finished.facts)
+    try:
+        model.load_weights(run.best_weights)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{run.best_weights} is damaged, or of another model than {run.config.name} describes "
+            f"({str(error).splitlines()[0]}): train anew"
+        ) from None
+    return model
+
+
+def encode_split(
+    finished: Finished, split: datasets.Split, folds: int, threads: int, batch_size: int
+) -> Encoded:
+    """Encodes a split by a run's towers, each operation on one thread, so that bits agree.
+
+    Args:
+      folds: refused now where the images cannot be shared out, not after the encoding.
+      threads: chunks in work at a time; 0: of `batch_size` rows, or as many as cores.
+
+    Raises:
+      ValueError: the run, the split and the folds do not fit together.
+    """
+    intervals.fold_slices(split.num_images, folds)
+    images = read_images(finished, split)
+    replicas.set_devices(threads=1, cpu_only=True)
+    from systems.engine import encoding
+
+    model = load_model(finished)
+    model.for_test()
+    cores = threads or -(-batch_size // model.parts.chunks.text) or os.cpu_count() or 1
+    tokens = Tokens(split.captions, finished.vocabulary)
+    image, text = encoding.encode(model, images, tokens, cores)
+    return Encoded(finished, model, split, images, image, text)
+
+
+def save_projections(encoded: Encoded) -> None:
+    """projections.npz: what `retrieve.py` searches and `--verify` recomputes from."""
+    run, split = encoded.finished.run, encoded.split
+    arrays = {"image": encoded.image, "text": encoded.text, "caption_image": split.caption_image}
+    if split.concepts is not None:
+        arrays["concepts"] = split.concepts
+    strings = {
+        "image_names": split.image_names,
+        "captions": split.captions,
+        "pictures": datasets.picture_references(split),
+    }
+    for name, values in strings.items():
+        arrays[f"{name}_data"], arrays[f"{name}_offsets"] = files.pack_strings(values)
+    arrays["similarity"] = similarity.to_array(encoded.finished.settings.similarity)
+    files.write_arrays(run.projections, arrays)
+
+
+def hash_inputs(encoded: Encoded) -> dict[str, str]:
+    """SHA-256 of all that a score depends on."""
+    finished = encoded.finished
+    hashes = {
+        "data": datasets.fingerprint(encoded.split),
+        "weights": files.file_hash(finished.run.best_weights),
+        "config": sheets.config_hash(finished.settings, finished.facts),
+    }
+    descriptor = finished.descriptor
+    return hashes if descriptor is None else {**hashes, "pictures": descriptor.fingerprint()}

@@ -1,0 +1,82 @@
+"""System 5: one network that ranks captions and writes them, on the boxes of an image."""
+
+from dataclasses import dataclass
+
+from run.options import option
+from run.settings import Settings
+from systems.system import BOXES, System
+
+PARTS = ("image", "caption", "words")  # that --freeze names
+
+
+@dataclass(frozen=True)
+class JointSettings(Settings):
+    """What only system 5 reads, too."""
+
+    title = "System 5 (joint)"
+    rank_weight: float = option(
+        1.0, "Weight of the ranking loss (--loss); 0 leaves it out.", least=0, roles="phase"
+    )
+    write_weight: float = option(
+        1.0, "Weight of writing captions; 0 leaves it out.", least=0, roles="phase"
+    )
+    balance: str = option(
+        "sum",
+        "The two losses are added with their weights, or these are trained by GradNorm, so that "
+        "both move the shared weights at a like pace.",
+        choices=("sum", "gradnorm"),
+        roles="phase",
+    )
+    gradnorm_alpha: float = option(
+        2.5, "GradNorm: how strongly paces are made alike.", least=0, roles="phase"
+    )
+    gradnorm_rate: float = option(
+        0.01, "GradNorm: Adam's rate of its weights.", least=1e-9, roles="phase"
+    )
+    freeze: str = option(
+        "none",
+        "Frozen parts, with commas: image (what makes the image's vector of its boxes), caption "
+        "(the LSTM that reads captions), words (the word table); or none.",
+        roles="phase",
+    )
+    attention_dim: int = option(512, "Size of the visual attention.", least=1, roles="shape")
+    max_length: int = option(20, "Most words of a caption that is written.", least=1)
+
+
+def check_joint(settings: JointSettings) -> None:
+    """Refuses settings that mean nothing together. Raises ValueError."""
+    if settings.standardize or settings.micro_batch or settings.similarity != "cosine":
+        raise ValueError(
+            "--model joint knows neither --standardize nor --micro_batch nor --similarity order"
+        )
+    if not settings.rank_weight and not settings.write_weight:
+        raise ValueError("--rank_weight 0 --write_weight 0: there is nothing to train")
+    if settings.balance == "gradnorm":
+        _check_gradnorm(settings)
+    if not settings.write_weight and settings.select == "bleu4":
+        raise ValueError("--select bleu4 of a model that is not trained to write: choose another")
+    parts = [part for part in settings.freeze.split(",") if part != "none"]
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise ValueError(f"--freeze {unknown[0]}: choose from {', '.join(PARTS)}, or none")
+
+
+def _check_gradnorm(settings: JointSettings) -> None:
+    if not (settings.rank_weight and settings.write_weight):
+        raise ValueError("--balance gradnorm weighs two losses: neither weight may be 0")
+    if settings.optimizer != "adam" or settings.weight_decay:
+        raise ValueError("--balance gradnorm needs --optimizer adam without --weight_decay")
+    if settings.views_weight:
+        raise ValueError("--balance gradnorm weighs two losses: --views_weight would be a third")
+
+
+SYSTEM = System(
+    settings=JointSettings,
+    build="systems.joint.towers:build",
+    tokeniser=lambda settings: "plain_words",
+    features=BOXES,
+    of_photographs="grid",
+    of_scenes="boxes",
+    default_recipe="joint_scenes",
+    check=check_joint,
+    writes=True,
+)

@@ -1,0 +1,30 @@
+"""System 1: two projection MLPs, the text a bag of words."""
+
+from dataclasses import dataclass
+
+from run.options import option
+from run.settings import Settings
+from systems.system import VECTORS, System
+
+
+@dataclass(frozen=True)
+class ProjectionSettings(Settings):
+    """What only system 1 reads, too."""
+
+    title = "System 1 (projection)"
+    bag_scale: str = option(
+        "count",
+        "Bag of words: the sum of its words (the paper), their mean, or the sum over the root of "
+        "their number.",
+        choices=("count", "mean", "sqrt"),
+    )
+
+
+SYSTEM = System(
+    settings=ProjectionSettings,
+    build="systems.projection.towers:build",
+    tokeniser=lambda settings: "bag",
+    features=VECTORS,
+    of_photographs="regions",
+    of_scenes="regions",
+)

@@ -1,0 +1,167 @@
+"""The compiled model, its watchers, and the fit."""
+
+import contextlib
+import dataclasses
+import functools
+import shutil
+import sys
+
+import keras
+
+import models
+from data import datasets
+from run import files
+from run.folder import Run
+from run.page import describe_run
+from systems import sheets
+from systems.engine import optimization
+from training import collapse, phases
+from training.batches import TrainingBatches
+from training.reading import Inputs, fill_words
+from training.records import Complaints, Pace, RunRecords, Validation
+from training.starting import Start
+
+
+def make_batches(inputs: Inputs) -> TrainingBatches:
+    """The training batches, with the relevance and the targets that the settings ask for."""
+    from training.batches import tfidf_rows
+
+    split, settings = inputs.splits["train"], inputs.settings
+    return TrainingBatches(
+        inputs.images["train"],
+        inputs.tokens["train"],
+        split.caption_image,
+        settings,
+        concepts=split.concepts if settings.relevance == "concepts" else None,
+        tfidf=tfidf_rows(split.captions) if settings.relevance == "tfidf" else None,
+        targets=inputs.targets,
+    )
+
+
+def build(inputs: Inputs, batches: TrainingBatches, strategy) -> models.DualEncoder:
+    """The compiled model, with fresh weights, under the strategy."""
+    settings = inputs.settings
+    keras.utils.set_random_seed(settings.seed)
+    keras.mixed_precision.set_global_policy(settings.precision)
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        model = models.build_model(settings, inputs.facts)
+        if settings.standardize:
+            model.image_tower.get_layer("standardize").adapt(batches.vectors)
+        optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch, model.parts.rates)
+        model.compile(optimizer=optimizer, jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def set_weights(model, start: Start, inputs: Inputs, records: RunRecords) -> list[str]:
+    """Gives a model its first weights, and begins its run's folder: nothing is refused any more.
+
+    Published weights, and then those of the run that goes on or that this one starts from, or the
+    words of --word_vectors.
+
+    Returns:
+      What is to be told of it, by lines.
+
+    Raises:
+      ValueError: weights cannot be had.
+    """
+    settings, facts, run, notes = inputs.settings, inputs.facts, start.run, []
+    if start.resumed:
+        records.restore(model)
+        if records.write:
+            sheets.save(run, settings, facts)
+        return notes
+    model.parts.load_published(settings)
+    if start.first:
+        # The model is there on every worker, so the chief has ended the first phase.
+        facts = dataclasses.replace(facts, started_from=phases.take_over(start.first, model))
+    elif settings.word_vectors:
+        notes.append(fill_words(model.parts.words, settings, inputs))
+    if records.write:
+        begin_folder(start, settings, facts, inputs)
+    if start.first:
+        records.begin(model)
+        rsum = records.rows[0]["val_rsum"]
+        notes.append(f"starts from {settings.init_from}: validation rsum {rsum:.4g}")
+    return notes
+
+
+def begin_folder(start: Start, settings, facts, inputs: Inputs) -> None:
+    """Makes the folder of a new run, once everything that can be refused has been."""
+    run = start.run
+    if start.overwrite and run.folder.exists():
+        shutil.rmtree(run.folder)
+    try:
+        run.folder.mkdir(parents=True)
+    except FileExistsError:
+        raise ValueError(f"{run} was made by another training in the meantime") from None
+    inputs.vocabulary.save(run.vocabulary)
+    if inputs.descriptor is not None:
+        inputs.descriptor.save(run.features)
+    sheets.save(run, settings, facts)
+    data = {}
+    for name, split in inputs.splits.items():
+        data[name] = f"{split.num_images:,} images, {len(split.captions):,} captions"
+        data[f"{name}, SHA-256"] = datasets.fingerprint(split)
+    data |= {"words": f"{len(inputs.vocabulary):,}"}
+    title = f"{run.folder.name}: {settings.model}, {settings.loss}, on {settings.data}"
+    page = describe_run(title, sys.argv, sheets.differences(settings), data)
+    files.write_text(run / "run.md", page)
+
+
+class Watchers:
+    """What looks on while a model is trained.
+
+    Attributes:
+      pace, validation, records: see `training.records`; all: in the order that they need.
+    """
+
+    def __init__(self, model, inputs: Inputs, batches: TrainingBatches, run: Run, chief: bool):
+        settings, split = inputs.settings, inputs.splits["validation"]
+        held_out = inputs.images["validation"], inputs.tokens["validation"], split.caption_image
+        self.pace = Pace(batches.items, batches.steps_per_epoch, batches.clock)
+        self.validation = Validation(*held_out, settings.similarity, caption_scores(model, inputs))
+        plateau = settings.schedule == "plateau"
+        self.records = RunRecords(
+            run,
+            self.validation,
+            settings.select,
+            settings.early_stopping,
+            (int(settings.decay_epochs), settings.decay_rate) if plateau else None,
+            write=chief,
+        )
+        tell = run.log if chief else str
+        watch = collapse.CollapseWatch(*held_out, settings.stop_on_collapse, tell)
+        complaints = Complaints(inputs.images["train"], tell)
+        self.all = [self.pace, self.validation, self.records, watch, complaints]
+
+
+def caption_scores(model, inputs: Inputs):
+    """() -> {"bleu4": of the captions that the model writes of the validation images}; or None."""
+    if model.parts.writer is None:
+        return None
+    from grading import caption_grades
+    from systems.joint import beam
+
+    of = inputs.images["validation"], inputs.splits["validation"], inputs.vocabulary
+    speaker = beam.Speaker(*model.parts.writer.compiled)
+    return functools.partial(
+        caption_grades.score_captions, speaker, *of, inputs.settings.max_length
+    )
+
+
+def fit(model, batches: TrainingBatches, strategy, settings, watchers: Watchers) -> None:
+    """Trains what is left of the epochs; a progress bar where someone looks on."""
+    records = watchers.records
+    done = records.epochs
+    if done >= settings.epochs or 0 < settings.early_stopping <= done - records.best_epoch:
+        return
+    model.fit(
+        batches.dataset(strategy, done),
+        shuffle=False,  # the batches are shuffled
+        steps_per_epoch=batches.steps_per_epoch,
+        initial_epoch=done,
+        epochs=settings.epochs,
+        verbose=0 if not records.write else 1 if sys.stdout.isatty() else 2,
+        callbacks=watchers.all,
+    )

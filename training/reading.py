@@ -1,0 +1,156 @@
+"""What a training reads, before TensorFlow is imported: splits, words, image rows, facts."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.datasets import Split
+from data.language import word_vectors
+from data.language.words import Tokens, Vocabulary
+from data.vision import descriptors, pixels
+from run import files
+from run.settings import Facts
+from systems import sheets
+from systems.system import Targets
+from training import phases
+from training.batches import choose_relevance
+from training.starting import Start
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that training reads.
+
+    Attributes:
+      settings: with nothing left to "auto"; facts: what the data have decided.
+      splits: {"train", "validation"}; vocabulary: of the run.
+      descriptor: of pictures, or None where the data brought vectors.
+      images: {split name: (N, F) image vectors, (N, R, F) boxes, or Pictures}.
+      tokens: {split name: ids of its captions}.
+      targets: what a batch brings besides, of the system.
+    """
+
+    settings: Any
+    facts: Facts
+    splits: dict[str, Split]
+    vocabulary: Vocabulary
+    descriptor: Any
+    images: dict[str, Any]
+    tokens: dict[str, Tokens]
+    targets: Targets
+
+
+def read_inputs(start: Start, splits: dict[str, Split]) -> Inputs:
+    """Words and image rows of both splits; of the run that goes on, or that this one starts from.
+
+    Raises:
+      ValueError: the data are not what the settings ask for.
+    """
+    settings = resolve(start.settings, splits["train"])
+    source = start.run if start.resumed else start.first
+    if start.first:
+        settings = phases.same_reading(start.first, settings, start.given)
+    if source:
+        vocabulary = Vocabulary.load(source.vocabulary)
+        descriptor = known_descriptor(source, settings)
+    else:
+        vocabulary = make_vocabulary(settings, splits)
+        descriptor = descriptors.learn(splits["train"], settings)
+    images = {
+        name: descriptors.open_images(split, descriptor, settings) for name, split in splits.items()
+    }
+    if isinstance(images["validation"], pixels.Pictures):
+        images["validation"].check()  # now, not after the first epoch
+    descriptors.check_boxes(images["train"], settings.model)
+    system, made = sheets.sheet(settings.model), Targets()
+    if system.targets:
+        make = sheets.find_function(system.targets)
+        made = make(settings, splits["train"], images["train"], vocabulary)
+    facts = dataclasses.replace(
+        start.facts,
+        feature_dim=descriptors.size_of(images["train"]),
+        vocabulary_size=vocabulary.num_ids,
+        train_images=splits["train"].num_images,
+        num_classes=made.num_classes,
+        described=descriptor is not None,
+    )
+    if settings.word_vectors and not start.resumed:
+        word_hash = files.file_hash(settings.word_vectors)
+        facts = dataclasses.replace(facts, word_vectors_hash=word_hash)
+    if start.first:
+        phases.check_sizes(start.first, settings, facts)
+    tokens = {name: Tokens(split.captions, vocabulary) for name, split in splits.items()}
+    return Inputs(settings, facts, splits, vocabulary, descriptor, images, tokens, made)
+
+
+def resolve(settings: Any, train: Split) -> Any:
+    """The settings with what "auto" means for this data.
+
+    Args:
+      train: the training split.
+
+    Raises:
+      ValueError: the data have not what is asked for.
+    """
+    features, system = settings.features, sheets.sheet(settings.model)
+    if features == "auto" and train.vectors is None:
+        features = system.of_scenes if settings.data == "scenes" else system.of_photographs
+    relevance = choose_relevance(settings, train.concepts)
+    return dataclasses.replace(settings, features=features, relevance=relevance)
+
+
+def known_descriptor(source: Any, settings: Any) -> Any:
+    """The picture descriptor of a run, or None where it has none.
+
+    Raises:
+      ValueError: it is lost.
+    """
+    if settings.features == "pixels":
+        return None
+    if sheets.load(source)[1].described:
+        source.require(source.features, "it was lost; train anew with --overwrite")
+    return descriptors.load(source.features)
+
+
+def make_vocabulary(settings: Any, splits: dict[str, Split]) -> Vocabulary:
+    """The words of the training captions, or what else the system makes of them.
+
+    Raises:
+      ValueError: a file that they are read from is not there.
+    """
+    if settings.word_vectors and not Path(settings.word_vectors).is_file():
+        raise ValueError(f"--word_vectors {settings.word_vectors}: there is no such file")
+    captions = splits["train"].captions
+    if settings.vocabulary == "train+validation":
+        captions = captions + splits["validation"].captions
+    system = sheets.sheet(settings.model)
+    if system.vocabulary:
+        return sheets.find_function(system.vocabulary)(settings, captions)
+    rule = system.tokeniser(settings)
+    return Vocabulary.from_captions(captions, settings.max_words, rule, settings.min_count)
+
+
+def fill_words(words: Any, settings: Any, inputs: Inputs) -> str:
+    """Sets the words that --word_vectors has; returns the line that says how many these are.
+
+    Args:
+      words: `WordTable` of the model, or None.
+
+    Raises:
+      ValueError: the model has no word table, or the vectors are of another size.
+    """
+    import keras
+
+    if words is None:
+        raise ValueError(f"--word_vectors: --model {settings.model} has no table of words to fill")
+    rows, found = word_vectors.read_word_vectors(settings.word_vectors, inputs.vocabulary.words)
+    if rows.shape[1] != settings.word_dim:
+        raise ValueError(
+            f"{settings.word_vectors} has vectors of {rows.shape[1]} numbers, --word_dim is "
+            f"{settings.word_dim}: give --word_dim {rows.shape[1]}"
+        )
+    values = keras.ops.convert_to_numpy(words.weights).copy()
+    values[words.padding : len(rows) + words.padding][found] = rows[found]
+    words.weights.assign(values)
+    return word_vectors.coverage_line(found, inputs.tokens["train"].flat)
