@@ -23,10 +23,10 @@ from absl import app, flags
 from gallery import similarity
 from grading import export
 from grading import score as grading_score
-from run import console, files, folder, options, recipes
+from run import console, files, folder, recipes
 
 FLAGS = flags.FLAGS
-options.define_experiment_flags()
+folder.define_experiment_flags()
 flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "Split to encode and score.")
 flags.DEFINE_string("data_dir", None, "Folder of the data, where it has moved since training.")
 flags.DEFINE_integer("folds", 1, "Average over so many disjoint galleries.", lower_bound=1)
@@ -69,7 +69,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_bool("cumulative", False, "--pairs: tables of n or more captions, not of exactly n.")
 flags.DEFINE_string("output", None, "Also write the score to this file.")
-flags.adopt_module_key_flags(options)
+flags.adopt_module_key_flags(folder)
 
 
 def score_embeddings(path):
@@ -159,7 +159,7 @@ def load_model(run, settings, vocabulary):
 
 def save_projections(run, split, image, text, chosen):
     """projections.npz: what `retrieve.py` searches and `--verify` recomputes from."""
-    from data import datasets
+    from data.pictures import picture_references
 
     arrays = {"image": image, "text": text, "caption_image": split.caption_image}
     if split.concepts is not None:
@@ -167,11 +167,11 @@ def save_projections(run, split, image, text, chosen):
     strings = {
         "image_names": split.image_names,
         "captions": split.captions,
-        "pictures": datasets.picture_references(split),
+        "pictures": picture_references(split),
     }
     for name, values in strings.items():
         arrays[f"{name}_data"], arrays[f"{name}_offsets"] = files.pack_strings(values)
-    arrays["similarity"] = similarity.to_array(chosen)
+    arrays["similarity"] = similarity.pack_similarity(chosen)
     files.write_arrays(run.projections, arrays)
 
 

@@ -21,10 +21,11 @@ from run import console, files, folder, options, recipes, replicas
 from training import phases
 
 FLAGS = flags.FLAGS
-options.define_experiment_flags()
+folder.define_experiment_flags()
 options.define_training_flags()
 options.define_machine_flags()
 options.define_run_flags()
+flags.adopt_module_key_flags(folder)
 flags.adopt_module_key_flags(options)
 AUTO = (("relevance", "auto"), ("features", "auto"))
 MAY_CHANGE = ("epochs", "early_stopping", "cache_dir", "data_dir", "cache")  # when a run is resumed

@@ -2,6 +2,23 @@
 
 import os
 from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from run import files
+
+
+def define_experiment_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    """--exp and --exp_root, the flags by which every script finds its run."""
+    flags.DEFINE_string(
+        "exp",
+        None,
+        "Run: the name of a folder below --exp_root, or a path. Default: the latest run; for a new "
+        "training <date>_<time>_<model>_<loss>.",
+        flag_values=values,
+    )
+    flags.DEFINE_string("exp_root", "exp", "Folder that holds the runs.", flag_values=values)
 
 
 class Run:
@@ -77,6 +94,25 @@ class Run:
     @property
     def score(self) -> Path:
         return self / "score.json"
+
+    def read_config(self) -> dict[str, Any]:
+        """Settings of the run, and what its data decided, by name: the plain values of the file.
+
+        The one place that knows how `config.json` is laid out, for whoever needs a value or two;
+        nothing is filled in and nothing is checked but that a model is named.
+
+        Raises:
+          ValueError: the file is missing or is no snapshot of a run.
+        """
+        value = files.read_json(self.config)
+        if not isinstance(value, dict) or "model" not in value:
+            raise ValueError(f"{self.config} is not the snapshot of a run: it names no model")
+        return value
+
+    def data_folder(self) -> Path:
+        """What the run's picture references start from: the folder of its data."""
+        data_dir = Path(self.read_config().get("data_dir") or "")
+        return data_dir.parent if data_dir.is_file() else data_dir
 
     def require(self, path: Path, why: str) -> Path:
         """Returns `path` if it is there.

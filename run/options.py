@@ -70,18 +70,6 @@ SELECT = (
 )  # fmt: skip
 
 
-def define_experiment_flags(values=flags.FLAGS):
-    """--exp and --exp_root, for every script."""
-    flags.DEFINE_string(
-        "exp",
-        None,
-        "Run: the name of a folder below --exp_root, or a path. Default: the latest run; for a new "
-        "training <date>_<time>_<model>_<loss>.",
-        flag_values=values,
-    )
-    flags.DEFINE_string("exp_root", "exp", "Folder that holds the runs.", flag_values=values)
-
-
 def define_run_flags(values=flags.FLAGS):
     """What train.py does with a run folder that is there."""
     flags.DEFINE_bool(

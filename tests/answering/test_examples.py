@@ -32,7 +32,7 @@ def make_run(folder, image, text, owner, kind="cosine", pictures=None):
     for name, values in strings.items():
         arrays[f"{name}_data"], arrays[f"{name}_offsets"] = files.pack_strings(values)
     run = Run(folder)
-    files.write_arrays(run.projections, arrays | {"similarity": similarity.to_array(kind)})
+    files.write_arrays(run.projections, arrays | {"similarity": similarity.pack_similarity(kind)})
     return run
 
 

@@ -18,7 +18,8 @@ from tiny_data import (
 )
 
 from data import datasets
-from data.datasets import DATASETS, fingerprint, load_picture, picture_references
+from data.datasets import DATASETS, fingerprint
+from data.pictures import load_picture, picture_references
 from data.formats import records
 from data.scenes import world
 

@@ -93,7 +93,7 @@ def test_order_similarity_is_graded_told_and_verified(tmp_path):
     assert "order similarities" in score["protocol"]["ranks"]
     assert f"gallery of {len(image)}, order similarity" in table(score)
     arrays = {"image": image, "text": text, "caption_image": owner}
-    made_for = {"similarity": similarity.to_array("order")}
+    made_for = {"similarity": similarity.pack_similarity("order")}
     files.write_arrays(run.projections, arrays | made_for)
     files.write_json(run.score, score)
     assert verify(run) == []

@@ -41,7 +41,7 @@ def root(tmp_path_factory):
     """
     root = tmp_path_factory.mktemp("root")
     make_run(root / "exp" / "plain")
-    arrays = gallery_arrays() | {"similarity": similarity.to_array("order")}
+    arrays = gallery_arrays() | {"similarity": similarity.pack_similarity("order")}
     files.write_arrays(make_run(root / "exp" / "order").projections, arrays)
     data = root / "data"
     (data / "folder").mkdir(parents=True)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from tiny_data import check_layout, nus, opened, put_picture, replace
 
-from data.datasets import fingerprint, load_picture, picture_references
+from data.datasets import fingerprint
+from data.pictures import load_picture, picture_references
 from data.formats import nuswide
 
 
