@@ -323,7 +323,7 @@ def draw_examples(run, split, found):
     from answering import examples
 
     ranks = {direction: result.ranks for direction, result in found[0].items()}
-    paths = examples.write(run, ranks, FLAGS.examples, FLAGS.split, split.origin)
+    paths = examples.write_examples(run, ranks, FLAGS.examples, FLAGS.split, split.origin)
     print(f"examples: {', '.join(map(str, paths))}")
 
 

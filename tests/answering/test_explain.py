@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import reference_metrics as reference
 from PIL import Image
-from test_picture_encoder import pixel_run
-from test_nearest import WORDS, gallery_arrays, make_run, unit, write_text_tower
+from tiny_run import WORDS, gallery_arrays, make_run, pixel_run, unit, write_text_tower
 
 from answering import explain, search
 from answering.pictures import PictureEncoder

@@ -25,7 +25,11 @@ def test_an_image_that_says_all_of_its_caption_loses_nothing():
     images = np.array([[0.5, 0.5], [0.0, 0.0], [1.0, 0.25]])
     expected = [[0, -(1 / 4 + 1 / 16), 0], [-1 / 4, -1, 0]]
     assert score_by_order(captions, images).tolist() == expected
-    assert score_by_order(images, captions).tolist() == [[-1 / 16, -1 / 4], [0, 0], [-1 / 4, -1 / 16]]
+    assert score_by_order(images, captions).tolist() == [
+        [-1 / 16, -1 / 4],
+        [0, 0],
+        [-1 / 4, -1 / 16],
+    ]
     assert pair_by_order(captions, images[1:]).tolist() == [-5 / 16, 0]
     assert pair_by_order(captions[:1], images).tolist() == expected[0]
     assert SIMILARITIES["cosine"].scores(captions, images).tolist() == [
@@ -100,7 +104,9 @@ def test_tiles_threads_and_blocks_give_identical_bytes(monkeypatch, dtype, dim):
     for few, many in ((slice(0, 1), slice(20, 61)), (slice(3, 36), slice(7, 9))):
         part = score_by_order(captions[few], images[many])
         np.testing.assert_array_equal(part, whole[few, many])
-    np.testing.assert_array_equal(score_by_order(-images, -captions), whole.T)  # the other side goes
+    np.testing.assert_array_equal(
+        score_by_order(-images, -captions), whole.T
+    )  # the other side goes
 
 
 def test_memory_is_that_of_the_scores():
@@ -130,10 +136,17 @@ def test_what_is_not_finite_shows_without_a_warning(value, count):
 
 def test_names_go_into_files_and_come_back():
     for name in SIMILARITIES:
-        assert similarity.of_arrays({"similarity": similarity.pack_similarity(name)}, "a.npz") == name
+        assert (
+            similarity.of_arrays({"similarity": similarity.pack_similarity(name)}, "a.npz") == name
+        )
         assert similarity.of_arrays({"similarity": np.array(name)}, "a.npz") == name
     assert similarity.of_arrays({"image": np.zeros(1)}, "a.npz") == "cosine"
-    for wrong in (similarity.pack_similarity("angle"), np.array("angle"), np.array([b"\xff"]), np.eye(2)):
+    for wrong in (
+        similarity.pack_similarity("angle"),
+        np.array("angle"),
+        np.array([b"\xff"]),
+        np.eye(2),
+    ):
         with pytest.raises(ValueError, match=r"a\.npz is made for .* cosine, order"):
             similarity.of_arrays({"similarity": wrong}, "a.npz")
 

@@ -5,8 +5,8 @@ import pytest
 from tiny_data import check_layout, nus, opened, put_picture, replace
 
 from data.datasets import fingerprint
-from data.pictures import load_picture, picture_references
 from data.formats import nuswide
+from data.pictures import load_picture, picture_references
 
 
 def test_nuswide(tmp_path):
