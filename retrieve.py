@@ -124,7 +124,7 @@ def explain_best(explainer, gallery, asked, best, pictures):
         return None
 
 
-def write_captions(run, gallery, given):
+def caption_picture(run, gallery, given):
     """Prints and draws captions that are written for a picture, or where the best one looked."""
     from answering import writing
 
@@ -213,7 +213,7 @@ def main(argv):
     picture_path(run)  # a name that cannot be used is refused first
     gallery, explainer = Gallery(run), None
     if FLAGS.caption:
-        write_captions(run, gallery, FLAGS.image)
+        caption_picture(run, gallery, FLAGS.image)
         return
     if FLAGS.explain:
         from answering import explain
@@ -228,7 +228,7 @@ def main(argv):
     if len(argv) > 1:
         answer(run, gallery, search.ask_sentence(encoder, " ".join(argv[1:])), explainer)
         return
-    for query in console.read_lines("query: "):
+    for query in console.read_queries("query: "):
         try:
             answer(run, gallery, search.ask_sentence(encoder, query), explainer)
         except ValueError as error:

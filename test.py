@@ -86,7 +86,7 @@ def score_embeddings(path):
                 file=sys.stderr,
             )
     concepts = arrays.get("concepts")
-    score, found = grading_score.grade(
+    score, found = grading_score.grade_embeddings(
         arrays["image"],
         arrays["text"],
         arrays["caption_image"],
@@ -103,7 +103,7 @@ def score_embeddings(path):
 
 def verify(run):
     """Says whether score.json is what the saved projections give."""
-    differences = grading_score.verify(run)
+    differences = grading_score.verify_score(run)
     for line in differences[:10]:
         print(line)
     if differences:
@@ -218,7 +218,7 @@ def grade_run(run):
     chunk = model.chunks["text"]
     cores = FLAGS.threads or -(-FLAGS.batch_size // chunk) or os.cpu_count() or 1
     image, text = dual_encoder.encode(model, vectors, Tokens(split.captions, vocabulary), cores)
-    score, found = grading_score.grade(
+    score, found = grading_score.grade_embeddings(
         image,
         text,
         split.caption_image,
@@ -308,11 +308,13 @@ def grade_pairs(run, question, settings, image, text, written=()):
 
     if question is None:
         return
-    found = {"ranking recall@5": pair_recall.rank(question, image, text, settings.similarity)}
-    found |= {title: pair_recall.write(question, lists) for title, lists in written}
+    found = {
+        "ranking recall@5": pair_recall.count_ranked(question, image, text, settings.similarity)
+    }
+    found |= {title: pair_recall.count_written(question, lists) for title, lists in written}
     facts = {"data": settings.data, "split": FLAGS.split, "model": settings.model}
     facts |= {"heldout": settings.heldout, "heldout_file": settings.heldout_file}
-    print(pair_recall.report(run.folder, question, found, facts, FLAGS.cumulative))
+    print(pair_recall.report_pairs(run.folder, question, found, facts, FLAGS.cumulative))
     print("written: pairs.md, pairs.json, pairs.png\n")
 
 
@@ -329,7 +331,7 @@ def draw_examples(run, split, found):
 
 def finish(score):
     """Prints the table and writes --output."""
-    print(grading_score.table(score))
+    print(grading_score.score_table(score))
     if FLAGS.output:
         files.write_json(Path(FLAGS.output), score)
 

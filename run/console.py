@@ -33,7 +33,7 @@ def run_script(script: Callable[[], Any]) -> None:
         sys.exit(f"{name}: stopped")
 
 
-def read_lines(prompt: str) -> Iterator[str]:
+def read_queries(prompt: str) -> Iterator[str]:
     """Lines of standard input; asks for them where someone sits at a terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         yield from (line.rstrip("\r\n") for line in sys.stdin)

@@ -139,7 +139,7 @@ def recall_curves(found: Sequence[Mapping], score: Mapping, path: Path) -> None:
     """Recall at every K up to the gallery's size, both directions, beside chance.
 
     Args:
-      found: the folds of `score.grade_gallery`.
+      found: the folds of `score.grade_embeddings`.
       score: the dict of score.json.
       path: where the PNG goes.
     """
