@@ -228,12 +228,13 @@ def verify_score(run: Run) -> list[str]:
     if (was := written["protocol"].get("similarity", "cosine")) != similarity:
         differences.append(f"similarity: score.json has {was}, {run.projections.name} {similarity}")
     for group in ("text_to_image", "image_to_text", "chance", "chance_image_to_text"):
-        for name, value in score[group].items():
-            if written.get(group, {}).get(name) != value:
-                was = written.get(group, {}).get(name)
-                differences.append(f"{group} {name}: score.json has {was}, recomputed {value}")
+        was = written.get(group, {})
+        differences += [
+            f"{group} {name}: score.json has {was.get(name)}, recomputed {value}"
+            for name, value in score[group].items()
+            if was.get(name) != value
+        ]
     for name in ("rsum", "chance_rsum"):
-        if written.get(name) != score[name]:
-            was, now = written.get(name), score[name]
-            differences.append(f"{name}: score.json has {was}, recomputed {now}")
+        if (was := written.get(name)) != score[name]:
+            differences.append(f"{name}: score.json has {was}, recomputed {score[name]}")
     return differences

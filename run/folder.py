@@ -1,4 +1,4 @@
-"""One run is one folder: `exp/<name>/`, its files by name, and how runs are found."""
+"""One run is one folder: `exp/<name>/`, its files by name, what it was, and how it is found."""
 
 import os
 from pathlib import Path
@@ -40,60 +40,24 @@ class Run:
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
+        self.config = self / "config.json"
+        self.vocabulary = self / "vocabulary.json"
+        self.features = self / "features.npz"
+        self.history = self / "history.csv"
+        self.best_weights = self / "best.weights.h5"
+        self.state = self / "last" / "state.npz"
+        self.projections = self / "projections.npz"
+        self.query_tower = self / "query.onnx"
+        self.image_tower = self / "image.onnx"
+        self.first_step = self / "writer_first.onnx"
+        self.next_step = self / "writer_next.onnx"
+        self.score = self / "score.json"
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
 
     def __str__(self) -> str:
         return str(self.folder)
-
-    @property
-    def config(self) -> Path:
-        return self / "config.json"
-
-    @property
-    def vocabulary(self) -> Path:
-        return self / "vocabulary.json"
-
-    @property
-    def features(self) -> Path:
-        return self / "features.npz"
-
-    @property
-    def history(self) -> Path:
-        return self / "history.csv"
-
-    @property
-    def best_weights(self) -> Path:
-        return self / "best.weights.h5"
-
-    @property
-    def state(self) -> Path:
-        return self / "last" / "state.npz"
-
-    @property
-    def projections(self) -> Path:
-        return self / "projections.npz"
-
-    @property
-    def query_tower(self) -> Path:
-        return self / "query.onnx"
-
-    @property
-    def image_tower(self) -> Path:
-        return self / "image.onnx"
-
-    @property
-    def first_step(self) -> Path:
-        return self / "writer_first.onnx"
-
-    @property
-    def next_step(self) -> Path:
-        return self / "writer_next.onnx"
-
-    @property
-    def score(self) -> Path:
-        return self / "score.json"
 
     def read_config(self) -> dict[str, Any]:
         """Settings of the run, and what its data decided, by name: the plain values of the file.
