@@ -22,7 +22,13 @@ from typing import NamedTuple
 import numpy as np
 
 from answering import example_pages
-from answering.search import Answer, GalleryPictures, nearest_captions, nearest_images
+from answering.search import (
+    Answer,
+    GalleryPictures,
+    make_answer,
+    nearest_captions,
+    nearest_images,
+)
 from gallery.scan import TIE
 from gallery.similarity import choose
 from gallery.stored import Gallery
@@ -95,17 +101,15 @@ def of_caption(gallery: Gallery, row: int, rank: int) -> Example:
     ]
     measure = choose(gallery.similarity)
     score = float(measure.pairs(gallery.text[row][None], gallery.image[image][None])[0])
-    name, picture = gallery.image_names[image], gallery.pictures[image]
-    original = Answer(int(rank), score, image, name, told, picture, own=True)
+    original = make_answer(gallery, int(rank), score, image, told, own=True)
     return Example(original._replace(caption=gallery.captions[row]), answers, [original])
 
 
 def of_image(gallery: Gallery, row: int, rank: int) -> Example:
     """A picture, the captions it finds and its own."""
     answers = nearest_captions(gallery, gallery.image[row : row + 1], PREDICTED, row)
-    name, picture = gallery.image_names[row], gallery.pictures[row]
     originals = [
-        Answer(place, score, row, name, gallery.captions[caption], picture, own=True)
+        make_answer(gallery, place, score, row, gallery.captions[caption], own=True)
         for caption, score, place in places_of_captions(gallery, row)
     ]
     told = gallery.captions[gallery.captions_of(row)[0]]

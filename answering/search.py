@@ -12,7 +12,6 @@ Shape letters: B queries of a batch, Q queries, D embedding, T tokens.
 import os
 import re
 from collections.abc import Sequence
-from functools import cached_property
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -108,18 +107,19 @@ class Answer(NamedTuple):
     own: bool = False  # a caption of the very image that was asked with
 
 
+def make_answer(
+    gallery: Gallery, rank: int, score: float, image: int, caption: str, own: bool = False
+) -> Answer:
+    """An answer about the image of a row of the gallery."""
+    name, picture = gallery.image_names[image], gallery.pictures[image]
+    return Answer(rank, float(score), int(image), name, caption, picture, own)
+
+
 def nearest_images(gallery: Gallery, query: np.ndarray, k: int) -> list[Answer]:
     """The k images nearest to a (1, D) query, each with that of its captions nearest to it."""
     scores, rows = top_k(query, gallery.image, k, similarity=gallery.similarity)
     return [
-        Answer(
-            rank,
-            float(score),
-            int(row),
-            gallery.image_names[row],
-            gallery.best_caption(row, query[0]),
-            gallery.pictures[row],
-        )
+        make_answer(gallery, rank, score, row, gallery.best_caption(row, query[0]))
         for rank, (score, row) in enumerate(zip(scores[0], rows[0], strict=True), 1)
     ]
 
@@ -132,11 +132,8 @@ def nearest_captions(
     answers = []
     for rank, (score, row) in enumerate(zip(scores[0], rows[0], strict=True), 1):
         image = int(gallery.caption_image[row])
-        name, picture = gallery.image_names[image], gallery.pictures[image]
-        caption = gallery.captions[row]
-        answers.append(
-            Answer(rank, float(score), image, name, caption, picture, own=image == asked)
-        )
+        own = image == asked
+        answers.append(make_answer(gallery, rank, score, image, gallery.captions[row], own))
     return answers
 
 
@@ -271,20 +268,18 @@ class GalleryPictures:
     """
 
     def __init__(self, run: Run, gallery: Gallery, folder: str | os.PathLike | None = None):
-        self.run, self.gallery, self.given = run, gallery, folder
+        self.run, self.gallery, self.folder = run, gallery, folder
         self.failed: dict[int, str] = {}
-
-    @cached_property
-    def folder(self) -> str | os.PathLike:
-        """Read only where a picture is wanted."""
-        return self.run.data_folder() if self.given is None else self.given
 
     def __call__(self, row: int) -> "Image.Image | None":
         """The picture of one image."""
         reference = self.gallery.pictures[row]
-        folder = self.folder if reference else None
+        if not reference:
+            return None
+        if self.folder is None:
+            self.folder = self.run.data_folder()
         try:
-            return load_picture(reference, folder) if reference else None
+            return load_picture(reference, self.folder)
         except (ValueError, OSError) as error:
             self.failed[row] = str(error)
             return None

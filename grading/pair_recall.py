@@ -208,7 +208,7 @@ def as_json(cells: Cells) -> dict[str, Any]:
 
 def from_json(stored: Mapping[str, Any]) -> Cells:
     """The cells that `as_json` wrote."""
-    return Cells(np.array(stored["hits"], np.int64), np.array(stored["images"], np.int64))
+    return Cells(*(np.array(stored[name], np.int64) for name in Cells._fields))
 
 
 def _or_none(value: float) -> float | None:

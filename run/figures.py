@@ -25,7 +25,7 @@ COLOURS = ("#2667ff", "#d1495b", "#2a9d8f", "#e9a23b", "#7b5ea7", "#5c6b73")
 BACKGROUND = "white"
 LEARNED = ("temperature", "margin", "bias")  # columns of the history on scales of their own
 ERRORS = {"visual_error": "image path", "textual_error": "text path"}  # columns of the history
-PAGE_DPI = 110  # of pages, which are laid out in pixels
+DPI = 110
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -35,10 +35,10 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: Path, dpi: int = 110) -> None:
+def save(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG, atomically; the same figure gives the same bytes."""
     with files.atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, metadata={"Software": None})
+        figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
 
 
 def style(axes, title: str = "", x: str = "", y: str = "") -> None:
@@ -98,11 +98,9 @@ def learning_curves(
         fontsize=9,
         color=COLOURS[1],
     )
-    below.margins(y=0.15)
     label = shown.removeprefix("val_").replace("_", " ")
     both = "rsum" in label or label == "bleu4"  # no direction of its own, or named with it
-    style(below, f"validation {label}" if both else f"validation {label}, text to image")
-    below.set_xlabel("epoch", fontsize=9, color=INK)
+    style(below, f"validation {label}" if both else f"validation {label}, text to image", "epoch")
     below.margins(y=0.12)
     below.set_ylim(bottom=0)
     below.xaxis.get_major_locator().set_params(integer=True)
@@ -172,7 +170,7 @@ def recall_curves(found: Sequence[Mapping], score: Mapping, path: Path) -> None:
 
 def text_width(text: str, size: float) -> float:
     """Width in pixels of text at a size in points, from the font's own advances."""
-    return sum(map(_advance, text)) * size * PAGE_DPI / 72
+    return sum(map(_advance, text)) * size * DPI / 72
 
 
 @functools.cache
@@ -195,7 +193,7 @@ def _advance(character: str) -> float:
 def write_page(canvas: Image.Image, texts: Sequence[dict[str, Any]], path: Path) -> None:
     """Draws the texts over the canvas and writes the page."""
     width, height = canvas.size
-    figure = Figure(figsize=(width / PAGE_DPI, height / PAGE_DPI), dpi=PAGE_DPI, facecolor="none")
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="none")
     for text in texts:
         figure.text(**{**text, "x": text["x"] / width, "y": 1 - text["y"] / height})
     letters = FigureCanvasAgg(figure)

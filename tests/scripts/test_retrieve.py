@@ -30,6 +30,9 @@ try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 finally:
     print("imported:", [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+    with open(os.environ.get("EXECUTED", os.devnull), "w") as file:
+        for module in list(sys.modules.values()):
+            print(getattr(module, "__file__", None) or "", file=file)
 """
 
 
@@ -106,29 +109,18 @@ def test_a_query_gives_a_table_and_a_picture(root):
         assert drawn.format == "PNG" and drawn.width > 600
 
 
-OWN_FILES = """
-import os, runpy, sys
-script = os.path.realpath(sys.argv[1])
-sys.argv, sys.path[0] = sys.argv[1:], os.path.dirname(script)
-try:
-    runpy.run_path(script, run_name="__main__")
-finally:
-    paths = {os.path.realpath(getattr(m, "__file__", None) or "") for m in sys.modules.values()}
-    own = [path for path in {script, *paths} if path.startswith(sys.path[0] + os.sep)]
-    print(*(path for path in own if "site-packages" not in path), sep="\\n", file=sys.stderr)
-"""
-
-
 def test_a_query_executes_few_files_and_what_draws_its_answer(tmp_path):
     """As of a run on the built-in scenes, whose pictures are drawn anew."""
     drawn = [f"scenes:0:test:{index}" for index in range(len(NAMES))]
     make_run(tmp_path / "exp" / "scenes", pictures=drawn)
-    command = [sys.executable, "-c", OWN_FILES, str(ROOT / "retrieve.py"), "red circle"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    paths = [Path(line) for line in done.stderr.splitlines()]
-    names = {path.relative_to(ROOT).as_posix() for path in paths}
+    listed = tmp_path / "executed.txt"
+    done = retrieve(tmp_path, "red circle", spy=True, env={"EXECUTED": str(listed)})
+    assert done.returncode == 0, done.stderr
+    own = {ROOT / "retrieve.py", *map(Path, listed.read_text(encoding="utf-8").split("\n"))}
+    own = {path for path in own if ROOT in path.parents and "site-packages" not in path.parts}
+    names = {path.relative_to(ROOT).as_posix() for path in own}
     assert {"retrieve.py", "answering/search.py", "data/scenes/world.py"} <= names
-    lines = sum(path.read_text(encoding="utf-8").count("\n") for path in paths)
+    lines = sum(path.read_text(encoding="utf-8").count("\n") for path in own)
     code = [name for name in names if not name.endswith("__init__.py")]  # those are one line each
     assert len(code) <= 20 and lines <= 5000, (lines, sorted(names))
     idle = ("systems/", "training/", "grading/", "data/vision/", "data/formats/", "data/pairs/")
