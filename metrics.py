@@ -6,13 +6,12 @@
 
 A score is the dot product of a text row and an image row: the cosine, because towers return rows of
 norm 1; or another of ``similarity.SIMILARITIES``. Nothing is normalised here. Two scores closer
-than ``TIE`` times the largest possible score tie: a matrix product adds up in another order for
-every block shape and number of threads, so that equal scores come out some 1e-16 apart, and what
-lies below 1e-12 is rounding. So results do not depend on block size or threads. The N x M matrix of
-scores is never held, only blocks of it.
+than 1e-12 of the largest possible score tie: a matrix product adds up in another order for every
+block shape and number of threads, so equal scores come out some 1e-16 apart. So results depend on
+neither. The matrix of scores is never held: ``gallery.scan`` passes by it in blocks.
 
-Shape letters: B rows of a block, C candidates, D embedding, G images with captions, K concepts,
-M captions, N images, P pairs, Q queries, R resamples. Ranks count from 1.
+Shape letters: G images with captions, K concepts, M captions, N images, Q queries, R resamples.
+Ranks count from 1.
 """
 
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from gallery.scan import (
     Relevance,
     TopTen,
     dcg,
-    scan,
+    rank_all,
 )
 
 CUTOFFS = (1, 5, 10)
@@ -136,8 +135,6 @@ def evaluate(
     without captions is a candidate, but no query. The relevance of a candidate is 1 for the own
     image, otherwise the cosine of the two images' concept vectors, or 0 where there are none.
 
-        AP@10   = 1 / min(10, number relevant in the gallery) * sum_{k<=10} rel_k * precision_k,
-                  with rel_k = [relevance > 0.3]
         nDCG@10 = sum_{k<=10} relevance_k / log2(k + 1), over that of the ten highest relevances
 
     Args:
@@ -158,26 +155,41 @@ def evaluate(
     pairs = Pairs(image, text, caption_image, similarity)
     relevance = Relevance(pairs.num_images, pairs.owner, concepts)
     everyone = np.arange(pairs.num_images)
-    sides = (pairs.owner, everyone), (everyone, pairs.owner)
+    sides = (pairs.owner, everyone), (everyone, pairs.owner)  # images of queries, of candidates
     tops = [TopTen(*images, relevance, pairs.tie) for images in sides]
-    ranks = scan(pairs, block_bytes, tops)
-    relevant, _, ideal = relevance.totals()
+    ranks = rank_all(pairs, block_bytes, tops)
+    relevant, _, ideal = relevance.totals()  # (2, N) each
+    queries = slice(None), np.unique(pairs.owner)  # all captions; the images that have any
     found = {}
     for side, direction in enumerate(DIRECTIONS):
-        query_image = pairs.owner if side == 0 else np.unique(pairs.owner)
-        graded = tops[side].relevance()  # (Q, 10)
-        graded = graded if side == 0 else graded[query_image]
-        best = np.minimum(TOP, relevant[side, query_image])
-        precise = graded > RELEVANT
-        precision = np.cumsum(precise, axis=1) / np.arange(1, TOP + 1)
+        query_image = sides[side][0][queries[side]]
+        graded = tops[side].relevance()[queries[side]]  # (Q, 10)
         found[direction] = Retrieval(
             ranks[side],
             query_image,
-            pairs.num_images if side == 0 else len(pairs.owner),
-            ap=(precise * precision).sum(axis=1) / best,
+            gallery_size=len(sides[side][1]),
+            ap=average_precision(graded, relevant[side, query_image]),
             ndcg=dcg(graded) / ideal[side, query_image],
         )
     return found
+
+
+def average_precision(graded: Floats, relevant: Floats) -> Floats:
+    """Compute the average precision within the first ten places.
+
+        AP@10 = 1 / min(10, number relevant in the gallery) * sum_{k<=10} rel_k * precision_k,
+                with rel_k = [relevance > 0.3]
+
+    Args:
+        graded: (Q, 10) relevance of what was found, best first.
+        relevant: (Q,) number of relevant candidates in the gallery.
+
+    Returns:
+        (Q,) float64 in 0..1.
+    """
+    hit = graded > RELEVANT
+    precision = np.cumsum(hit, axis=1) / np.arange(1, TOP + 1)
+    return (hit * precision).sum(axis=1) / np.minimum(TOP, relevant)
 
 
 def rank_both(
@@ -193,4 +205,4 @@ def rank_both(
         (M,) int64 rank of each caption's image, and (G,) int64 best rank of the own captions of
         each image that has any, in the order of images.
     """
-    return scan(Pairs(image, text, caption_image, similarity), block_bytes, [])
+    return rank_all(Pairs(image, text, caption_image, similarity), block_bytes)

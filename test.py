@@ -23,8 +23,8 @@ from data import datasets
 from gallery import similarity
 from grading import score as scores
 from run import console, files, folder, options
+from run.folder import RunOptions
 from run.options import Options, option
-from run.settings import RunOptions
 
 FLAGS = flags.FLAGS
 
@@ -88,7 +88,7 @@ def score_embeddings(path):
     for line in scores.note_norms(arrays, chosen):
         print(f"note: {line}; --normalize makes them so", file=sys.stderr)
     concepts = arrays.get("concepts")
-    score, found = scores.grade(
+    score, found = scores.grade_embeddings(
         arrays["image"],
         arrays["text"],
         arrays["caption_image"],
@@ -105,7 +105,7 @@ def score_embeddings(path):
 
 def verify(run):
     """Says whether score.json is what the saved projections give."""
-    differences = scores.verify(run)
+    differences = scores.verify_score(run)
     for line in differences[:10]:
         print(line)
     if differences:
@@ -152,7 +152,7 @@ def score_encoded(encoded):
 
     settings, split = encoded.finished.settings, encoded.split
     graded = split.concepts is not None
-    score, found = scores.grade(
+    score, found = scores.grade_embeddings(
         encoded.image,
         encoded.text,
         split.caption_image,
@@ -221,12 +221,12 @@ def grade_pairs(encoded, question, written=()):
     from grading import pair_recall
 
     settings, rows = encoded.finished.settings, (encoded.image, encoded.text)
-    found = {"ranking recall@5": pair_recall.rank(question, *rows, settings.similarity)}
-    found |= {title: pair_recall.write(question, lists) for title, lists in written}
+    found = {"ranking recall@5": pair_recall.count_ranked(question, *rows, settings.similarity)}
+    found |= {title: pair_recall.count_written(question, lists) for title, lists in written}
     facts = {"data": settings.data, "split": FLAGS.split, "model": settings.model}
     facts |= {"heldout": settings.heldout, "heldout_file": settings.heldout_file}
     folder = encoded.finished.run.folder
-    print(pair_recall.report(folder, question, found, facts, FLAGS.cumulative))
+    print(pair_recall.report_pairs(folder, question, found, facts, FLAGS.cumulative))
     print("written: pairs.md, pairs.json, pairs.png\n")
 
 
@@ -237,13 +237,13 @@ def draw_examples(run, split, found):
     from answering import examples
 
     ranks = {direction: result.ranks for direction, result in found[0].items()}
-    paths = examples.write(run, ranks, FLAGS.examples, FLAGS.split, split.origin)
+    paths = examples.write_examples(run, ranks, FLAGS.examples, FLAGS.split, split.origin)
     print(f"examples: {', '.join(map(str, paths))}")
 
 
 def finish(score):
     """Prints the table and writes --output."""
-    print(scores.table(score))
+    print(scores.score_table(score))
     if FLAGS.output:
         files.write_json(Path(FLAGS.output), score)
 

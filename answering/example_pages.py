@@ -1,15 +1,27 @@
 """Pages of examples: a query, what was predicted and the original, good cases above bad ones.
 
-Laid out in pixels with the tools of `plots`. Green: an original. Red: an answer that stands wrongly
-ahead of it.
+Laid out in pixels with the tools of `drawing`. Green: an original. Red: an answer that stands
+wrongly ahead of it.
 """
 
 import re
+from typing import Any
 
 from PIL import Image, ImageDraw
 
-from run import figures
+from answering.drawing import (
+    EDGE,
+    HAIRLINE,
+    RADIUS,
+    centred,
+    fit,
+    heading,
+    panel,
+    text_lines,
+    tile,
+)
 from run.console import printable
+from run.figures import BACKGROUND, INK, SOFT, text_width, write_page
 
 RIGHT, WRONG, BEHIND = "#1f8a5b", "#d1495b", "#cbd2d9"
 SIDE = 150  # of a picture
@@ -19,7 +31,7 @@ APART = 44  # between columns
 TILE_GAP = 14
 SHOWN = 5  # captions of a picture, at most
 KINDS = {"good": "Good cases: the original comes first", "bad": "Bad cases: the worst ranks"}
-LEGEND = (("an original", RIGHT), ("wrongly ahead of it", WRONG), ("behind it", figures.SOFT))
+LEGEND = (("an original", RIGHT), ("wrongly ahead of it", WRONG), ("behind it", SOFT))
 
 
 def typeset(caption):
@@ -32,27 +44,27 @@ class _Page:
 
     def __init__(self, title, note, width):
         self.width = width
-        self.texts, self.y = figures.heading(title, note, width)
-        self.parts, x = [], figures.EDGE
+        self.texts, self.y = heading(title, note, width)
+        self.parts, x = [], EDGE
         for name, colour in LEGEND:
-            self.texts += figures.text_lines(x, self.y + 4, [name], 9, color=colour, weight="bold")
-            x += round(figures.text_width(name, 9) * 1.15) + 22
+            self.say(x, self.y + 4, [name], 9, color=colour, weight="bold")
+            x += round(text_width(name, 9) * 1.15) + 22
         self.y += 22
+
+    def say(self, x: float, y: float, rows: list[str], size: float, **look: Any):
+        """Puts rows of text on the page."""
+        self.texts += text_lines(x, y, rows, size, **look)
 
     def section(self, kind, columns, empty):
         """A line with the section's title, and the names of its columns [(x, name)]."""
         ink = RIGHT if kind == "good" else WRONG
-        self.texts += figures.text_lines(
-            figures.EDGE, self.y + 22, [KINDS[kind]], 12, color=ink, weight="bold"
-        )
+        self.say(EDGE, self.y + 22, [KINDS[kind]], 12, color=ink, weight="bold")
         if empty:
-            self.texts += figures.text_lines(
-                figures.EDGE, self.y + 50, ["none"], 10, color=figures.SOFT
-            )
+            self.say(EDGE, self.y + 50, ["none"], 10, color=SOFT)
             self.y += 76
             return
         for x, name in columns:
-            self.texts += figures.text_lines(x, self.y + 50, [name], 9, color=figures.SOFT)
+            self.say(x, self.y + 50, [name], 9, color=SOFT)
         self.y += 66
 
     def rows(self, cases, columns):
@@ -68,57 +80,56 @@ class _Page:
         """A framed picture, or the caption that stands for it, with rank and score under it."""
         self.parts.append(lambda canvas: _framed(canvas, (x, y), picture, colour))
         if picture is None:
-            self.texts += figures.centred(x, y, SIDE, typeset(answer.caption), margin=8)
-        below, ink = y + SIDE + 21, figures.INK if colour == BEHIND else colour
-        self.texts += figures.text_lines(
-            x, below, [f"{answer.rank:,}"], 9, color=ink, weight="bold"
-        )
-        score = [f"{answer.score:.3f}"]
-        self.texts += figures.text_lines(x + SIDE, below, score, 8, color=figures.SOFT, ha="right")
+            self.texts += centred(x, y, SIDE, typeset(answer.caption), margin=8)
+        below, ink = y + SIDE + 21, INK if colour == BEHIND else colour
+        self.say(x, below, [f"{answer.rank:,}"], 9, color=ink, weight="bold")
+        self.say(x + SIDE, below, [f"{answer.score:.3f}"], 8, color=SOFT, ha="right")
 
     def captions(self, x, y, answers, colours):
         """Captions below each other, each with a bar, its rank and its score; returns the end."""
         for answer, colour in zip(answers, colours, strict=True):
-            rows = figures.fit(typeset(answer.caption), CAPTIONS - 138, 9.5, 2) or [""]
+            rows = fit(typeset(answer.caption), CAPTIONS - 138, 9.5, 2) or [""]
             height = 8 + 19 * len(rows)
-            ink = figures.INK if colour == BEHIND else colour
+            ink = INK if colour == BEHIND else colour
             bar = (x, y + 1, x + 4, y + height - 3)
             self.parts.append(lambda canvas, bar=bar, ink=colour: _bar(canvas, bar, ink))
             rank, score = [f"{answer.rank:,}"], [f"{answer.score:.3f}"]
-            look = {"color": ink, "weight": "bold", "ha": "right"}
-            self.texts += figures.text_lines(x + 66, y + 17, rank, 9, **look)
-            self.texts += figures.text_lines(
-                x + 116, y + 17, score, 8, color=figures.SOFT, ha="right"
-            )
-            self.texts += figures.text_lines(x + 130, y + 17, rows, 9.5)
+            self.say(x + 66, y + 17, rank, 9, color=ink, weight="bold", ha="right")
+            self.say(x + 116, y + 17, score, 8, color=SOFT, ha="right")
+            self.say(x + 130, y + 17, rows, 9.5)
             y += height + 4
         return y
 
+    def verdict(self, x, y, example, size):
+        """The rank of the original, in words."""
+        rank = example.query.rank
+        ink = RIGHT if rank == 1 else WRONG
+        self.say(x, y, [f"rank {rank:,} of {size:,}"], 9, color=ink, weight="bold")
+
     def line(self):
         """A hairline between two rows."""
-        y, right = self.y - 11, self.width - figures.EDGE
-        box = (figures.EDGE, y, right, y)
-        self.parts.append(lambda canvas: ImageDraw.Draw(canvas).line(box, figures.HAIRLINE))
+        y = self.y - 11
+        box = (EDGE, y, self.width - EDGE, y)
+        self.parts.append(lambda canvas: ImageDraw.Draw(canvas).line(box, HAIRLINE))
 
     def write(self, path):
         """The page as PNG."""
-        size = (self.width, self.y - 12 + figures.EDGE)
-        canvas = Image.new("RGB", size, figures.BACKGROUND)
+        canvas = Image.new("RGB", (self.width, self.y - 12 + EDGE), BACKGROUND)
         for part in self.parts:
             part(canvas)
-        figures.write_page(canvas, self.texts, path)
+        write_page(canvas, self.texts, path)
 
 
 def _framed(canvas, corner, picture, colour):
     """A square picture in a frame of three pixels, two pixels of white between."""
     x, y = corner
-    for rim, ink in ((5, colour), (2, figures.BACKGROUND)):
-        square = SIDE + 2 * rim
-        figures.panel(canvas, (x - rim, y - rim), square, ink, figures.RADIUS + rim)
-    figures.tile(canvas, corner, SIDE, picture)
+    for rim, ink in ((5, colour), (2, BACKGROUND)):
+        panel(canvas, (x - rim, y - rim), SIDE + 2 * rim, ink, RADIUS + rim)
+    tile(canvas, corner, SIDE, picture)
 
 
 def _bar(canvas, box, colour):
+    """An upright bar with round ends."""
     ImageDraw.Draw(canvas).rounded_rectangle(box, 2, colour)
 
 
@@ -131,13 +142,7 @@ def _colours(example):
     ]
 
 
-def _verdict(example, size):
-    """The rank of the original, in words, and its colour."""
-    rank = example.query.rank
-    return [f"rank {rank:,} of {size:,}"], RIGHT if rank == 1 else WRONG
-
-
-def of_captions(title, note, cases, size, pictures, path):
+def draw_sentences(title, note, cases, size, pictures, path):
     """A page of sentences: each with the pictures that it finds, and its own picture.
 
     Args:
@@ -148,16 +153,14 @@ def of_captions(title, note, cases, size, pictures, path):
       path: where the PNG goes.
     """
     num_tiles = max([1, *(len(one.predicted) for own in cases.values() for one in own)])
-    first = figures.EDGE + SENTENCE + APART
+    first = EDGE + SENTENCE + APART
     last = first + num_tiles * (SIDE + TILE_GAP) - TILE_GAP + APART
-    page = _Page(title, note, last + SIDE + figures.EDGE)
-    columns = [(figures.EDGE, "query"), (first, "predicted"), (last, "original")]
+    page = _Page(title, note, last + SIDE + EDGE)
+    columns = [(EDGE, "query"), (first, "predicted"), (last, "original")]
     for one, y in page.rows(cases, columns):
-        rows = figures.fit(f"“{typeset(one.query.caption)}”", SENTENCE, 11, 5)
-        page.texts += figures.text_lines(figures.EDGE, y + 15, rows, 11)
-        verdict, ink = _verdict(one, size)
-        below = y + 15 + round(20.9 * len(rows)) + 4
-        page.texts += figures.text_lines(figures.EDGE, below, verdict, 9, color=ink, weight="bold")
+        rows = fit(f"“{typeset(one.query.caption)}”", SENTENCE, 11, 5)
+        page.say(EDGE, y + 15, rows, 11)
+        page.verdict(EDGE, y + 15 + round(20.9 * len(rows)) + 4, one, size)
         for place, (answer, colour) in enumerate(zip(one.predicted, _colours(one), strict=True)):
             x = first + place * (SIDE + TILE_GAP)
             page.picture(x, y, answer, pictures(answer.image), colour)
@@ -167,33 +170,25 @@ def of_captions(title, note, cases, size, pictures, path):
     page.write(path)
 
 
-def of_images(title, note, cases, size, pictures, path):
-    """A page of pictures: each with the captions that it finds, and its own captions.
+def draw_images(title, note, cases, size, pictures, path):
+    """A page of images: each with the captions that it finds, and its own captions.
 
     Args:
-      title, note, cases, pictures, path: as of `of_captions`.
+      title, note, cases, pictures, path: as of `draw_sentences`.
       size: number of captions in the gallery.
     """
-    first = figures.EDGE + SIDE + APART
+    first = EDGE + SIDE + APART
     last = first + CAPTIONS + APART
-    page = _Page(title, note, last + CAPTIONS + figures.EDGE)
-    columns = [(figures.EDGE, "query"), (first, "predicted"), (last, "original")]
+    page = _Page(title, note, last + CAPTIONS + EDGE)
+    columns = [(EDGE, "query"), (first, "predicted"), (last, "original")]
     for one, y in page.rows(cases, columns):
         picture = pictures(one.query.image)
-        page.parts.append(
-            lambda canvas, y=y, picture=picture: figures.tile(
-                canvas, (figures.EDGE, y), SIDE, picture
-            )
-        )
+        page.parts.append(lambda canvas, y=y, shown=picture: tile(canvas, (EDGE, y), SIDE, shown))
         if picture is None:
-            page.texts += figures.centred(
-                figures.EDGE, y, SIDE, typeset(one.query.caption), margin=8
-            )
-        name = figures.fit(printable(one.query.name), SIDE, 8, 1)
-        page.texts += figures.text_lines(figures.EDGE, y + SIDE + 19, name, 8, color=figures.SOFT)
-        verdict, ink = _verdict(one, size)
-        look = {"color": ink, "weight": "bold"}
-        page.texts += figures.text_lines(figures.EDGE, y + SIDE + 38, verdict, 9, **look)
+            page.texts += centred(EDGE, y, SIDE, typeset(one.query.caption), margin=8)
+        name = fit(printable(one.query.name), SIDE, 8, 1)
+        page.say(EDGE, y + SIDE + 19, name, 8, color=SOFT)
+        page.verdict(EDGE, y + SIDE + 38, one, size)
         ends = [y + SIDE + 46, page.captions(first, y, one.predicted, _colours(one))]
         originals = one.originals[:SHOWN]
         ends.append(page.captions(last, y, originals, [RIGHT] * len(originals)))

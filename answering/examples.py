@@ -1,6 +1,6 @@
 """Examples of what a graded run answers: the original first (good cases), and the worst ranks.
 
-    write(run, {"text_to_image": ranks, "image_to_text": ranks}, 8, "test")
+    write_examples(run, {"text_to_image": ranks, "image_to_text": ranks}, 8, "test")
 
 Which ones is no matter of taste: the good cases lie at equal steps through all queries of rank 1,
 the bad ones are those of the largest ranks; each image stands there once at most.
@@ -13,30 +13,55 @@ Reference: Timofeev et al., Multi-modal retrieval with smooth weighting of negat
   project, 2021, the slides "Examples": query, predicted, original.
 """
 
+import os
 import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from answering import example_pages, search
-from data import datasets
-from gallery import scan, similarity, stored
-from run import console, files
+from answering import example_pages
+from answering.search import (
+    Answer,
+    GalleryPictures,
+    make_answer,
+    nearest_captions,
+    nearest_images,
+)
+from gallery.scan import TIE
+from gallery.similarity import choose
+from gallery.stored import Gallery
+from run.console import printable
+from run.files import write_text
+from run.folder import Run
 
 PREDICTED = 5  # answers of each query
 STEP = 4096  # captions compared at once
+TITLES = {
+    "text_to_image": "Text to image: which pictures answer a sentence",
+    "image_to_text": "Image to text: which captions answer a picture",
+}
 NO_PICTURES = "these data have no pictures: one of their captions stands for each"
 
 
 class Example(NamedTuple):
-    """A query and what came of it."""
+    """A query and what came of it.
 
-    query: search.Answer  # the caption, or the picture, itself; its rank is that of the original
-    predicted: list[search.Answer]  # best first; `own`: it is an original
-    originals: list[search.Answer]  # best first, with the rank of each
+    Attributes:
+      query: the caption, or the picture, itself; its rank is that of the original.
+      predicted: best first; `own`: it is an original.
+      originals: best first, with the rank of each.
+    """
+
+    query: Answer
+    predicted: list[Answer]
+    originals: list[Answer]
 
 
-def choose(ranks, owner, number):
+def choose_queries(
+    ranks: np.ndarray, owner: np.ndarray, number: int
+) -> tuple[list[int], list[int]]:
     """Rows of good and of bad queries.
 
     Args:
@@ -55,7 +80,7 @@ def choose(ranks, owner, number):
     return good, bad[:num_bad]
 
 
-def _once(rows, owner):
+def _once(rows: Iterable[int], owner: np.ndarray) -> list[int]:
     """Of the rows of each image the first."""
     first: dict[int, int] = {}
     for row in rows:
@@ -63,10 +88,10 @@ def _once(rows, owner):
     return list(first.values())
 
 
-def of_caption(gallery, row, rank):
+def of_caption(gallery: Gallery, row: int, rank: int) -> Example:
     """A sentence, the pictures it finds and its own."""
     image = int(gallery.caption_image[row])
-    answers = search.nearest_images(gallery, gallery.text[row : row + 1], PREDICTED)
+    answers = nearest_images(gallery, gallery.text[row : row + 1], PREDICTED)
     # The own picture is not told by the very sentence that it was asked with.
     others = [int(c) for c in gallery.captions_of(image) if c != row]
     told = gallery.captions[others[0]] if others else gallery.captions[row]
@@ -74,49 +99,48 @@ def of_caption(gallery, row, rank):
         answer._replace(own=True, caption=told) if answer.image == image else answer
         for answer in answers
     ]
-    measure = similarity.choose(gallery.similarity)
+    measure = choose(gallery.similarity)
     score = float(measure.pairs(gallery.text[row][None], gallery.image[image][None])[0])
-    name, picture = gallery.image_names[image], gallery.pictures[image]
-    original = search.Answer(int(rank), score, image, name, told, picture, own=True)
+    original = make_answer(gallery, int(rank), score, image, told, own=True)
     return Example(original._replace(caption=gallery.captions[row]), answers, [original])
 
 
-def of_image(gallery, row, rank):
+def of_image(gallery: Gallery, row: int, rank: int) -> Example:
     """A picture, the captions it finds and its own."""
-    answers = search.nearest_captions(gallery, gallery.image[row : row + 1], PREDICTED, row)
-    name, picture = gallery.image_names[row], gallery.pictures[row]
+    answers = nearest_captions(gallery, gallery.image[row : row + 1], PREDICTED, row)
     originals = [
-        search.Answer(place, score, row, name, gallery.captions[caption], picture, own=True)
+        make_answer(gallery, place, score, row, gallery.captions[caption], own=True)
         for caption, score, place in places_of_captions(gallery, row)
     ]
-    query = originals[0]._replace(
-        rank=int(rank), caption=gallery.captions[gallery.captions_of(row)[0]]
-    )
-    return Example(query, answers, originals)
+    told = gallery.captions[gallery.captions_of(row)[0]]
+    return Example(originals[0]._replace(rank=int(rank), caption=told), answers, originals)
 
 
-def places_of_captions(gallery, row):
+def places_of_captions(gallery: Gallery, row: int) -> list[tuple[int, float, int]]:
     """An image's own captions, best first: (row, score, place among all M captions, from 1).
 
     As in `metrics`, another image's caption of the same score stands before it.
     """
-    measure = similarity.choose(gallery.similarity)
+    measure = choose(gallery.similarity)
     scores = np.concatenate([
         measure.pairs(gallery.text[start : start + STEP], gallery.image[row][None])
         for start in range(0, gallery.num_captions, STEP)
     ])  # fmt: skip
     own = gallery.captions_of(row)
     others = np.delete(scores, own)
-    tie = scan.TIE * measure.bound(1, 1)
+    tie = TIE * measure.bound(1, 1)
     found = [(int(c), float(scores[c]), 1 + int((others >= scores[c] - tie).sum())) for c in own]
     found.sort(key=lambda one: -one[1])
     return [(c, score, place + ahead) for ahead, (c, score, place) in enumerate(found)]
 
 
-OF_QUERY = {"text_to_image": of_caption, "image_to_text": of_image}
-
-
-def write(run, ranks, number, split, data_dir=None):
+def write_examples(
+    run: Run,
+    ranks: Mapping[str, np.ndarray],
+    number: int,
+    split: str,
+    data_dir: str | os.PathLike | None = None,
+) -> list[Path]:
     """Chooses, draws and lists examples of both directions.
 
     Args:
@@ -124,97 +148,53 @@ def write(run, ranks, number, split, data_dir=None):
       ranks: {direction: (Q,) integers}, over the whole gallery.
       number: of each direction.
       split: its name, for the pages.
-      data_dir: what picture references start from.
+      data_dir: what picture references start from; by default the folder of the run's data.
 
     Returns:
       The paths of two pages and of the list.
     """
-    gallery = stored.Gallery(run)
-    owner = {
-        "text_to_image": gallery.caption_image,
-        "image_to_text": np.unique(gallery.caption_image),
-    }
-    pictures = Pictures(gallery, data_dir)
+    gallery = Gallery(run)
+    pictures = GalleryPictures(run, gallery, data_dir)
     lines, paths = [f"# Examples: {run.folder.name}, {split} split"], []
-    for direction, make in OF_QUERY.items():
+    for direction in TITLES:
         is_text = direction == "text_to_image"
-        size = gallery.num_images if is_text else gallery.num_captions
-        told = "text to image" if is_text else "image to text"
-        chosen = choose(ranks[direction], owner[direction], number)
+        size, answers = gallery.num_captions, "captions"
+        owner, make, draw = np.unique(gallery.caption_image), of_image, example_pages.draw_images
+        if is_text:
+            size, answers = gallery.num_images, "pictures"
+            owner, make, draw = gallery.caption_image, of_caption, example_pages.draw_sentences
+        chosen = choose_queries(ranks[direction], owner, number)
         cases = {
             kind: [
-                make(gallery, row if is_text else int(owner[direction][row]), ranks[direction][row])
+                make(gallery, row if is_text else int(owner[row]), ranks[direction][row])
                 for row in rows
             ]
             for kind, rows in zip(example_pages.KINDS, chosen, strict=True)
         }
-        note = (
-            f"{run} · {split} split · gallery of {size:,} {'pictures' if is_text else 'captions'}"
-        )
+        note = f"{run} · {split} split · gallery of {size:,} {answers}"
         note += f" · {NO_PICTURES}" if not any(gallery.pictures) else ""
         paths.append(run / f"examples_{direction}.png")
-        draw = example_pages.of_captions if is_text else example_pages.of_images
-        draw(TITLES[direction], console.printable(note), cases, size, pictures, paths[-1])
-        lines += ["", f"## {told[0].upper()}{told[1:]}", "", f"![{told}]({paths[-1].name})"]
+        draw(TITLES[direction], printable(note), cases, size, pictures, paths[-1])
+        told = direction.replace("_", " ")
+        lines += ["", f"## {told.capitalize()}", "", f"![{told}]({paths[-1].name})"]
         lines += _listed(cases, size, is_text)
-    pictures.tell()
+    if complaint := pictures.complaint():
+        print(complaint, file=sys.stderr)
     paths.append(run / "examples.md")
-    files.write_text(paths[-1], "\n".join(lines) + "\n")
+    write_text(paths[-1], "\n".join(lines) + "\n")
     return paths
 
 
-TITLES = {
-    "text_to_image": "Text to image: which pictures answer a sentence",
-    "image_to_text": "Image to text: which captions answer a picture",
-}
-
-
-def _listed(cases, size, is_text):
+def _listed(cases: Mapping[str, list[Example]], size: int, is_text: bool) -> list[str]:
     """Examples as lines of Markdown."""
     lines = []
     for kind, title in example_pages.KINDS.items():
         lines += ["", f"### {title}", ""] + ([] if cases[kind] else ["None."])
-        for example in cases[kind]:
-            query = console.printable(example.query.caption if is_text else example.query.name)
-            lines += [f"- **{query}**: rank {example.query.rank:,} of {size:,}"]
-            for what, answers in (
-                ("predicted", example.predicted),
-                ("original", example.originals),
-            ):
-                for one in answers:
-                    mark = " (an original)" if one.own and what == "predicted" else ""
-                    told = f"{one.name}: {one.caption}"
-                    lines.append(
-                        f"  - {what} {one.rank:,}, {one.score:.3f}{mark}: {console.printable(told)}"
-                    )
+        for query, predicted, originals in cases[kind]:
+            asked = printable(query.caption if is_text else query.name)
+            lines += [f"- **{asked}**: rank {query.rank:,} of {size:,}"]
+            marked = [("predicted", one, " (an original)" if one.own else "") for one in predicted]
+            for what, one, mark in [*marked, *(("original", one, "") for one in originals)]:
+                told = printable(f"{one.name}: {one.caption}")
+                lines.append(f"  - {what} {one.rank:,}, {one.score:.3f}{mark}: {told}")
     return lines
-
-
-class Pictures:
-    """Pictures of a gallery by image, None for one that is missing or damaged; those are counted.
-
-    Args:
-      gallery: whose; data_dir: what references start from.
-    """
-
-    def __init__(self, gallery, data_dir):
-        self.gallery, self.data_dir = gallery, data_dir
-        self.missing: dict[int, str] = {}
-
-    def __call__(self, image):
-        """The picture of a row of the gallery."""
-        reference = self.gallery.pictures[image]
-        if not reference:
-            return None
-        try:
-            return datasets.load_picture(reference, self.data_dir)
-        except (ValueError, OSError) as error:
-            self.missing[image] = str(error)
-            return None
-
-    def tell(self):
-        """One line about what could not be shown."""
-        if self.missing:
-            more = f" (and {len(self.missing) - 1} more)" if len(self.missing) > 1 else ""
-            first = next(iter(self.missing.values()))
-            print(f"{first}{more}; captions stand for them", file=sys.stderr)

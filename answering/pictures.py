@@ -7,6 +7,7 @@ activations of a network.
 """
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,7 @@ from data.vision.boxes import BoxDescriptor
 from data.vision.network import NetworkDescriptor, cut_crops
 from data.vision.pixels import LONGEST, view_side
 from data.vision.regions import RegionDescriptor
-from run import graphs, recipes
+from run import graphs
 from run.folder import Run
 
 AT_ONCE = 16  # pictures, or crops of them, in a tower at the same time: bounds the memory
@@ -30,7 +31,7 @@ class PictureEncoder:
     """
 
     def __init__(self, run: Run):
-        self.settings = recipes.load_settings(run.config)
+        self.settings = SimpleNamespace(**run.read_config())
         self.descriptor = None
         if self.settings.features != "pixels":
             self.descriptor = descriptors.load(run.features)

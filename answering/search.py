@@ -1,30 +1,37 @@
-"""Answers from a run folder: the query tower, the gallery, and the exact nearest rows.
+"""Answers from a run folder: the query tower, the gallery's nearest rows, and their pictures.
 
     encoder, gallery = QueryEncoder(run), Gallery(run)
-    scores, rows = top_k(encoder.encode(["a red circle"]), gallery.image, k=10)
+    answers = nearest_images(gallery, encoder.encode(["a red circle"]), k=10)
+    print(answer_table(answers, width=80))
 
 NumPy and ONNX Runtime only, so that the first answer comes at once; the gallery is memory-mapped.
 
-Shape letters: Q queries, N images, M captions, R rows of either, D embedding, F feature, T tokens.
+Shape letters: B queries of a batch, Q queries, D embedding, T tokens.
 """
 
+import os
+import re
 from collections.abc import Sequence
-from itertools import groupby
-from typing import NamedTuple
+from itertools import groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from data.language.words import WORDS_ARE, Vocabulary, is_word
+from data.pictures import load_picture
 from gallery.nearest import top_k
 from gallery.stored import Gallery
 from run.console import columns, cut, printable, some_words
 from run.folder import Run
 from run.graphs import WRITTEN_BY, Tower
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from answering.pictures import PictureEncoder
+
 TOKENS_AT_ONCE = 1 << 16  # bounds the (B, T, hidden) words of a batch
-
-
-# The towers.
 
 
 class QueryEncoder:
@@ -88,15 +95,6 @@ class QueryEncoder:
         return np.stack([found[row] for row in range(len(lists))])
 
 
-# The gallery.
-
-
-# The nearest rows.
-
-
-# Answers.
-
-
 class Answer(NamedTuple):
     """One row of the answer to a query."""
 
@@ -105,22 +103,23 @@ class Answer(NamedTuple):
     image: int  # row of the image: the answer, or whose caption the answer is
     name: str  # of that image
     caption: str
-    picture: str  # reference for `datasets.load_picture`, "" for none
+    picture: str  # reference for `load_picture`, "" for none
     own: bool = False  # a caption of the very image that was asked with
+
+
+def make_answer(
+    gallery: Gallery, rank: int, score: float, image: int, caption: str, own: bool = False
+) -> Answer:
+    """An answer about the image of a row of the gallery."""
+    name, picture = gallery.image_names[image], gallery.pictures[image]
+    return Answer(rank, float(score), int(image), name, caption, picture, own)
 
 
 def nearest_images(gallery: Gallery, query: np.ndarray, k: int) -> list[Answer]:
     """The k images nearest to a (1, D) query, each with that of its captions nearest to it."""
     scores, rows = top_k(query, gallery.image, k, similarity=gallery.similarity)
     return [
-        Answer(
-            rank,
-            float(score),
-            int(row),
-            gallery.image_names[row],
-            gallery.best_caption(row, query[0]),
-            gallery.pictures[row],
-        )
+        make_answer(gallery, rank, score, row, gallery.best_caption(row, query[0]))
         for rank, (score, row) in enumerate(zip(scores[0], rows[0], strict=True), 1)
     ]
 
@@ -133,15 +132,12 @@ def nearest_captions(
     answers = []
     for rank, (score, row) in enumerate(zip(scores[0], rows[0], strict=True), 1):
         image = int(gallery.caption_image[row])
-        name, picture = gallery.image_names[image], gallery.pictures[image]
-        caption = gallery.captions[row]
-        answers.append(
-            Answer(rank, float(score), image, name, caption, picture, own=image == asked)
-        )
+        own = image == asked
+        answers.append(make_answer(gallery, rank, score, image, gallery.captions[row], own))
     return answers
 
 
-def table(answers: Sequence[Answer], width: int) -> str:
+def answer_table(answers: Sequence[Answer], width: int) -> str:
     """Answers as lines of at most `width` columns of a terminal, at least 40; the rest is cut.
 
     The caption stands last, so that text from right to left moves no other column.
@@ -160,3 +156,138 @@ def table(answers: Sequence[Answer], width: int) -> str:
     if any(answer.own for answer in answers):
         lines.append("* written for this picture")
     return "\n".join(lines)
+
+
+# What is asked with, and what is shown.
+
+
+class Asked(NamedTuple):
+    """A sentence or a picture that is asked with.
+
+    Attributes:
+      name: the sentence, or what the picture is called; vector: (1, D) unit row.
+      is_text: it is a sentence; unknown: of which the model does not know these words.
+      row: of a picture of the gallery; picture: that is not of the gallery.
+    """
+
+    name: str
+    vector: np.ndarray
+    is_text: bool
+    unknown: Sequence[str] = ()
+    row: int | None = None
+    picture: "Image.Image | None" = None
+
+    def nearest(self, gallery: Gallery, k: int) -> tuple[list[Answer], str]:
+        """The k nearest images of a sentence, or captions of a picture; and a line that says so."""
+        if self.is_text:
+            answers, among = nearest_images(gallery, self.vector, k), gallery.num_images
+        else:
+            answers, among = (
+                nearest_captions(gallery, self.vector, k, self.row),
+                gallery.num_captions,
+            )
+        kind = "pictures" if self.is_text else "captions"
+        return answers, f"{len(answers):,} nearest of {among:,} {kind}"
+
+    def facts(self) -> dict[str, Any]:
+        """What JSON shows."""
+        if self.is_text:
+            return {"query": self.name, "unknown_words": self.unknown}
+        return {"image": self.name}
+
+
+def ask_sentence(encoder: QueryEncoder, sentence: str) -> Asked:
+    """A sentence as the gallery is asked with it.
+
+    Raises:
+      ValueError: the model knows none of its words.
+    """
+    vector = encoder.encode([sentence])
+    return Asked(sentence, vector, is_text=True, unknown=encoder.unknown(sentence))
+
+
+def ask_picture(
+    run: Run, gallery: Gallery, given: str, encoder: "PictureEncoder | None" = None
+) -> Asked:
+    """A picture of the gallery or a picture file as the gallery is asked with it.
+
+    Args:
+      given: as of `find_image`; encoder: of the run, where it is open.
+
+    Raises:
+      ValueError: there is no such picture, or the run cannot describe it.
+    """
+    row = find_image(run, gallery, given)
+    if row is not None:
+        name, vector = gallery.image_names[row], gallery.image[row : row + 1]
+        return Asked(name, vector, is_text=False, row=row)
+    from answering.pictures import PictureEncoder  # half a second that a sentence does without
+
+    try:
+        encoder = encoder or PictureEncoder(run)
+    except ValueError as error:
+        raise ValueError(
+            f"{given} is not in the gallery, and {error}; ask with an image of the gallery, by "
+            "name or number"
+        ) from error
+    picture = load_picture(given)
+    return Asked(Path(given).name, encoder([picture]), is_text=False, picture=picture)
+
+
+def find_image(run: Run, gallery: Gallery, given: str) -> int | None:
+    """The gallery's row that --image means, or None for a picture file.
+
+    Raises:
+      ValueError: it is neither.
+    """
+    row = gallery.find_image(given)
+    if row is not None:
+        return row
+    path = Path(given)
+    if os.path.isfile(given):
+        row = gallery.find_image(path.name)
+        if row is None or not gallery.pictures[row]:
+            return row  # of the same name in a gallery without pictures: taken for the same
+        own = run.data_folder() / gallery.pictures[row]
+        return row if os.path.isfile(own) and os.path.samefile(own, path) else None
+    if re.fullmatch("[0-9]{1,15}", given) and int(given) < gallery.num_images:
+        return int(given)
+    names = ", ".join(islice(gallery.image_names, 3))
+    raise ValueError(
+        f"--image {given} is neither a picture file nor an image of the gallery: its "
+        f"{gallery.num_images:,} images are called {names} ..., or go by number from 0"
+    )
+
+
+class GalleryPictures:
+    """Pictures of a gallery by row; None for one that is missing or damaged, or has none.
+
+    Args:
+      run, gallery: whose.
+      folder: what picture references start from; by default the folder of the run's data.
+    """
+
+    def __init__(self, run: Run, gallery: Gallery, folder: str | os.PathLike | None = None):
+        self.run, self.gallery, self.folder = run, gallery, folder
+        self.failed: dict[int, str] = {}
+
+    def __call__(self, row: int) -> "Image.Image | None":
+        """The picture of one image."""
+        reference = self.gallery.pictures[row]
+        if not reference:
+            return None
+        if self.folder is None:
+            self.folder = self.run.data_folder()
+        try:
+            return load_picture(reference, self.folder)
+        except (ValueError, OSError) as error:
+            self.failed[row] = str(error)
+            return None
+
+    def complaint(self) -> str:
+        """One line about what could not be shown since the last one; "" where there is nothing."""
+        failed, self.failed = list(self.failed.values()), {}
+        if not failed:
+            return ""
+        more = f" (and {len(failed) - 1} more like this)" if len(failed) > 1 else ""
+        return f"{failed[0]}{more}; the captions stand for them"

@@ -1,6 +1,15 @@
-"""Captions written for pictures by a run, as `test.py` left it."""
+"""Captions written for pictures by a run, as `test.py` left it.
 
-from typing import Any
+    writer = PictureWriter(run)
+    captions = writer.write(picture, width=5)         # the best first
+    looks = writer.looks(picture, captions[0])        # where each of its words looked
+
+Shape letters: R boxes of a picture.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -11,14 +20,28 @@ from data.vision import descriptors
 from data.vision.boxes import BoxDescriptor, grid_frames
 from data.vision.network import THINNEST
 from run import graphs
+from run.console import printable
 from run.folder import Run
 from systems.joint.beam import Caption, Speaker, attention, rerank, write
 
 MANY = 100  # width of a beam whose captions are ranked anew
 
 
+class Look(NamedTuple):
+    """Where a word of a caption looks.
+
+    Attributes:
+      word: itself; shares: (R,) of its attention to each box.
+      frames: (R, 4) of the boxes: left, top, right and bottom, as parts of the picture's sides.
+    """
+
+    word: str
+    shares: np.ndarray
+    frames: np.ndarray
+
+
 class PictureWriter:
-    """Captions of pictures by a run, as `test.py` left it.
+    """Captions of pictures by a run.
 
     Raises:
       ValueError: the run writes no captions or cannot describe pictures, or a file is missing.
@@ -45,14 +68,13 @@ class PictureWriter:
             found = rerank(found, self.encoder.tower(boxes), self.queries.encode, width)
         return found[0]
 
-    def looks(self, picture: Image.Image, caption: Caption) -> tuple[np.ndarray, np.ndarray]:
-        """Where a caption looks: shares (T, R) of the boxes for each word, and their frames (R, 4).
-
-        Frames are left, top, right and bottom, as parts of the picture's sides.
-        """
+    def looks(self, picture: Image.Image, caption: Caption) -> list[Look]:
+        """Where the words of a caption look, in order."""
         boxes = self.encoder.inputs([picture])[0]
         shares = attention(self.speaker, boxes, caption.ids, self.queries.vocabulary)
-        return shares, frames_of(self.encoder.descriptor, picture)
+        frames = frames_of(self.encoder.descriptor, picture)
+        words = caption.text.split()
+        return [Look(word, own, frames) for word, own in zip(words, shares, strict=True)]
 
 
 def frames_of(descriptor: Any, picture: Image.Image) -> np.ndarray:
@@ -60,7 +82,7 @@ def frames_of(descriptor: Any, picture: Image.Image) -> np.ndarray:
     if isinstance(descriptor, BoxDescriptor):
         return descriptor.frames(descriptors.to_array(picture)[None])[0]
     network = descriptor.network
-    # Of the middle, which the network is shown: see `full_network.cut_crops`.
+    # Of the middle, which the network is shown: see `network.cut_crops`.
     long, size = max(picture.size) / min(picture.size), network.size * 256 / 224
     sides = np.array([size, size])
     if network.resize == "short_side":
@@ -79,3 +101,30 @@ def open_speaker(run: Run) -> Speaker:
     why = f"of a run that writes captions (--model joint), {graphs.WRITTEN_BY}"
     paths = [run.require(path, why) for path in (run.first_step, run.next_step)]
     return Speaker(*(graphs.Graph(path).run for path in paths))
+
+
+def draw_captions(
+    name: str, note: str, picture: Image.Image, captions: Sequence[Caption], path: Path
+) -> None:
+    """The page of a picture's captions."""
+    from answering import drawing
+
+    cards = [drawing.Card(caption.score, caption.text) for caption in captions]
+    drawing.caption_list(printable(name), printable(note), picture, cards, path)
+
+
+def draw_looks(
+    caption: str, note: str, picture: Image.Image, looks: Sequence[Look], path: Path
+) -> None:
+    """The page of where each word of a caption looked: the picture once a word, lit there."""
+    from answering import drawing
+    from run import heat
+
+    cards = [
+        drawing.Card(
+            look.shares.max(), look.word, heat.spotlight(picture, look.frames, look.shares)
+        )
+        for look in looks
+    ]
+    note = f"{note} · light: where each word looked"
+    drawing.picture_grid(caption, printable(note), cards, path, ranked=False)

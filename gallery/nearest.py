@@ -1,4 +1,9 @@
-"""The exact nearest rows of a gallery: float32 by blocks, decided in float64."""
+"""The exact nearest rows of a gallery: compared in float32 by blocks, decided in float64.
+
+    scores, rows = top_k(encoder.encode(["a red circle"]), gallery.image, k=10)
+
+Shape letters: Q queries, R gallery rows (images or captions), D embedding.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,13 +14,9 @@ from gallery.similarity import Similarity, choose
 from run.graphs import WRITTEN_BY
 
 BLOCK_ROWS = 8192  # gallery rows compared at once
-
-
-QUERIES_AT_ONCE = 1024
-
-
-FEW_ROWS = 1024  # of the first block, which bound its best
-
+QUERIES_AT_ONCE = 1024  # with such a block: bounds the memory
+SUMMED_ROWS = 1024  # rows summed in float64 at once
+FEW_ROWS = 1024  # of a first block, whose k-th best bounds that of all
 
 Candidates = tuple[np.ndarray, np.ndarray]  # scores and row numbers
 
@@ -64,19 +65,17 @@ def top_k(
     measure = choose(similarity)
     measure = measure.swapped() if among == "captions" else measure
     shape = (len(query), min(k, len(rows)))
-    parts = [
-        _top_k(query[i : i + QUERIES_AT_ONCE], rows, k, block_rows, measure)
-        for i in range(0, len(query), QUERIES_AT_ONCE)
-    ]
-    best = [pair for part in parts for pair in part]
+    best = []
+    for i in range(0, len(query), QUERIES_AT_ONCE):
+        best += _search(query[i : i + QUERIES_AT_ONCE], rows, k, block_rows, measure)
     scores = np.array([scores for scores, _ in best]).reshape(shape)
     return scores, np.array([numbers for _, numbers in best], np.int64).reshape(shape)
 
 
-def _top_k(
+def _search(
     query: np.ndarray, rows: np.ndarray, k: int, block_rows: int, measure: Similarity
 ) -> list[Candidates]:
-    """`top_k` of some queries, one pair for each."""
+    """`top_k` of a few queries: the best of each."""
     # For unit rows a dot product in float32 is wrong by at most D 2^-24, in whatever order it is
     # summed; an order similarity, which rounds what it squares and may be as large as 4, by
     # 4 (D + 4) 2^-24. Both the k-th best and a row that rivals it may err by that; twice as much
@@ -103,9 +102,10 @@ def _top_k(
 
 
 def _keep(kept: Candidates, new: Candidates, k: int, margin: np.float32) -> Candidates:
-    """What may still be among the best k."""
+    """What may still be among the best k, of what was kept and what is new."""
     scores, numbers = new
-    bar = None  # most of a block is far below the k-th best of what is kept, or of its own begin
+    # Most of a block is far below the k-th best of what was kept, or of the block's first rows.
+    bar = None
     if len(kept[0]) >= k:
         bar = kept[0].min()
     elif k <= FEW_ROWS < len(scores):
@@ -123,9 +123,10 @@ def _keep(kept: Candidates, new: Candidates, k: int, margin: np.float32) -> Cand
 def _best(
     score: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, numbers: np.ndarray, k: int
 ) -> Candidates:
-    """The best k of some rows by float64 scores, each summed by itself; ties in gallery order."""
+    """The best k of some rows by float64 scores; ties in gallery order."""
     scores = np.empty(len(numbers))
-    for i in range(0, len(numbers), 1024):
-        scores[i : i + 1024] = score(rows[numbers[i : i + 1024]])
+    for i in range(0, len(numbers), SUMMED_ROWS):
+        part = slice(i, i + SUMMED_ROWS)
+        scores[part] = score(rows[numbers[part]])
     order = np.lexsort((numbers, -scores))[:k]
     return scores[order], numbers[order]

@@ -1,6 +1,17 @@
-"""All scores of a gallery passed by once, block by block: ranks and the ten best."""
+"""All scores of a gallery, looked at once, block by block: ranks, and the ten best of every query.
 
-from collections.abc import Iterator
+    pairs = Pairs(image, text, caption_image, "cosine")
+    text_to_image, image_to_text = rank_all(pairs)    # 1-based, ties against the model
+
+The (M, N) matrix of scores is never held. A block of it serves both directions: along its rows a
+caption is compared with images, along its columns an image with captions. `metrics` turns what is
+found here into figures; `Relevance` says how much a candidate that is not the right one is worth.
+
+Shape letters: B rows of a block, C candidates, D embedding, G images with captions, K concepts,
+M captions, N images, P pairs, Q queries.
+"""
+
+from collections.abc import Iterator, Sequence
 from math import isqrt
 
 import numpy as np
@@ -9,30 +20,24 @@ from numpy.typing import ArrayLike, NDArray
 from gallery.similarity import choose
 
 Floats = NDArray[np.float64]
-
-
 Integers = NDArray[np.int64]
 
-
 DIRECTIONS = ("text_to_image", "image_to_text")
-
-
 TOP = 10  # the depth of AP and nDCG
-
-
 RELEVANT = 0.3  # AP counts a candidate as relevant above this relevance (the IRSE authors' code)
-
-
-TIE = 1e-12
-
-
+DISCOUNTS = 1 / np.log2(np.arange(2, TOP + 2))  # (10,) of nDCG, by place
+TIE = 1e-12  # of the largest possible score: closer ones differ by rounding alone
 BLOCK_BYTES = 16 << 20  # of float64 scores: large enough for BLAS, small enough for the cache
-
-
 CHUNK = 1024  # rows at a time of everything that is not a block of scores
 
 
-DISCOUNTS = 1 / np.log2(np.arange(2, TOP + 2))
+def slices(total: int, size: int = CHUNK) -> Iterator[slice]:
+    """Cut ``total`` rows into slices of ``size``; the last may be shorter."""
+    for start in range(0, total, size):
+        yield slice(start, min(start + size, total))
+
+
+# What a candidate is worth.
 
 
 class Relevance:
@@ -80,7 +85,7 @@ class Relevance:
         same = (first == second).astype(np.float64)
         if self.concepts is None:
             return same
-        for part in chunks(len(first)):
+        for part in slices(len(first)):
             a, b = first[part], second[part]
             dot = (self.concepts[a] * self.concepts[b]).sum(axis=1)
             cosine = _cosine(dot, self.squared[a] * self.squared[b])
@@ -100,7 +105,7 @@ class Relevance:
             places = np.minimum(sizes, TOP)[..., None] > np.arange(TOP)  # (2, N, 10)
             return counts, counts, dcg(places.astype(np.float64))
         relevant, gain, ideal = np.empty((3, 2, self.num_images))
-        for part in chunks(self.num_images, max(1, BLOCK_BYTES // 16 // self.num_images)):
+        for part in slices(self.num_images, max(1, BLOCK_BYTES // 16 // self.num_images)):
             rows = self.rows(np.arange(part.start, part.stop))
             relevant[:, part] = counts @ (rows > RELEVANT).astype(np.float64).T  # exact
             highest = np.empty(0)
@@ -143,13 +148,24 @@ def dcg(relevance: Floats) -> Floats:
     return np.cumsum(relevance * DISCOUNTS, axis=-1)[..., -1]
 
 
-def chunks(total: int, size: int = CHUNK) -> Iterator[slice]:
-    for start in range(0, total, size):
-        yield slice(start, min(start + size, total))
+# Ranks.
 
 
 class Pairs:
-    """Checked inputs with the scores of the own pairs, the bars that a rank is counted against."""
+    """Checked embeddings and the scores of own pairs, the bars that ranks are counted against.
+
+    Args:
+        image: (N, D), text: (M, D) floats; either may be memory-mapped.
+        caption_image: (M,) row of each caption's image.
+        similarity: A name of ``similarity.SIMILARITIES``.
+
+    Attributes:
+        own: (M,) score of each caption with its image; best: (N,) the highest of an image's own.
+        tie: Scores that are closer than this tie.
+
+    Raises:
+        ValueError: They do not fit together, or hold values that are not finite.
+    """
 
     def __init__(
         self, image: ArrayLike, text: ArrayLike, caption_image: ArrayLike, similarity: str
@@ -170,10 +186,10 @@ class Pairs:
             raise ValueError(
                 f"caption_image has {len(self.owner)} entries for {len(self.text)} text embeddings"
             )
-        self.own = np.empty(len(self.owner))  # (M,) score of a caption with its image
-        for part in chunks(len(self.owner)):
+        self.own = np.empty(len(self.owner))  # (M,)
+        for part in slices(len(self.owner)):
             self.own[part] = self.similarity.pairs(self.text[part], self.image[self.owner[part]])
-        self.best = np.full(self.num_images, -np.inf)  # (N,) best score of an image's captions
+        self.best = np.full(self.num_images, -np.inf)  # (N,)
         np.maximum.at(self.best, self.owner, self.own)
 
 
@@ -198,7 +214,7 @@ def _largest_norm(rows: NDArray, side: str) -> float:
         kind = f"shape {rows.shape} and type {rows.dtype}"
         raise ValueError(f"{side} embeddings have {kind}, expected (rows, D) real numbers")
     largest = 0.0
-    for part in chunks(len(rows)):
+    for part in slices(len(rows)):
         chunk = rows[part].astype(np.float64)
         squared = np.square(chunk, out=chunk).sum(axis=1)
         wrong = np.flatnonzero(~np.isfinite(squared))
@@ -211,20 +227,32 @@ def _largest_norm(rows: NDArray, side: str) -> float:
     return largest**0.5
 
 
-def scan(pairs: Pairs, block_bytes: int, tops: list) -> tuple[Integers, Integers]:
-    """Pass all scores by once, block by block; both directions count in the same block."""
+def rank_all(
+    pairs: Pairs, block_bytes: int = BLOCK_BYTES, tops: Sequence["TopTen"] = ()
+) -> tuple[Integers, Integers]:
+    """Rank the whole gallery both ways; every score is computed once.
+
+    Args:
+        pairs: the embeddings.
+        block_bytes: Size of a block of scores: speed and memory only.
+        tops: What else looks at each block, in the order of ``DIRECTIONS``.
+
+    Returns:
+        (M,) int64 rank of each caption's image, and (G,) int64 best rank of the own captions of
+        each image that has any, in the order of images.
+    """
     edge = max(1, isqrt(block_bytes // 8))
     text_bar, image_bar = pairs.own - pairs.tie, pairs.best - pairs.tie
     above_text, above_image = (np.zeros(len(bar), np.int64) for bar in (text_bar, image_bar))
-    for images in chunks(pairs.num_images, edge):
+    for images in slices(pairs.num_images, edge):
         gallery = pairs.image[images].astype(np.float64)
-        for captions in chunks(len(pairs.owner), edge):
+        for captions in slices(len(pairs.owner), edge):
             texts = pairs.text[captions].astype(np.float64)
             scores = pairs.similarity.scores(texts, gallery)  # (captions, images)
             above_text[captions] += _count(scores > text_bar[captions, None], axis=1)
             above_image[images] += _count(scores > image_bar[images], axis=0)
             for axis, top in zip((1, 0), tops, strict=False):
-                top.scan(scores, captions, images, axis)
+                top.look(scores, captions, images, axis)
     # The bar lies below the own score, so a caption has counted itself, an image its best captions.
     own_above = pairs.owner[pairs.own > image_bar[pairs.owner]]
     above_image += 1 - np.bincount(own_above, minlength=pairs.num_images)
@@ -234,10 +262,13 @@ def scan(pairs: Pairs, block_bytes: int, tops: list) -> tuple[Integers, Integers
 def _count(mask: NDArray[np.bool_], axis: int) -> Integers:
     """Count along an axis in bytes, at most 255 at a time: ten times as fast as count_nonzero."""
     total = np.zeros(mask.shape[1 - axis], np.int64)
-    for part in chunks(mask.shape[axis], 255):
+    for part in slices(mask.shape[axis], 255):
         piece = mask[part] if axis == 0 else mask[:, part]
         total += piece.view(np.uint8).sum(axis=axis, dtype=np.uint8)
     return total
+
+
+# The best of every query.
 
 
 class TopTen:
@@ -261,9 +292,10 @@ class TopTen:
         return np.where(self.candidate >= 0, found, 0.0)
 
     def _pairs(self, query: NDArray, candidate: NDArray) -> Floats:
+        """Give the relevance of candidates to queries, pair by pair."""
         return self.of_images.pairs(self.query_image[query], self.candidate_image[candidate])
 
-    def scan(self, scores: Floats, captions: slice, images: slice, axis: int) -> None:
+    def look(self, scores: Floats, captions: slice, images: slice, axis: int) -> None:
         """Look at a block of scores whose candidates lie along ``axis``."""
         queries, candidates = (captions, images) if axis == 1 else (images, captions)
         bar = self.bar[queries]
@@ -278,6 +310,7 @@ class TopTen:
         self._merge(query + queries.start, candidate + candidates.start, scores.ravel()[place])
 
     def _merge(self, query: NDArray, candidate: NDArray, score: Floats) -> None:
+        """Put newcomers, (P,) each, among what is kept, and raise the bars of their queries."""
         touched = np.flatnonzero(np.bincount(query))
         known = self.candidate[touched] >= 0  # (touched, 10)
         query = np.concatenate([np.repeat(touched, known.sum(axis=1)), query])

@@ -39,7 +39,7 @@ class Similarity(NamedTuple):
 
     def swapped(self) -> "Similarity":
         """Give the same with images as the first argument and captions as the second."""
-        if self.scores is cosine_scores:
+        if self.scores is score_by_cosine:
             return self  # symmetric; and a transposed block is slow to search
         return Similarity(
             lambda images, captions: self.scores(captions, images).T,
@@ -49,17 +49,17 @@ class Similarity(NamedTuple):
         )
 
 
-def cosine_scores(captions: NDArray, images: NDArray) -> NDArray:
+def score_by_cosine(captions: NDArray, images: NDArray) -> NDArray:
     """Dot products, the cosines of unit rows: (C, D), (I, D) -> (C, I)."""
     return captions @ images.T
 
 
-def cosine_pairs(captions: NDArray, images: NDArray) -> NDArray[np.float64]:
+def pair_by_cosine(captions: NDArray, images: NDArray) -> NDArray[np.float64]:
     """Dot products row by row: (P, D), (P, D) -> (P,) float64."""
     return (np.asarray(captions, np.float64) * images).sum(axis=1)
 
 
-def order_scores(captions: NDArray, images: NDArray, threads: int | None = None) -> NDArray:
+def score_by_order(captions: NDArray, images: NDArray, threads: int | None = None) -> NDArray:
     """Order similarities of all captions with all images.
 
         S(c, i) = -sum_k max(0, c_k - i_k)^2
@@ -114,8 +114,8 @@ def order_scores(captions: NDArray, images: NDArray, threads: int | None = None)
     return np.subtract(0, scores, out=scores)  # 0 - 0 is 0, where the negative would be -0
 
 
-def order_pairs(captions: NDArray, images: NDArray) -> NDArray[np.float64]:
-    """Order similarities row by row: (P, D), (P, D) -> (P,) float64; see `order_scores`."""
+def pair_by_order(captions: NDArray, images: NDArray) -> NDArray[np.float64]:
+    """Order similarities row by row: (P, D), (P, D) -> (P,) float64; see `score_by_order`."""
     captions, images = np.asarray(captions, np.float64), np.asarray(images, np.float64)
     with np.errstate(invalid="ignore"):
         p = np.maximum(captions, images) - images
@@ -124,14 +124,14 @@ def order_pairs(captions: NDArray, images: NDArray) -> NDArray[np.float64]:
 
 SIMILARITIES = {
     "cosine": Similarity(
-        cosine_scores,
-        cosine_pairs,
+        score_by_cosine,
+        pair_by_cosine,
         lambda caption, image: caption * image,
         "float64 dot products",
     ),
     "order": Similarity(
-        order_scores,
-        order_pairs,
+        score_by_order,
+        pair_by_order,
         lambda caption, image: (caption + image) ** 2,
         "float64 order similarities, caption first",
     ),
@@ -149,7 +149,7 @@ def choose(name: str) -> Similarity:
     return SIMILARITIES[name]
 
 
-def to_array(name: str) -> NDArray[np.uint8]:
+def pack_similarity(name: str) -> NDArray[np.uint8]:
     """Pack a name for an `.npz`, where it stands under the key `similarity`."""
     return np.frombuffer(name.encode(), np.uint8)
 
@@ -158,7 +158,7 @@ def of_arrays(arrays: Mapping[str, NDArray], path: object) -> str:
     """Read which similarity the embeddings of an `.npz` are made for: "cosine" where it is silent.
 
     Args:
-        arrays: what the file holds; `similarity` is UTF-8 bytes (`to_array`) or a string.
+        arrays: what the file holds; `similarity` is UTF-8 bytes (`pack_similarity`) or a string.
         path: of the file, for the message.
 
     Raises:

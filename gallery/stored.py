@@ -1,4 +1,10 @@
-"""The gallery that `test.py` scored last, memory-mapped from a run folder."""
+"""The gallery of a run: the rows, names and captions that `test.py` scored last, memory-mapped.
+
+    gallery = Gallery(run)
+    gallery.captions[gallery.captions_of(gallery.find_image("test-00012"))[0]]
+
+Shape letters: N images, M captions, D embedding.
+"""
 
 from typing import Any
 
@@ -11,12 +17,13 @@ from run.graphs import WRITTEN_BY
 
 
 class Gallery:
-    """What `test.py` scored last, memory-mapped.
+    """What `test.py` scored last; nothing of it is read before it is asked for.
 
     Attributes:
       image: (N, D) float32 unit rows; text: (M, D) float32 unit rows.
       caption_image: (M,) row of each caption's image.
-      image_names: N; captions: M; pictures: N references for `datasets.load_picture`, "" for none.
+      image_names: N; captions: M; pictures: N references for `pictures.load_picture`,
+        "" for none.
       similarity: which of `similarity.SIMILARITIES` the rows are made for.
 
     Raises:
@@ -59,10 +66,12 @@ class Gallery:
 
     @property
     def num_images(self) -> int:
+        """N, images that a sentence is compared with."""
         return len(self.image)
 
     @property
     def num_captions(self) -> int:
+        """M, captions that an image is compared with."""
         return len(self.text)
 
     def find_image(self, name: str) -> int | None:

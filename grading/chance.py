@@ -1,4 +1,14 @@
-"""What a figure could be: chance, and the oracle of the scenes, as exact expectations."""
+"""What a figure could be: chance and the oracle of ambiguous captions, as exact expectations.
+
+    with_intervals(chance(len(image), caption_image))    # the floor: random orders
+    with_intervals(oracle(fits, caption_image))          # a perfect reader of ambiguous captions
+
+Both put candidates in *tiers*, each in random order: chance in one tier, the oracle by how well
+they fit (`oracle`). Figures are exact expectations over these orders; nothing is drawn.
+
+Shape letters: B captions of a block, G images with captions, K concepts, L tiers, M captions,
+N images, Q queries, R resamples, T kinds of query.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +26,7 @@ from gallery.scan import (
     Integers,
     Relevance,
     check_owner,
+    slices,
 )
 from metrics import CUTOFFS
 
@@ -105,9 +116,8 @@ def oracle(
 
         P(picture | caption) = 1 / m, with m the number of pictures that the caption fits;
 
-    equal m in random order. The figures are what such a reader may expect. They are no strict
-    bound: the reader does not know the writer's habits (what is mentioned, and how often), and a
-    model that has learned those may do better.
+    equal m in random order. That is no strict bound: the reader does not know the writer's habits
+    (what is mentioned, and how often), and a model that has learned those may do better.
 
     Args:
         fits: (M, N) bool, whether a caption is true of an image; it is of its own. Any array that
@@ -127,9 +137,8 @@ def oracle(
     reach = fits.sum(axis=1, dtype=np.int64)  # (M,) the m of each caption
     by_text, by_image = np.empty((3, num_captions)), _Tiers(owner, reach, num_images)
     order = np.argsort(reach, kind="stable")
-    step = max(1, BLOCK_BYTES // 16 // num_images)
-    for start in range(0, num_captions, step):
-        captions = order[start : start + step]
+    for part in slices(num_captions, max(1, BLOCK_BYTES // 16 // num_images)):
+        captions = order[part]
         fitting = fits[captions]
         rows = relevance.rows(owner[captions]) * fitting  # (B, N); 0 where it does not fit
         blocks = fitting, rows > RELEVANT, rows

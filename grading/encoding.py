@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from data import datasets
+from data import datasets, pictures
 from data.language.words import Tokens, Vocabulary
 from data.vision import descriptors
 from gallery import similarity
@@ -141,11 +141,11 @@ def save_projections(encoded: Encoded) -> None:
     strings = {
         "image_names": split.image_names,
         "captions": split.captions,
-        "pictures": datasets.picture_references(split),
+        "pictures": pictures.picture_references(split),
     }
     for name, values in strings.items():
         arrays[f"{name}_data"], arrays[f"{name}_offsets"] = files.pack_strings(values)
-    arrays["similarity"] = similarity.to_array(encoded.finished.settings.similarity)
+    arrays["similarity"] = similarity.pack_similarity(encoded.finished.settings.similarity)
     files.write_arrays(run.projections, arrays)
 
 

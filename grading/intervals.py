@@ -1,42 +1,31 @@
-"""How sure a figure is, and what it could be: bootstrap intervals, folds, chance and the oracle.
+"""How sure a figure is: bootstrap intervals over images, and disjoint folds of a gallery.
 
     report = with_intervals(metrics.evaluate(image, text, caption_image))
     report["text_to_image"]["mrr"]                       # {"value": ..., "low": ..., "high": ...}
-    with_intervals(chance(len(image), caption_image))    # the floor: random orders
-    with_intervals(oracle(fits, caption_image))          # a perfect reader of ambiguous captions
 
 Captions of one image are alike, so an image is drawn with all its captions; drawing captions would
 give intervals that are too narrow. The gallery stays whole: only the queries are drawn.
 
-Chance and the oracle put candidates in *tiers*, each in random order. Chance has one tier, of all.
-The oracle puts the pictures that fit a caption above the others. A caption that fits m pictures of
-the gallery is written for each with probability 1 / m, so for a picture it puts the captions that
-fit above the others, by m ascending. Figures are exact expectations over these orders; a model that
-learns the writer's habits as well may pass the oracle.
-
-Shape letters: B rows of a block, G images with captions, K concepts, L tiers, M captions, N images,
-Q queries, R resamples, T kinds of query.
+Shape letters: G images with captions, N images, Q queries, R resamples.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from gallery.scan import (
-    DIRECTIONS,
-    Floats,
-    Integers,
-)
+from gallery.scan import DIRECTIONS, Floats, Integers
 from grading.chance import Expectation
 from metrics import Retrieval
 
 LEVEL = (0.025, 0.975)
 AT_ONCE = 32  # resamples held in memory together
-Interval = dict[str, float]
+
+Found = Mapping[str, Retrieval | Expectation]  # by direction
+Interval = dict[str, float]  # value, low, high
 
 
 def with_intervals(
-    found: Mapping[str, Retrieval | Expectation] | Sequence[Mapping[str, Retrieval | Expectation]],
+    found: Found | Sequence[Found],
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, dict]:
@@ -79,39 +68,6 @@ def with_intervals(
     return report
 
 
-def paired_difference(
-    a: Retrieval | Expectation,
-    b: Retrieval | Expectation,
-    metric: str = "mrr",
-    num_resamples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Compare two runs on the same queries: the interval of metric(a) - metric(b).
-
-    Most of what makes a query hard is the same for both runs and drops out, so this interval is far
-    narrower than those of the runs. Where it leaves out 0, the runs differ.
-
-    Args:
-        a: One run in one direction.
-        b: The other run, with the same queries in the same order.
-        metric: Any metric that both have.
-        num_resamples: R.
-        seed: The same seed gives the same interval.
-
-    Returns:
-        ``{"value", "low", "high"}`` in the unit of the metric.
-
-    Raises:
-        ValueError: Other queries, or a metric that is not there.
-    """
-    if not np.array_equal(a.query_image, b.query_image):
-        raise ValueError("the two runs have different queries: compare them on the same split")
-    drawn = _bootstrap({"a": a, "b": b}, num_resamples, (seed, 0))
-    if metric not in drawn["a"] or metric not in drawn["b"]:
-        raise ValueError(f"no metric {metric!r} in both runs, choose from {', '.join(drawn['a'])}")
-    return _interval(drawn["a"][metric] - drawn["b"][metric])
-
-
 def fold_slices(num_images: int, folds: int) -> list[slice]:
     """Cut a split into disjoint galleries of consecutive images, all of one size.
 
@@ -141,7 +97,7 @@ def _interval(sample: Floats) -> Interval:
 
 
 def _bootstrap(
-    found: Mapping[str, Retrieval | Expectation], num_resamples: int, seed: tuple[int, int]
+    found: Found, num_resamples: int, seed: tuple[int, int]
 ) -> dict[str, dict[str, Floats]]:
     """Give (1 + R,) figures of every metric: on all queries, then on each resample of images."""
     images = np.unique(np.concatenate([queries.query_image for queries in found.values()]))

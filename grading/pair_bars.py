@@ -11,7 +11,7 @@ from run import figures
 ACROSS = 3  # pairs in a row of the picture
 
 
-def draw(
+def draw_pair_bars(
     names: Sequence[str], found: Mapping[str, Any], path: Path, order: Sequence[str] = ()
 ) -> None:
     """One panel a pair, a group of bars for each exact n, a colour for each of `found`.

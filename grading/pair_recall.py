@@ -23,7 +23,7 @@ import numpy as np
 
 from data.pairs import finding
 from gallery import nearest
-from grading import pair_bars
+from grading.pair_bars import draw_pair_bars
 from run.files import read_json, write_json, write_text
 
 TOP = 5  # captions that may hold the pair
@@ -96,7 +96,7 @@ def writing_hits(
     return hits
 
 
-def chance(said: np.ndarray, k: int = TOP) -> np.ndarray:
+def chance_of_pairs(said: np.ndarray, k: int = TOP) -> np.ndarray:
     """(P,) chance that any of k captions, drawn at random from the gallery, says the pair.
 
     1 - C(M - m, k) / C(M, k), where m of M captions say it.
@@ -208,7 +208,7 @@ def as_json(cells: Cells) -> dict[str, Any]:
 
 def from_json(stored: Mapping[str, Any]) -> Cells:
     """The cells that `as_json` wrote."""
-    return Cells(np.array(stored["hits"], np.int64), np.array(stored["images"], np.int64))
+    return Cells(*(np.array(stored[name], np.int64) for name in Cells._fields))
 
 
 def _or_none(value: float) -> float | None:
@@ -258,13 +258,13 @@ def ask(split: Any, settings: Any, names: str | None = None) -> Question:
     return Question(chosen, said, finding.count_images(split, said, sought), settings.pair_finder)
 
 
-def rank(question: Question, image: np.ndarray, text: np.ndarray, similarity: str) -> Cells:
+def count_ranked(question: Question, image: np.ndarray, text: np.ndarray, similarity: str) -> Cells:
     """Ranking recall@5 over the split's whole gallery of captions."""
     hits = ranking_hits(image, text, question.said, question.counts, similarity)
     return count(hits, question.counts)
 
 
-def write(question: Question, written: Sequence[Sequence[str]]) -> Cells:
+def count_written(question: Question, written: Sequence[Sequence[str]]) -> Cells:
     """Recall of written captions: N lists, in the order of the split's images."""
     if len(written) != len(question.counts):
         raise ValueError(
@@ -274,7 +274,7 @@ def write(question: Question, written: Sequence[Sequence[str]]) -> Cells:
     return count(hits, question.counts)
 
 
-def report(
+def report_pairs(
     folder: str | Path,
     question: Question,
     found: Mapping[str, Cells],
@@ -298,7 +298,7 @@ def report(
         markdown(title[:1].upper() + title[1:], question.names, cells, more)
         for title, cells in found.items()
     )
-    floor = chance(question.said)
+    floor = chance_of_pairs(question.said)
     tables += f"\n\nFive captions drawn at random: {_told(_mean(floor))} over all pairs."
     score = {
         "protocol": {
@@ -315,7 +315,7 @@ def report(
     }
     write_json(folder / "pairs.json", score)
     write_text(folder / "pairs.md", tables + "\n")
-    pair_bars.draw(question.names, found, folder / "pairs.png")
+    draw_pair_bars(question.names, found, folder / "pairs.png")
     return tables
 
 
@@ -328,7 +328,7 @@ def compare(
         reports: title of a run -> its `pairs.json`.
         what: the title of the cells in all of them, such as "written captions, beam 5".
         path: where the PNG goes.
-        order: titles that decide the colours, as of `pair_bars.draw`.
+        order: titles that decide the colours, as of `draw_pair_bars`.
 
     Raises:
         ValueError: a report lacks them, or is about other pairs.
@@ -342,4 +342,4 @@ def compare(
         if names not in (None, stored["protocol"]["pairs"]):
             raise ValueError(f"{place} is about other pairs than the reports before it")
         names, found[title] = stored["protocol"]["pairs"], from_json(stored[what])
-    pair_bars.draw(names or [], found, Path(path), order)
+    draw_pair_bars(names or [], found, Path(path), order)

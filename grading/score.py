@@ -1,7 +1,7 @@
 """The number a grader trusts: metrics of a whole gallery as `score.json`, as tables, and verified.
 
-    score, found = grade(image, text, caption_image)
-    print(table(score))
+    score, found = grade_embeddings(image, text, caption_image)
+    print(score_table(score))
 
 Imports no TensorFlow: embeddings from anywhere can be scored.
 
@@ -32,7 +32,7 @@ NAMES = {"text_to_image": "text to image", "image_to_text": "image to text"}
 RESAMPLES = 1000
 
 
-def grade(image, text, caption_image, concepts=None, fits=None, folds=1, **scoring):
+def grade_embeddings(image, text, caption_image, concepts=None, fits=None, folds=1, **scoring):
     """Scores both directions over the whole gallery, with intervals, chance and oracle.
 
     Args:
@@ -140,7 +140,7 @@ def read_embeddings(path: str | Path, normalize: bool = False) -> dict[str, np.n
     return arrays
 
 
-def table(score: dict[str, Any]) -> str:
+def score_table(score: dict[str, Any]) -> str:
     """The score as text: a block for each direction, each metric with interval, chance, oracle."""
     lines = []
     facts = score["protocol"]
@@ -201,7 +201,7 @@ def write_ranks(folder: Path, found: Sequence[dict], captions, names) -> None:
         files.write_text(folder / f"ranks_{direction}.csv", text.getvalue())
 
 
-def verify(run: Run) -> list[str]:
+def verify_score(run: Run) -> list[str]:
     """Recomputes a run's metrics from its saved projections alone.
 
     Returns:
@@ -216,7 +216,7 @@ def verify(run: Run) -> list[str]:
     if not isinstance(written, dict) or "protocol" not in written:
         raise ValueError(f"{run.score} is no score: it has no protocol")
     similarity = of_arrays(arrays, run.projections)
-    score, _ = grade(
+    score, _ = grade_embeddings(
         arrays["image"],
         arrays["text"],
         arrays["caption_image"],
@@ -228,12 +228,13 @@ def verify(run: Run) -> list[str]:
     if (was := written["protocol"].get("similarity", "cosine")) != similarity:
         differences.append(f"similarity: score.json has {was}, {run.projections.name} {similarity}")
     for group in ("text_to_image", "image_to_text", "chance", "chance_image_to_text"):
-        for name, value in score[group].items():
-            if written.get(group, {}).get(name) != value:
-                was = written.get(group, {}).get(name)
-                differences.append(f"{group} {name}: score.json has {was}, recomputed {value}")
+        was = written.get(group, {})
+        differences += [
+            f"{group} {name}: score.json has {was.get(name)}, recomputed {value}"
+            for name, value in score[group].items()
+            if was.get(name) != value
+        ]
     for name in ("rsum", "chance_rsum"):
-        if written.get(name) != score[name]:
-            was, now = written.get(name), score[name]
-            differences.append(f"{name}: score.json has {was}, recomputed {now}")
+        if (was := written.get(name)) != score[name]:
+            differences.append(f"{name}: score.json has {was}, recomputed {score[name]}")
     return differences

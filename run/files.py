@@ -1,4 +1,4 @@
-"""One run is one folder: `exp/<name>/`. Paths, JSON, arrays and atomic writes.
+"""Files that are whole or not there: text, JSON, arrays that map, strings packed for them.
 
 Everything that a run leaves behind is plain: JSON, CSV, NPZ, HDF5, ONNX and PNG. A file is written
 under a temporary name beside its target and renamed when it is whole, so a killed run or a full
@@ -148,7 +148,7 @@ def pack_strings(strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 class PackedStrings(Sequence):
-    """A list of strings read from `pack_strings` arrays only where it is asked for."""
+    """A list of strings that is decoded, from `pack_strings` arrays, only where it is asked for."""
 
     def __init__(self, data: np.ndarray, offsets: np.ndarray):
         self.data, self.offsets = data, offsets

@@ -1,12 +1,28 @@
-"""One run is one folder: `exp/<name>/`, its files by name, and how runs are found."""
+"""One run is one folder: `exp/<name>/`, its files by name, what it was, and how it is found."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from run import files
+from run.options import Options, option
 
 FORMAT = 2  # of config.json; 1 had settings alone, and no number
+
+
+@dataclass(frozen=True)
+class RunOptions(Options):
+    """Which run; shared by all scripts."""
+
+    title = "Run"
+    exp: str | None = option(
+        None,
+        "Name of a folder below --exp_root, or a path. Without it: the latest run; for a new "
+        "training <date>_<time>_<model>_<loss>.",
+        roles="phase",
+    )
+    exp_root: str = option("exp", "Folder that holds the runs.", roles="phase")
 
 
 class Run:
@@ -28,60 +44,24 @@ class Run:
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
+        self.config = self / "config.json"
+        self.vocabulary = self / "vocabulary.json"
+        self.features = self / "features.npz"
+        self.history = self / "history.csv"
+        self.best_weights = self / "best.weights.h5"
+        self.state = self / "last" / "state.npz"
+        self.projections = self / "projections.npz"
+        self.query_tower = self / "query.onnx"
+        self.image_tower = self / "image.onnx"
+        self.first_step = self / "writer_first.onnx"
+        self.next_step = self / "writer_next.onnx"
+        self.score = self / "score.json"
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
 
     def __str__(self) -> str:
         return str(self.folder)
-
-    @property
-    def config(self) -> Path:
-        return self / "config.json"
-
-    @property
-    def vocabulary(self) -> Path:
-        return self / "vocabulary.json"
-
-    @property
-    def features(self) -> Path:
-        return self / "features.npz"
-
-    @property
-    def history(self) -> Path:
-        return self / "history.csv"
-
-    @property
-    def best_weights(self) -> Path:
-        return self / "best.weights.h5"
-
-    @property
-    def state(self) -> Path:
-        return self / "last" / "state.npz"
-
-    @property
-    def projections(self) -> Path:
-        return self / "projections.npz"
-
-    @property
-    def query_tower(self) -> Path:
-        return self / "query.onnx"
-
-    @property
-    def image_tower(self) -> Path:
-        return self / "image.onnx"
-
-    @property
-    def first_step(self) -> Path:
-        return self / "writer_first.onnx"
-
-    @property
-    def next_step(self) -> Path:
-        return self / "writer_next.onnx"
-
-    @property
-    def score(self) -> Path:
-        return self / "score.json"
 
     def read_config(self) -> dict[str, Any]:
         """`config.json`: {"format", "settings": {flag: value}, "facts": {name: value}}.
@@ -91,7 +71,7 @@ class Run:
         """
         found = files.read_json(self.config)
         parts = found if isinstance(found, dict) else {}
-        if parts.get("format", FORMAT if "settings" in parts else 1) != FORMAT:
+        if parts.get("format", 1) != FORMAT:
             raise ValueError(
                 f"{self.config} has format {parts.get('format', 1)}, this version reads {FORMAT}: "
                 "train the run anew, or use the version that made it"
@@ -99,6 +79,11 @@ class Run:
         if not all(isinstance(parts.get(name), dict) for name in ("settings", "facts")):
             raise ValueError(f"{self.config} is not the snapshot of a run: it has no settings")
         return parts
+
+    def data_folder(self) -> Path:
+        """What the run's picture references start from: the folder of its data."""
+        data_dir = Path(str(self.read_config()["settings"].get("data_dir") or ""))
+        return data_dir.parent if data_dir.is_file() else data_dir
 
     def require(self, path: Path, why: str) -> Path:
         """Returns `path` if it is there.

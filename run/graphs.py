@@ -1,12 +1,15 @@
-"""Parts of a model as `test.py` exported them to ONNX, run without TensorFlow."""
+"""Parts of a model as `test.py` exported them to ONNX, run without TensorFlow.
+
+    rows = Tower(run.require(run.query_tower, WRITTEN_BY))(tokens)
+
+Shape letters: B rows of a batch, T tokens, F feature, D embedding.
+"""
 
 from pathlib import Path
 
 import numpy as np
 
 THREADS = 2  # of ONNX Runtime: one query is small, more threads only cost their start
-
-
 WRITTEN_BY = "python test.py writes it"
 
 
@@ -32,7 +35,7 @@ class Graph:
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's errors have no common class
-            raise ValueError(f"{path} is not a whole ONNX model ({_first_line(error)})") from error
+            raise ValueError(f"{path} is not a whole ONNX model ({_reason(error)})") from error
 
     def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """Its outputs for its inputs, both in their order.
@@ -46,7 +49,7 @@ class Graph:
         except Exception as error:
             raise ValueError(
                 f"{self.path} cannot take a batch of shape {inputs[0].shape} "
-                f"({_first_line(error)}): was the run trained on other data? {WRITTEN_BY}"
+                f"({_reason(error)}): was the run trained on other data? {WRITTEN_BY}"
             ) from error
         found = [np.asarray(one) for one in found]
         if not all(np.isfinite(one).all() for one in found):
@@ -61,5 +64,6 @@ class Tower(Graph):
         return self.run(batch)[0]
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """The first line of what ONNX Runtime says, which may be a page."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

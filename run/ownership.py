@@ -45,7 +45,9 @@ def held(folder: Path, what: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise ValueError(f"{folder} is in use by {owner(folder)}: wait for it, or stop it") from None
+        raise ValueError(
+            f"{folder} is in use by {owner(folder)}: wait for it, or stop it"
+        ) from None
     try:
         now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         told = {"process": os.getpid(), "host": socket.gethostname(), "since": now, "what": what}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from run import files, options, options_data
+from run import files, folder, options, options_data
 from run.options_joint import PARTS
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
@@ -260,7 +260,7 @@ def settings_of(argv):
 def train_flags():
     """All flags of train.py, nothing parsed yet."""
     values = flags.FlagValues()
-    options.define_experiment_flags(values)
+    folder.define_experiment_flags(values)
     options.define_training_flags(values)
     options.define_machine_flags(values)
     options.define_run_flags(values)

@@ -20,20 +20,6 @@ SELECT = (
 
 
 @dataclass(frozen=True)
-class RunOptions(Options):
-    """Which run; shared by all scripts."""
-
-    title = "Run"
-    exp: str | None = option(
-        None,
-        "Name of a folder below --exp_root, or a path. Without it: the latest run; for a new "
-        "training <date>_<time>_<model>_<loss>.",
-        roles="phase",
-    )
-    exp_root: str = option("exp", "Folder that holds the runs.", roles="phase")
-
-
-@dataclass(frozen=True)
 class StartOptions(Options):
     """What train.py does with a run's folder that is there."""
 

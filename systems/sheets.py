@@ -21,8 +21,8 @@ from absl import flags
 from data.datasets import DATASETS
 from losses import LOSSES
 from run import files, options
-from run.folder import FORMAT, Run
-from run.settings import Facts, MachineOptions, RunOptions, Settings, StartOptions
+from run.folder import FORMAT, Run, RunOptions
+from run.settings import Facts, MachineOptions, Settings, StartOptions
 from systems import SYSTEMS
 from systems.system import BOXES, System
 

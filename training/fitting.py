@@ -47,7 +47,9 @@ def build(inputs: Inputs, batches: TrainingBatches, strategy) -> models.DualEnco
         model = models.build_model(settings, inputs.facts)
         if settings.standardize:
             model.image_tower.get_layer("standardize").adapt(batches.vectors)
-        optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch, model.parts.rates)
+        optimizer = optimization.build_optimizer(
+            settings, batches.steps_per_epoch, model.parts.rates
+        )
         model.compile(optimizer=optimizer, jit_compile=False)
         model.optimizer.build(model.trainable_variables)
     return model

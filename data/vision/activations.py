@@ -34,6 +34,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from data import datasets
+from data.pictures import load_picture
 from data.vision import cnn
 from data.vision.network import Layers, Network, cut_crops, read_layers
 from run import files
@@ -68,7 +69,7 @@ def open_picture(split: datasets.Split, row: int) -> Image.Image:
       ValueError: the file is missing, empty or damaged.
     """
     source = split.pictures[row]  # pyright: ignore[reportOptionalSubscript]
-    return datasets.load_picture(source) if isinstance(source, str) else Image.fromarray(source)
+    return load_picture(source) if isinstance(source, str) else Image.fromarray(source)
 
 
 class Runner(Protocol):

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from data import datasets
+from data.pictures import load_picture
 from run.files import atomic_path, open_arrays, read_json, write_arrays, write_json
 
 FORMAT = 1  # of stores and header files
@@ -159,13 +159,13 @@ def decode_jpeg(path: str, scale: int) -> np.ndarray | None:
 
 
 def load(path: str) -> Image.Image:
-    """`datasets.load_picture`, which one more kind of damage does not escape.
+    """`load_picture`, which one more kind of damage does not escape.
 
     Raises:
       ValueError: there is no such picture, or it is empty or damaged; names the file.
     """
     try:
-        return datasets.load_picture(path)
+        return load_picture(path)
     except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
         raise ValueError(f"picture {path} is damaged ({error!r})") from error
 

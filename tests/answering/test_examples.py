@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image, ImageColor
+from tiny_run import unit
 
 import metrics
 from answering import example_pages, examples
@@ -32,12 +33,8 @@ def make_run(folder, image, text, owner, kind="cosine", pictures=None):
     for name, values in strings.items():
         arrays[f"{name}_data"], arrays[f"{name}_offsets"] = files.pack_strings(values)
     run = Run(folder)
-    files.write_arrays(run.projections, arrays | {"similarity": similarity.to_array(kind)})
+    files.write_arrays(run.projections, arrays | {"similarity": similarity.pack_similarity(kind)})
     return run
-
-
-def unit(rows):
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture
@@ -53,13 +50,13 @@ def test_good_and_bad_cases_by_hand():
     owner = np.array([0, 0, 1, 1, 2, 2, 3, 4, 5, 6])
     ranks = np.array([1, 1, 3, 9, 1, 9, 1, 1, 4, 1])
     # Rank 1, each image once: rows 0, 4, 6, 7, 9. Largest: 3 and 5, the same; then 8.
-    assert examples.choose(ranks, owner, 2) == ([0], [3])
-    assert examples.choose(ranks, owner, 4) == ([0, 9], [3, 5])
-    assert examples.choose(ranks, owner, 5) == ([0, 6, 9], [3, 5])
-    assert examples.choose(ranks, owner, 8) == ([0, 4, 7, 9], [3, 5, 8])
-    assert examples.choose(ranks, owner, 99)[0] == [0, 4, 6, 7, 9]
-    assert examples.choose(np.ones(3, int), np.arange(3), 4) == ([0, 2], [])
-    assert examples.choose(np.array([7, 8]), np.arange(2), 4) == ([], [1, 0])
+    assert examples.choose_queries(ranks, owner, 2) == ([0], [3])
+    assert examples.choose_queries(ranks, owner, 4) == ([0, 9], [3, 5])
+    assert examples.choose_queries(ranks, owner, 5) == ([0, 6, 9], [3, 5])
+    assert examples.choose_queries(ranks, owner, 8) == ([0, 4, 7, 9], [3, 5, 8])
+    assert examples.choose_queries(ranks, owner, 99)[0] == [0, 4, 6, 7, 9]
+    assert examples.choose_queries(np.ones(3, int), np.arange(3), 4) == ([0, 2], [])
+    assert examples.choose_queries(np.array([7, 8]), np.arange(2), 4) == ([], [1, 0])
 
 
 @pytest.mark.parametrize("kind", ["cosine", "order"])
@@ -103,7 +100,7 @@ def write(run, rows, number, data_dir=None):
     ranks = {direction: result.ranks for direction, result in found.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return examples.write(run, ranks, number, "test", data_dir)
+        return examples.write_examples(run, ranks, number, "test", data_dir)
 
 
 @pytest.mark.parametrize("number", [1, 6])
@@ -158,7 +155,7 @@ def test_pictures_are_shown_and_missing_ones_counted(tmp_path, drawn, capfd):
     assert tiles[0] > 40 and tiles[1] > 5
     told = capfd.readouterr().err.splitlines()
     assert len(told) == 1 and "0.png does not exist" in told[0]
-    assert "more" not in told[0] and told[0].endswith("; captions stand for them")
+    assert "more" not in told[0] and told[0].endswith("; the captions stand for them")
 
 
 def test_a_caption_is_typeset():

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import reference_metrics as reference
 from PIL import Image
-from test_picture_encoder import pixel_run
-from test_nearest import WORDS, gallery_arrays, make_run, unit, write_text_tower
+from tiny_run import WORDS, gallery_arrays, make_run, pixel_run, unit, write_text_tower
 
 from answering import explain, search
 from answering.pictures import PictureEncoder
@@ -227,7 +226,7 @@ def test_the_corner_that_the_tower_looks_at_lights_up_behind_an_encoder(tmp_path
 
 def test_the_order_similarity_has_the_sentence_first(tmp_path):
     run = pixel_run(tmp_path / "run")
-    arrays = gallery_arrays() | {"similarity": similarity.to_array("order")}
+    arrays = gallery_arrays() | {"similarity": similarity.pack_similarity("order")}
     files.write_arrays(run.projections, arrays)
     gallery, encoder = stored.Gallery(run), search.QueryEncoder(run)
     pixels = np.random.default_rng(0).integers(0, 256, (28, 28, 3), np.uint8)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
-from test_nearest import make_run, unit, write_image_tower, write_model
 from tiny_network import LAYERS, NETWORK
+from tiny_run import make_run, pixel_run, unit, write_image_tower, write_model
 
 from answering.pictures import PictureEncoder, whole_picture
 from data import datasets
@@ -70,23 +70,6 @@ def test_pictures_are_read_as_by_features(tmp_path, kind):
     rows = encoder(shown)
     np.testing.assert_allclose(rows, tower(np.concatenate(vectors)), atol=1e-5)
     assert rows.shape == (20, 7) and len(np.unique(rows.round(5), axis=0)) > 3
-
-
-def pixel_run(folder, kind=TensorProto.FLOAT, crop_area=1.0):
-    """A run whose image tower reads pixels: the direction of the mean of its three colours."""
-    run = make_run(folder)
-    settings = files.read_json(run.config)
-    settings |= {"features": "pixels", "image_size": 28, "crop_area": crop_area}
-    files.write_json(run.config, settings)
-    nodes = [
-        helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["floats"], ["means"], axes=[1, 2], keepdims=0),
-        helper.make_node("MatMul", ["means", "kernel"], ["product"]),
-        helper.make_node("LpNormalization", ["product"], ["out"], axis=-1, p=2),
-    ]
-    pixels = helper.make_tensor_value_info("pixels", kind, ["B", "H", "W", 3])
-    write_model(run.image_tower, nodes, {"kernel": np.eye(3, 7, dtype=np.float32)}, [pixels], 7)
-    return run
 
 
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.UINT8])

@@ -3,7 +3,6 @@
 import dataclasses
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +17,9 @@ from tiny_data import (
 )
 
 from data import datasets
-from data.datasets import DATASETS, fingerprint, load_picture, picture_references
+from data.datasets import DATASETS, fingerprint
 from data.formats import records
+from data.pictures import load_picture, picture_references
 from data.scenes import world
 
 # Any data set.

@@ -8,7 +8,7 @@ import pytest
 import reference_metrics as reference
 
 from gallery import similarity
-from gallery.similarity import SIMILARITIES, order_pairs, order_scores
+from gallery.similarity import SIMILARITIES, pair_by_order, score_by_order
 
 
 def rows(seed, count, dim, dtype: type = np.float64):
@@ -24,10 +24,14 @@ def test_an_image_that_says_all_of_its_caption_loses_nothing():
     captions = np.array([[0.5, 0.25], [1.0, 0.0]])
     images = np.array([[0.5, 0.5], [0.0, 0.0], [1.0, 0.25]])
     expected = [[0, -(1 / 4 + 1 / 16), 0], [-1 / 4, -1, 0]]
-    assert order_scores(captions, images).tolist() == expected
-    assert order_scores(images, captions).tolist() == [[-1 / 16, -1 / 4], [0, 0], [-1 / 4, -1 / 16]]
-    assert order_pairs(captions, images[1:]).tolist() == [-5 / 16, 0]
-    assert order_pairs(captions[:1], images).tolist() == expected[0]
+    assert score_by_order(captions, images).tolist() == expected
+    assert score_by_order(images, captions).tolist() == [
+        [-1 / 16, -1 / 4],
+        [0, 0],
+        [-1 / 4, -1 / 16],
+    ]
+    assert pair_by_order(captions, images[1:]).tolist() == [-5 / 16, 0]
+    assert pair_by_order(captions[:1], images).tolist() == expected[0]
     assert SIMILARITIES["cosine"].scores(captions, images).tolist() == [
         [3 / 8, 0, 9 / 16],
         [0.5, 0, 1],
@@ -36,8 +40,8 @@ def test_an_image_that_says_all_of_its_caption_loses_nothing():
 
 def test_nothing_lost_is_zero_and_never_minus_zero():
     same = rows(0, 4, 3)
-    assert not np.signbit(np.diagonal(order_scores(same, same))).any()
-    assert not np.signbit(order_pairs(same, same)).any()
+    assert not np.signbit(np.diagonal(score_by_order(same, same))).any()
+    assert not np.signbit(pair_by_order(same, same)).any()
 
 
 def test_bounds_are_reached_and_kept():
@@ -46,8 +50,8 @@ def test_bounds_are_reached_and_kept():
     assert order.scores(2 * one, -3 * one) == -order.bound(2, 3) == -25
     assert cosine.scores(2 * one, 3 * one) == cosine.bound(2, 3) == 6
     captions, images = rows(1, 20, 5), rows(2, 30, 5)
-    assert order_scores(captions, images).min() >= -order.bound(1, 1)
-    assert order_scores(abs(captions), abs(images)).min() >= -1
+    assert score_by_order(captions, images).min() >= -order.bound(1, 1)
+    assert score_by_order(abs(captions), abs(images)).min() >= -1
 
 
 # Against the loops
@@ -70,19 +74,19 @@ def test_equals_the_loops(name, shape):
 
 def test_float32_stays_float32_and_errs_no_more_than_it_may():
     captions, images = rows(5, 30, 700, np.float32), rows(6, 40, 700, np.float32)
-    single = order_scores(captions, images)
-    double = order_scores(captions.astype(np.float64), images.astype(np.float64))
+    single = score_by_order(captions, images)
+    double = score_by_order(captions.astype(np.float64), images.astype(np.float64))
     assert single.dtype == np.float32 and double.dtype == np.float64
     assert abs(single - double).max() <= 4 * (700 + 4) * 2.0**-24
-    assert order_pairs(captions[:1], images).tobytes() == double[0].tobytes()
+    assert pair_by_order(captions[:1], images).tobytes() == double[0].tobytes()
 
 
 def test_what_is_lost_both_ways_is_the_distance():
     captions, images = rows(7, 12, 6), rows(8, 15, 6)
-    both = order_scores(captions, images) + order_scores(images, captions).T
+    both = score_by_order(captions, images) + score_by_order(images, captions).T
     distance = ((captions[:, None] - images) ** 2).sum(axis=-1)
     np.testing.assert_allclose(both, -distance, rtol=1e-14)
-    assert abs(order_scores(captions, images) - order_scores(images, captions).T).max() > 0.1
+    assert abs(score_by_order(captions, images) - score_by_order(images, captions).T).max() > 0.1
 
 
 # One result, however it is computed
@@ -92,22 +96,24 @@ def test_what_is_lost_both_ways_is_the_distance():
 @pytest.mark.parametrize("dim", [5, 256, 1023])
 def test_tiles_threads_and_blocks_give_identical_bytes(monkeypatch, dtype, dim):
     captions, images = rows(9, 37, dim, dtype), rows(10, 61, dim, dtype)
-    whole = order_scores(captions, images)
+    whole = score_by_order(captions, images)
     for size in (1, 3000, 50_000):
         monkeypatch.setattr(similarity, "TILE_BYTES", size)
         for threads in (1, 2, 5):
-            assert order_scores(captions, images, threads).tobytes() == whole.tobytes()
+            assert score_by_order(captions, images, threads).tobytes() == whole.tobytes()
     for few, many in ((slice(0, 1), slice(20, 61)), (slice(3, 36), slice(7, 9))):
-        part = order_scores(captions[few], images[many])
+        part = score_by_order(captions[few], images[many])
         np.testing.assert_array_equal(part, whole[few, many])
-    np.testing.assert_array_equal(order_scores(-images, -captions), whole.T)  # the other side goes
+    np.testing.assert_array_equal(
+        score_by_order(-images, -captions), whole.T
+    )  # the other side goes
 
 
 def test_memory_is_that_of_the_scores():
     captions, images = rows(11, 600, 400), rows(12, 500, 400)
     tracemalloc.start()
     try:
-        scores = order_scores(captions, images, threads=2)
+        scores = score_by_order(captions, images, threads=2)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -121,7 +127,7 @@ def test_what_is_not_finite_shows_without_a_warning(value, count):
     bad[-1, 2] = value
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for scores in (order_scores(good, bad).T, order_scores(bad, good)):
+        for scores in (score_by_order(good, bad).T, score_by_order(bad, good)):
             assert not np.isfinite(scores[-1]).any() and np.isfinite(scores[:-1]).all()
 
 
@@ -130,10 +136,17 @@ def test_what_is_not_finite_shows_without_a_warning(value, count):
 
 def test_names_go_into_files_and_come_back():
     for name in SIMILARITIES:
-        assert similarity.of_arrays({"similarity": similarity.to_array(name)}, "a.npz") == name
+        assert (
+            similarity.of_arrays({"similarity": similarity.pack_similarity(name)}, "a.npz") == name
+        )
         assert similarity.of_arrays({"similarity": np.array(name)}, "a.npz") == name
     assert similarity.of_arrays({"image": np.zeros(1)}, "a.npz") == "cosine"
-    for wrong in (similarity.to_array("angle"), np.array("angle"), np.array([b"\xff"]), np.eye(2)):
+    for wrong in (
+        similarity.pack_similarity("angle"),
+        np.array("angle"),
+        np.array([b"\xff"]),
+        np.eye(2),
+    ):
         with pytest.raises(ValueError, match=r"a\.npz is made for .* cosine, order"):
             similarity.of_arrays({"similarity": wrong}, "a.npz")
 

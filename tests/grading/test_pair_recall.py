@@ -114,8 +114,8 @@ def test_a_hit_need_not_be_the_images_own_caption():
 def test_chance_counts_all_draws():
     said = np.arange(9)[:, None] < np.array([0, 1, 2, 4, 9])
     expected = [reference.chance(9, saying, 5) for saying in (0, 1, 2, 4, 9)]
-    np.testing.assert_allclose(pair_recall.chance(said), expected)
-    np.testing.assert_allclose(pair_recall.chance(said[:3], 5), [0, 1, 1, 1, 1])
+    np.testing.assert_allclose(pair_recall.chance_of_pairs(said), expected)
+    np.testing.assert_allclose(pair_recall.chance_of_pairs(said[:3], 5), [0, 1, 1, 1, 1])
 
 
 def test_degenerate():
@@ -161,17 +161,17 @@ def test_perfect_rankers_and_writers_find_all():
     split, _, asked = question()
     assert asked.counts.sum() == asked.said.sum() > 0
     one_hot = np.eye(30, dtype=np.float32)
-    cells = pair_recall.rank(asked, one_hot, one_hot[split.caption_image], "cosine")
+    cells = pair_recall.count_ranked(asked, one_hot, one_hot[split.caption_image], "cosine")
     assert np.array_equal(cells.hits, cells.images)
     own = [
         [split.captions[row] for row in np.flatnonzero(split.caption_image == image)]
         for image in range(30)
     ]
-    assert np.array_equal(pair_recall.write(asked, own), cells)
-    silent = pair_recall.write(asked, [["a shape"]] * 30)
+    assert np.array_equal(pair_recall.count_written(asked, own), cells)
+    silent = pair_recall.count_written(asked, [["a shape"]] * 30)
     assert not silent.hits.any() and np.array_equal(silent.images, cells.images)
     with pytest.raises(ValueError, match="for 2 images, the split has 30"):
-        pair_recall.write(asked, [["a"], ["b"]])
+        pair_recall.count_written(asked, [["a"], ["b"]])
 
 
 def test_what_is_asked():
@@ -190,7 +190,7 @@ def test_reports_and_their_comparison(tmp_path):
         title: count(rng.random(asked.counts.shape) < 0.5, asked.counts)
         for title in ("ranking recall@5", "written captions, beam 5")
     }
-    told = pair_recall.report(tmp_path, asked, found, {"data": "scenes"})
+    told = pair_recall.report_pairs(tmp_path, asked, found, {"data": "scenes"})
     assert (tmp_path / "pairs.md").read_text() == told + "\n"
     assert told.startswith("Ranking recall@5:\n\nPair | Recall (n=1)")
     stored = json.loads((tmp_path / "pairs.json").read_text())
@@ -199,7 +199,7 @@ def test_reports_and_their_comparison(tmp_path):
     again = pair_recall.from_json(stored["ranking recall@5"])
     assert np.array_equal(again, found["ranking recall@5"])
     before = (tmp_path / "pairs.json").read_bytes(), (tmp_path / "pairs.png").read_bytes()
-    pair_recall.report(tmp_path, asked, found, {"data": "scenes"})
+    pair_recall.report_pairs(tmp_path, asked, found, {"data": "scenes"})
     after = (tmp_path / "pairs.json").read_bytes(), (tmp_path / "pairs.png").read_bytes()
     assert after == before
     reports: dict[str, Path] = dict.fromkeys(("one", "two"), tmp_path / "pairs.json")

@@ -10,7 +10,14 @@ import reference_metrics as reference
 from conftest import ROOT
 
 from gallery import similarity
-from grading.score import grade, protocol, read_embeddings, table, verify, write_ranks
+from grading.score import (
+    grade_embeddings,
+    protocol,
+    read_embeddings,
+    score_table,
+    verify_score,
+    write_ranks,
+)
 from run import files, folder
 
 
@@ -25,25 +32,25 @@ def random_rows(seed=0, images=12):
 
 def test_folds_are_the_mean_of_disjoint_galleries():
     image, text, owner = random_rows()
-    score, found = grade(image, text, owner, folds=3)
+    score, found = grade_embeddings(image, text, owner, folds=3)
     single = []
     for start in (0, 4, 8):
         rows = (owner >= start) & (owner < start + 4)
-        part, _ = grade(image[start : start + 4], text[rows], owner[rows] - start)
+        part, _ = grade_embeddings(image[start : start + 4], text[rows], owner[rows] - start)
         single.append(part["text_to_image"]["mrr"]["value"])
     assert score["text_to_image"]["mrr"]["value"] == pytest.approx(np.mean(single))
     assert found[0]["text_to_image"].gallery_size == 4
     with pytest.raises(ValueError, match="cannot be cut into 5 folds"):
-        grade(image, text, owner, folds=5)
+        grade_embeddings(image, text, owner, folds=5)
 
 
 def test_the_oracle_stands_beside_the_score():
     image, text, owner = random_rows()
     fits = owner[:, None] == np.arange(len(image))  # every caption fits its own image only
-    score, found = grade(image, text, owner, fits=fits)
+    score, found = grade_embeddings(image, text, owner, fits=fits)
     assert score["oracle"]["mrr"]["value"] == 1 and score["oracle_rsum"]["value"] == 600
     facts = protocol(found, len(image), False, data="x")
-    told = table({"protocol": facts, **score})
+    told = score_table({"protocol": facts, **score})
     assert "oracle 600.0" in told and "chance" in told
     assert f"{len(text)} queries, gallery of {len(image)}" in told
 
@@ -53,7 +60,7 @@ def test_ranks_are_written_query_by_query(tmp_path):
     captions = [f'caption {i}, "quoted"' for i in range(len(text))]
     names = [f"image{i}" for i in range(len(image))]
     for folds in (1, 3):
-        _, found = grade(image, text, owner, folds=folds)
+        _, found = grade_embeddings(image, text, owner, folds=folds)
         write_ranks(tmp_path, found, captions, names)
         with open(tmp_path / "ranks_text_to_image.csv", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -68,47 +75,47 @@ def test_ranks_are_written_query_by_query(tmp_path):
 def test_verification_names_what_differs(tmp_path):
     image, text, owner = random_rows()
     run = folder.Run(tmp_path)
-    score, found = grade(image, text, owner)
+    score, found = grade_embeddings(image, text, owner)
     score["protocol"] = protocol(found, len(image), False)
     files.write_arrays(run.projections, {"image": image, "text": text, "caption_image": owner})
     files.write_json(run.score, score)
-    assert verify(run) == []
+    assert verify_score(run) == []
     score["chance"]["recall@5"]["low"] += 1
     files.write_json(run.score, score)
-    (line,) = verify(run)
+    (line,) = verify_score(run)
     assert line.startswith("chance recall@5")
     files.write_json(run.score, [])
     with pytest.raises(ValueError, match="no protocol"):
-        verify(run)
+        verify_score(run)
 
 
 def test_order_similarity_is_graded_told_and_verified(tmp_path):
     image, text, owner = random_rows()
     run = folder.Run(tmp_path)
-    score, found = grade(image, text, owner, similarity="order")
+    score, found = grade_embeddings(image, text, owner, similarity="order")
     ranks = reference.text_to_image_ranks(image.tolist(), text.tolist(), owner.tolist(), "order")
     assert found[0]["text_to_image"].ranks.tolist() == ranks
     score["protocol"] = protocol(found, len(image), False, "order")
     assert score["protocol"]["similarity"] == "order"
     assert "order similarities" in score["protocol"]["ranks"]
-    assert f"gallery of {len(image)}, order similarity" in table(score)
+    assert f"gallery of {len(image)}, order similarity" in score_table(score)
     arrays = {"image": image, "text": text, "caption_image": owner}
-    made_for = {"similarity": similarity.to_array("order")}
+    made_for = {"similarity": similarity.pack_similarity("order")}
     files.write_arrays(run.projections, arrays | made_for)
     files.write_json(run.score, score)
-    assert verify(run) == []
+    assert verify_score(run) == []
     files.write_arrays(run.projections, arrays)  # silent: the cosine
-    line, *others = verify(run)
+    line, *others = verify_score(run)
     assert line == "similarity: score.json has order, projections.npz cosine" and others
 
 
 def test_cosine_is_graded_and_told_as_ever():
     image, text, owner = random_rows()
-    score, found = grade(image, text, owner)
-    assert grade(image, text, owner, similarity="cosine")[0] == score
+    score, found = grade_embeddings(image, text, owner)
+    assert grade_embeddings(image, text, owner, similarity="cosine")[0] == score
     facts = protocol(found, len(image), False, data="x")
     assert facts["similarity"] == "cosine" and "float64 dot products" in facts["ranks"]
-    assert "similarity" not in table({"protocol": facts, **score})
+    assert "similarity" not in score_table({"protocol": facts, **score})
 
 
 def test_foreign_embeddings_by_order_similarity(tmp_path):
@@ -127,7 +134,7 @@ def test_foreign_embeddings_by_order_similarity(tmp_path):
         scores.append(files.read_json(tmp_path / "score.json"))
     cosine, chosen, told = [{**score, "hashes": None} for score in scores]
     assert chosen == told and chosen["rsum"] != cosine["rsum"]
-    expected, _ = grade(image, text, owner, similarity="order")
+    expected, _ = grade_embeddings(image, text, owner, similarity="order")
     assert {name: chosen[name] for name in expected} == expected
     command = [sys.executable, str(ROOT / "test.py"), "--similarity", "order"]
     done = subprocess.run(command, capture_output=True, check=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import datasets
+from data.pictures import load_picture
 from data.vision.pixels import Pictures
 from lab.bench import system3
 
@@ -14,7 +14,7 @@ def test_photos_take_a_photos_bytes(tmp_path):
     paths = system3.make_photos(tmp_path, 224, 224, 66)
     sizes = [Path(path).stat().st_size for path in paths]
     assert np.mean(sizes) == pytest.approx(13e3, rel=0.25)  # those of Flickr8k, 224 x 224
-    pixels = [np.asarray(datasets.load_picture(paths[row])) for row in (0, 1, 64)]
+    pixels = [np.asarray(load_picture(paths[row])) for row in (0, 1, 64)]
     assert {one.shape for one in pixels} == {(224, 224, 3)}
     assert (pixels[0] == pixels[2]).all() and (pixels[0] != pixels[1]).any()  # 64 that differ
 

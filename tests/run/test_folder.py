@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from run import console, files, folder
+from run import files, folder
 
 
 def test_arrays_survive_their_file_and_are_mapped(tmp_path):
@@ -114,15 +114,17 @@ def test_runs_are_found_by_name_by_path_and_as_the_latest(tmp_path):
         run.require(run.score, "run python test.py")
 
 
-def test_script_errors_are_one_line(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["/somewhere/train.py"])
-
-    def fails():
-        raise ValueError("first line\nsecond line")
-
-    with pytest.raises(SystemExit) as caught:
-        console.run_script(fails)
-    assert caught.value.code == "train.py: error: first line"
-    monkeypatch.setenv("MATCHBOX_TRACEBACK", "1")
-    with pytest.raises(ValueError, match="second line"):
-        console.run_script(fails)
+def test_the_config_is_read_plainly_or_refused(tmp_path):
+    run = folder.Run(tmp_path)
+    for wrong in ([], {}, {"data_dir": "x"}):
+        files.write_json(run.config, wrong)
+        with pytest.raises(ValueError, match=r"config\.json is not the snapshot of a run"):
+            run.read_config()
+    table = tmp_path / "data" / "table.csv"
+    for data_dir, found in ((None, "."), (table.parent, table.parent), (table, table)):
+        settings = {"model": "gru", "data_dir": str(data_dir) if data_dir else None}
+        files.write_json(run.config, settings)
+        assert run.read_config() == settings
+        assert str(run.data_folder()) == str(found)
+    files.write_text(table, "image,caption\n")  # a file: references start beside it
+    assert run.data_folder() == table.parent

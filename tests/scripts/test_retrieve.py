@@ -1,4 +1,4 @@
-"""retrieve.py as people run it, on the hand-made run of test_search; and the pages it draws."""
+"""retrieve.py as people run it, on the hand-made run of `tiny_run`."""
 
 import contextlib
 import json
@@ -6,19 +6,19 @@ import os
 import subprocess
 import sys
 import threading
-import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import reference_metrics as reference
 from conftest import ROOT
-from PIL import Image, ImageColor
-from test_nearest import CAPTIONS, NAMES, gallery_arrays, make_run, write_image_tower
+from PIL import Image
+from tiny_run import CAPTIONS, NAMES, gallery_arrays, make_run, write_image_tower
 
 from data.scenes import world
 from data.vision import descriptors, regions
 from gallery import nearest, similarity, stored
-from run import figures, files, graphs, heat
+from run import files, graphs
 from run.folder import Run
 
 HEAVY = ("tensorflow", "keras", "sklearn", "scipy", "pandas", "matplotlib.pyplot")
@@ -30,6 +30,9 @@ try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 finally:
     print("imported:", [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+    with open(os.environ.get("EXECUTED", os.devnull), "w") as file:
+        for module in list(sys.modules.values()):
+            print(getattr(module, "__file__", None) or "", file=file)
 """
 
 
@@ -41,7 +44,7 @@ def root(tmp_path_factory):
     """
     root = tmp_path_factory.mktemp("root")
     make_run(root / "exp" / "plain")
-    arrays = gallery_arrays() | {"similarity": similarity.to_array("order")}
+    arrays = gallery_arrays() | {"similarity": similarity.pack_similarity("order")}
     files.write_arrays(make_run(root / "exp" / "order").projections, arrays)
     data = root / "data"
     (data / "folder").mkdir(parents=True)
@@ -104,6 +107,26 @@ def test_a_query_gives_a_table_and_a_picture(root):
     with Image.open(root / picture) as drawn:
         drawn.load()
         assert drawn.format == "PNG" and drawn.width > 600
+
+
+def test_a_query_executes_few_files_and_what_draws_its_answer(tmp_path):
+    """As of a run on the built-in scenes, whose pictures are drawn anew."""
+    drawn = [f"scenes:0:test:{index}" for index in range(len(NAMES))]
+    make_run(tmp_path / "exp" / "scenes", pictures=drawn)
+    listed = tmp_path / "executed.txt"
+    done = retrieve(tmp_path, "red circle", spy=True, env={"EXECUTED": str(listed)})
+    assert done.returncode == 0, done.stderr
+    own = {ROOT / "retrieve.py", *map(Path, listed.read_text(encoding="utf-8").split("\n"))}
+    own = {path for path in own if ROOT in path.parents and "site-packages" not in path.parts}
+    names = {path.relative_to(ROOT).as_posix() for path in own}
+    assert {"retrieve.py", "answering/search.py", "data/scenes/world.py"} <= names
+    lines = sum(path.read_text(encoding="utf-8").count("\n") for path in own)
+    code = [name for name in names if not name.endswith("__init__.py")]  # those are one line each
+    assert len(code) <= 20 and lines <= 5000, (lines, sorted(names))
+    idle = ("systems/", "training/", "grading/", "data/vision/", "data/formats/", "data/pairs/")
+    assert not [n for n in names if n.startswith((*idle, "run/options", "run/recipes", "metrics"))]
+    assert not names & {f"answering/{name}.py" for name in ("explain", "pictures", "writing")}
+    assert (tmp_path / "exp" / "scenes" / "answer.png").is_file()
 
 
 def test_a_run_of_order_similarity_is_asked_by_it(root):
@@ -338,93 +361,3 @@ def test_show_opens_the_viewer(root):
     assert (root / "seen").read_text().strip() == os.path.join("exp", "plain", "answer.png")
     done = retrieve(root, "--exp", "plain", "--show", "red", env={"PATH": "/nowhere"})
     assert done.returncode == 0 and "viewer did not start" in done.stderr
-
-
-# The pages.
-
-
-def cards(number):
-    pictures = [None, Image.new("RGB", (64, 64), "red"), Image.new("RGB", (3, 500), "blue")]
-    odd = ["", "word", "many words " * 50, "x" * 9999, "漢字" * 99, "مرحبا 😀 $\\frac{x$ \\$"]
-    return [
-        figures.Card(1 / (i + 1), odd[i % 6], pictures[i % 3], own=i % 2 == 0)
-        for i in range(number)
-    ]
-
-
-@pytest.mark.parametrize("number", [1, 3, 8, 51])
-def test_pages_of_any_number_of_answers(tmp_path, number, capfd):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figures.picture_grid("漢字 $x " * 40, "note", cards(number), tmp_path / "grid.png")
-        figures.caption_list("title", "note", None, cards(number), tmp_path / "list.png")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.png", "list.png"]
-    for path in tmp_path.iterdir():
-        with Image.open(path) as page:
-            assert page.mode == "RGB" and page.getpixel((0, 0)) == (255, 255, 255)
-            margin = np.asarray(page)[:, -15:]
-            assert (margin == 255).all()  # nothing runs over the right edge
-    assert capfd.readouterr().err == ""
-
-
-@pytest.mark.parametrize("number", [1, 12, 80])
-def test_pages_of_any_explanation(tmp_path, number):
-    odd = ["word", "x" * 999, "漢字", "مرحبا", "$\\frac{x$", ""]
-    words = [
-        (odd[i % 6], (None if i % 4 == 3 else 0.01 * (-1) ** i * i), "the only known word")
-        for i in range(number)
-    ]
-    wide, places = Image.new("RGB", (300, 20), "red"), np.linspace(-1, 0.5, 49).reshape(7, 7)
-    pages = [(wide, places), (wide, 0 * places), (wide, None), (None, None), (None, places)]
-    for i, (picture, found) in enumerate(pages):
-        path = tmp_path / f"{i}.png"
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            figures.explanation("漢字 $x " * 40, "note", picture, found, words, path)
-        with Image.open(path) as page:
-            assert page.width == 480 + 2 * figures.EDGE + 20 + (616 if i < 2 else 308)
-            margin = np.asarray(page.convert("RGB"))
-            assert (margin[:, -15:] == 255).all() and (margin[-15:] == 255).all()
-
-
-def test_bars_go_left_and_red_for_words_that_support(tmp_path):
-    words = [("one", -0.2, ""), ("two", 0.1, ""), ("three", None, "unknown")]
-    figures.explanation("t", "n", None, None, words, tmp_path / "page.png")
-    with Image.open(tmp_path / "page.png") as page:
-        pixels = np.asarray(page).astype(int)
-    spans = {}
-    for colour in (heat.BELOW, heat.ABOVE):
-        found = np.flatnonzero((pixels == ImageColor.getrgb(colour)).all(axis=2).any(axis=0))
-        spans[colour] = (found.min(), found.max())
-    red, blue = spans[heat.BELOW], spans[heat.ABOVE]
-    assert red[1] <= blue[0] + 1
-    assert red[1] - red[0] == pytest.approx(2 * (blue[1] - blue[0]), abs=3)
-
-
-def test_the_best_answer_stands_out(tmp_path):
-    picture = Image.new("RGB", (64, 64), "#102030")
-    paths = [tmp_path / "page.png", tmp_path / "again.png"]
-    for path in paths:
-        figures.picture_grid("t", "n", [figures.Card(0.5, "c", picture)] * 4, path)
-    assert paths[0].read_bytes() == paths[1].read_bytes()
-    with Image.open(paths[0]) as page:
-        pixels = np.asarray(page).astype(int)
-    width = pixels.shape[1] // 4
-    rim = (pixels == [0x26, 0x67, 0xFF]).all(axis=2)
-    inside = (pixels == [0x10, 0x20, 0x30]).all(axis=2)
-    assert rim[:, : width + figures.EDGE].sum() > 1000 and not rim[:, width + figures.EDGE :].any()
-    counts = [inside[:, i * 212 + 28 : i * 212 + 220].sum() for i in range(4)]
-    assert len(set(counts)) == 1 and counts[0] > 0.98 * 192 * 192
-
-
-def test_fit_wraps_by_the_width_of_the_letters():
-    for card in cards(6):
-        for width, lines in ((150, 3), (560, 1), (40, 8)):
-            rows = figures.fit(card.caption, width, 8, lines)
-            assert len(rows) <= lines
-            assert max(figures.text_width(row, 8) for row in rows) <= width
-    assert figures.fit("one two three", 1000, 8, 2) == ["one two three"]
-    narrow = figures.text_width("one two", 8) + 0.1
-    assert figures.fit("one two three", narrow, 8, 2) == ["one two", "three"]
-    assert figures.fit("one two three four five", narrow, 8, 2) == ["one two", "three…"]
-    assert figures.text_width("iiii", 8) < figures.text_width("MM", 8)

@@ -10,8 +10,8 @@ from conftest import ROOT
 from data.language import words
 from losses import LOSSES
 from run import options
-from run.folder import Run
-from run.settings import Facts, RunOptions, Settings
+from run.folder import Run, RunOptions
+from run.settings import Facts, Settings
 from systems import SYSTEMS, sheets
 
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.flags"))

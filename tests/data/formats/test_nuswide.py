@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from tiny_data import check_layout, nus, opened, put_picture, replace
 
-from data.datasets import fingerprint, load_picture, picture_references
+from data.datasets import fingerprint
 from data.formats import nuswide
+from data.pictures import load_picture, picture_references
 
 
 def test_nuswide(tmp_path):

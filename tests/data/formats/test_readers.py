@@ -20,8 +20,9 @@ from tiny_data import (
     replace,
 )
 
-from data.datasets import fingerprint, load_picture, open_run_data, picture_references
+from data.datasets import fingerprint, open_run_data
 from data.formats import readers, records
+from data.pictures import load_picture, picture_references
 from run import recipes
 
 # Flickr8k and Flickr30k.

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tiny_data import check_layout, opened, put, put_picture, replace
 
-from data.datasets import fingerprint, load_picture, picture_references
+from data.datasets import fingerprint
+from data.pictures import load_picture, picture_references
 
 
 def table(folder, text, pictures=("a.jpg", "b.jpg", "c d.jpg")):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_data import captions_of, opened, put
 
-from data import datasets
+from data import datasets, pictures
 from data.formats import records
 from data.pairs import finding, heldout
 from data.scenes import world
@@ -72,8 +72,8 @@ def test_no_training_caption_says_a_pair_on_scenes(tmp_path):
     first = whole["train"].image_names.index(held.image_names[3])
     assert np.array_equal(held.pictures[3], whole["train"].pictures[first])
     assert np.array_equal(held.concepts[3], whole["train"].concepts[first])
-    reference = datasets.picture_references(held)[3]
-    assert np.array_equal(np.asarray(datasets.load_picture(reference)), held.pictures[3])
+    reference = pictures.picture_references(held)[3]
+    assert np.array_equal(np.asarray(pictures.load_picture(reference)), held.pictures[3])
     fits = held.fits()
     assert fits.shape == (held.num_captions, held.num_images)
     assert fits[np.arange(held.num_captions), held.caption_image].all()

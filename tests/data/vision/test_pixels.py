@@ -13,6 +13,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from data import datasets
+from data.pictures import load_picture
 from data.vision import decoding
 from data.vision.pixels import Pictures, view_side
 
@@ -157,7 +158,7 @@ def test_crops_without_resizing_are_slices_of_the_decoded_picture(photos, tmp_pa
         np.testing.assert_array_equal(crop, pixels[y : y + SIDE, x : x + SIDE])
         np.testing.assert_array_equal(back, crop[:, ::-1])
         if scale == 1:
-            same = np.asarray(datasets.load_picture(photos.pictures[row]))
+            same = np.asarray(load_picture(photos.pictures[row]))
             np.testing.assert_array_equal(pixels, same)
 
 
@@ -192,7 +193,7 @@ def test_resized_crops_look_like_pillows(photos, tmp_path):
     """Pillow averages over all the pixels that a new one covers, here up to 2.3 a side."""
     pictures = opened(photos, tmp_path)
     for row, crop in enumerate(read(pictures, np.arange(6))):
-        smooth = datasets.load_picture(photos.pictures[row]).resize((SIDE, SIDE), BILINEAR)
+        smooth = load_picture(photos.pictures[row]).resize((SIDE, SIDE), BILINEAR)
         assert abs(np.asarray(smooth).astype(int) - crop).mean() < 8  # of 255, noise is 20
 
 
@@ -308,7 +309,7 @@ def test_odd_pictures_are_read_as_load_picture_reads_them(tmp_path, cache):
     rows = np.arange(len(pictures))
     crops = read(pictures, rows)
     for row, name in enumerate(split.image_names):
-        upright = datasets.load_picture(split.pictures[row])
+        upright = load_picture(split.pictures[row])
         assert np.ptp(np.asarray(upright)) > 0, name
         scale = pictures.scales[row]
         assert scale == (2 if "turned" in name else 4 if name == "palette.png" else

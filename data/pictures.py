@@ -1,0 +1,124 @@
+"""The pictures of a data set: a reference to each, short enough to keep, and the picture again.
+
+    references = picture_references(split)          # kept in projections.npz, in the images' order
+    picture = load_picture(references[7], data_dir)  # 8-bit RGB, the right way up
+
+Readers of whole splits are in `data/vision`; here a query's few answers are fetched, so Pillow and
+the drawing program are imported when the first picture is.
+"""
+
+import os
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from data.datasets import Split
+
+
+def picture_references(split: "Split") -> list[str]:
+    """For each image, a string from which `load_picture` finds its picture again.
+
+    Returns:
+      N strings: a path from the data folder, `scenes:<seed>:<split>:<index>`, or "" for none.
+    """
+    if isinstance(split.pictures, list):
+        start = split.origin + os.sep
+        return [
+            (
+                path[len(start) :]
+                if path.startswith(start)
+                else os.path.relpath(path, split.origin)
+            ).replace(os.sep, "/")
+            for path in split.pictures
+        ]
+    if split.pictures is not None and split.origin.startswith("scenes:"):
+        # By the image's name: held-out images of the training split stand in another one.
+        parts = (name.rpartition("-") for name in split.image_names)
+        return [f"{split.origin}:{drawn}:{int(index)}" for drawn, _, index in parts]
+    return [""] * split.num_images
+
+
+def load_picture(reference: str, data_dir: str | os.PathLike | None = None) -> "Image.Image":
+    """The picture that a reference means, or a picture file, as 8-bit RGB, the right way up.
+
+    The camera's orientation (EXIF) is applied; greyscale, palette, CMYK and 16-bit pictures are
+    converted; what is transparent is laid on white.
+
+    Args:
+      reference: of `picture_references`, or any path.
+      data_dir: what relative paths start from, the data set's `data_dir`; None: the working folder.
+
+    Raises:
+      ValueError: there is no such picture, or it is empty or damaged; names the file.
+    """
+    from PIL import Image, ImageOps
+
+    if not reference:
+        raise ValueError("this image has no picture; the data set came without pictures")
+    if reference.startswith("scenes:"):
+        return _draw_scene(reference)
+    path = Path(reference)
+    if data_dir and not path.is_absolute():
+        path = (Path(data_dir).parent if Path(data_dir).is_file() else Path(data_dir)) / path
+    if not path.is_file():
+        raise ValueError(f"picture {path} does not exist; was the data moved?")
+    if not path.stat().st_size:
+        raise ValueError(f"picture {path} is empty (0 bytes)")
+    # Pillow's decoders answer damage with any of these.
+    damage = (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+        Image.DecompressionBombError,
+    )
+    try:
+        with Image.open(path) as picture:
+            return _to_rgb(ImageOps.exif_transpose(picture))
+    except damage as error:
+        reason = (
+            str(error).replace(f"{str(path)!r}", "it").replace(str(path), "it")
+            or type(error).__name__
+        )
+        raise ValueError(f"picture {path} is damaged or no picture ({reason})") from error
+
+
+def _draw_scene(reference: str) -> "Image.Image":
+    from PIL import Image
+
+    from data.scenes import world
+
+    try:
+        _, seed, split, index = reference.split(":")
+        return Image.fromarray(world.picture(split, int(index), int(seed)))
+    except ValueError as error:
+        raise ValueError(
+            f"picture {reference!r}: expected scenes:<seed>:<split>:<index> ({error})"
+        ) from error
+
+
+def _to_rgb(picture: "Image.Image") -> "Image.Image":
+    """8-bit RGB of a picture of any mode."""
+    from PIL import Image
+
+    if picture.mode.startswith("I") or picture.mode == "F":
+        values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
+        top = values.max(initial=0)
+        # 16-bit modes count to 65,535. The wider ones do not say: their brightest value decides.
+        if picture.mode.startswith("I;16") or top > 255:
+            scale = 1 / 257
+        else:
+            scale = 255 if picture.mode == "F" and top <= 1 else 1
+        return Image.fromarray(np.clip(values * scale, 0, 255).astype(np.uint8)).convert("RGB")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert(
+            "RGB"
+        )
+    return picture.convert("RGB")
