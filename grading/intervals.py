@@ -53,18 +53,18 @@ def with_intervals(
         raise ValueError(
             f"{len(folds)} folds and {num_resamples} resamples: at least one of each is needed"
         )
-    drawn = [_bootstrap(fold, num_resamples, (seed, place)) for place, fold in enumerate(folds)]
+    drawn = [bootstrap(fold, num_resamples, (seed, place)) for place, fold in enumerate(folds)]
     samples = {
         direction: {name: np.mean([fold[direction][name] for fold in drawn], axis=0) for name in of}
         for direction, of in drawn[0].items()
     }
     report: dict[str, dict] = {
-        direction: {name: _interval(sample) for name, sample in of.items()}
+        direction: {name: interval(sample) for name, sample in of.items()}
         for direction, of in samples.items()
     }
     if set(samples) == set(DIRECTIONS):
         recalls = [of[name] for of in samples.values() for name in of if "recall" in name]
-        report["rsum"] = _interval(np.sum(recalls, axis=0))
+        report["rsum"] = interval(np.sum(recalls, axis=0))
     return report
 
 
@@ -89,14 +89,14 @@ def fold_slices(num_images: int, folds: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, num_images, size)]
 
 
-def _interval(sample: Floats) -> Interval:
+def interval(sample: Floats) -> Interval:
     """Read an interval from (1 + R,) figures, of which the first is the value on all queries."""
     value = float(sample[0])
     low, high = (float(bound) for bound in np.quantile(sample[1:], LEVEL))
     return {"value": value, "low": min(low, value), "high": max(high, value)}
 
 
-def _bootstrap(
+def bootstrap(
     found: Found, num_resamples: int, seed: tuple[int, int]
 ) -> dict[str, dict[str, Floats]]:
     """Give (1 + R,) figures of every metric: on all queries, then on each resample of images."""

@@ -1,6 +1,125 @@
-"""python -m lab.bench"""
+"""Measures speed and memory, each beside the floor that this machine can reach.
 
-from lab.bench import core
+    python -m lab.bench                       # all that take no minutes, some of them in part
+    python -m lab.bench csv metrics_large     # only those that are named, in full size
+    python -m lab.bench step --scale 0.1      # in smaller sizes
+    python -m lab.bench --list                # what each measures, beside which floor
+
+Each bench has a process of its own, so that peak memory (resident; of our code, before the floor
+has run) is its own. Ours and the floor take turns: other work on the machine slows both. Times are
+medians over the turns, ratios are medians of the turns' ratios: by the clock ("met" judges these,
+in full size), and "by cpu", by processor time, to be trusted where the load is above 1.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+from lab.bench import table
+from lab.options import MEASURING, Option, explain, parse
+from run import console, files, replicas
+
+OPTIONS = (
+    Option("list", False, "Say what each bench measures, and measure nothing."),
+    Option("scale", 1.0, "Factor of all sizes, at most 1; below 1 nothing is judged.", 1e-3),
+    *MEASURING,
+    Option("only", None, "Used by the script itself: measure in this process, print JSON."),
+)
+ROW = "{:54}  {:>17}  {:>17}  {:>6}  {:>6}  {:>7}  {:25}  {:3}  {:>5}".format
+HEAD = "what", "ours", "floor", "ratio", "by cpu", "peak GB", "bound", "met", "turns"
+
+
+def measure_here(name, scale, threads):
+    """The lines of one bench, measured in this process."""
+    case = table.BENCHES[name]
+    if case.tensorflow:
+        replicas.set_devices(threads=threads)
+    lines = list(case.lines(case.at(scale, threads)))
+    if scale < 1:  # small sizes are measured, not judged
+        lines = [line | {"met": None} for line in lines]
+    return lines
+
+
+def measure_apart(name, scale, threads):
+    """The lines of one bench, from a process of its own. Raises ValueError if it failed."""
+    command = [sys.executable, "-m", "lab.bench", "--only", name, "--scale", str(scale)]
+    command += ["--threads", str(threads)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    began, shown = time.monotonic(), sys.stderr.isatty()
+    while True:
+        try:
+            told, _ = process.communicate(timeout=2)
+            break
+        except subprocess.TimeoutExpired:
+            if shown:
+                print(f"\r{name}: {time.monotonic() - began:.0f} s", end="\r", file=sys.stderr)
+    if process.returncode:
+        raise ValueError(f"bench {name} failed, see above")
+    return json.loads(told.strip().splitlines()[-1])
+
+
+def format_line(line):
+    """One line of the table."""
+
+    def amount(value):
+        if value is None:
+            return "-"
+        if line["unit"] != "s":
+            return f"{value:,.{1 if value < 1000 else 0}f} {line['unit']}"
+        return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.3g} ms"
+
+    keys = ("ratio", "by_cpu", "peak")
+    numbers = ["-" if line[key] is None else f"{line[key]:.2f}" for key in keys]
+    met = {None: "-", True: "yes", False: "NO"}[line["met"]]
+    times = amount(line["ours"]), amount(line["floor"])
+    return ROW(line["what"], *times, *numbers, line["bounds"] or "-", met, line["turns"])
+
+
+def main(argv):
+    """Names -> a process for each -> a table, and JSON."""
+    asked_help = {"--help", "-h"} & set(argv[1:])
+    if asked_help:
+        print(__doc__, explain(OPTIONS[:-1]), "", table.explain_benches(), sep="\n")
+        return
+    values, names = parse(argv, OPTIONS)
+    if not values.scale <= 1:
+        raise ValueError(f"--scale {values.scale:g}: expected a factor of at most 1")
+    for name in filter(None, [*names, values.only]):
+        if name not in table.BENCHES:
+            raise ValueError(f"unknown bench {name!r}: choose from {', '.join(table.BENCHES)}")
+    if values.list:
+        print(table.explain_benches())
+    elif values.only:
+        print(json.dumps(measure_here(values.only, values.scale, values.threads)))
+    else:
+        measure_all(names, values)
+
+
+def measure_all(names, values):
+    """Prints the table of the named benches, or of those that run unasked."""
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    machine, threads = f"{sys.platform}, {os.cpu_count()} cores", values.threads
+    print(f"{machine}, threads: {threads or 'all'}, load {load}, scale {values.scale:g}")
+    if threads:  # what NumPy heeds; the processes started here inherit it
+        os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    found = {"machine": machine, "threads": threads, "load": load, "scale": values.scale}
+    print(ROW(*HEAD), flush=True)
+    chosen = dict.fromkeys(names, 1.0) or {
+        name: case.unasked for name, case in table.BENCHES.items() if case.unasked
+    }
+    for name, factor in chosen.items():
+        found[name] = measure_apart(name, values.scale * factor, threads)
+        print("\n".join(map(format_line, found[name])), flush=True)
+    if values.output:
+        files.write_json(values.output, found)
+
+
+def run():
+    """The script: python -m lab.bench."""
+    console.run_script(lambda: main(sys.argv))
+
 
 if __name__ == "__main__":
-    core.run()
+    run()

@@ -1,15 +1,85 @@
-"""Measuring: turns, peak memory, and what a line of the bench's table says. It reads no flags."""
+"""Measuring: the record of a bench, turns, peak memory, and what a line of the table says.
+
+    @bench("order", "one product", bounds="ratio <= 40", images=1000)
+    def rank_by_order(at):
+        \"""Ranks of {images} images.\"""
+        yield from compare(at, [ours, floor], Line("ranks", at.bounds), turns=3)
+
+Shape letters: F functions, T turns.
+"""
 
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 
+ROOT = Path(__file__).resolve().parents[2]
+temporary_folder = partial(tempfile.TemporaryDirectory, ignore_cleanup_errors=True)
+
+
+class Bench(NamedTuple):
+    """One bench: `lines` makes lines of the table from what `at` gives. The others: see `bench`."""
+
+    lines: Callable[[Any], Iterable[dict]]
+    floor: str
+    bounds: str
+    unasked: float
+    tensorflow: bool
+    sizes: Mapping[str, int | tuple[int, int]]
+
+    def at(self, scale: float, threads: int = 0) -> SimpleNamespace:
+        """Its sizes times `scale`, at least 8 or their own least; `scale`, `threads`, `bounds`."""
+        sizes = {}
+        for name, full in self.sizes.items():
+            size, least = full if isinstance(full, tuple) else (full, 8)
+            sizes[name] = max(least, round(size * scale))
+        return SimpleNamespace(scale=scale, threads=threads, bounds=self.bounds, **sizes)
+
+
+BENCHES: dict[str, Bench] = {}
+
+
+def bench(name, floor="", *, bounds="", unasked=0.0, tensorflow=True, **sizes):
+    """Puts a function into the table; its docstring's first part says what is measured.
+
+    Args:
+      name: by which it is asked for; floor: what it is measured beside; {sizes} stand for numbers.
+      bounds: of its first line, such as "ratio <= 1.5, peak <= 0.6"; see `summarise`.
+      unasked: the scale at which it runs where no bench is named; 0: it does not.
+      tensorflow: whether it wants TensorFlow with all threads.
+      sizes: in full; a pair is a size and its least.
+    """
+
+    def register(lines):
+        BENCHES[name] = Bench(lines, floor, bounds, unasked, tensorflow, sizes)
+        return lines
+
+    return register
+
+
+class Line(NamedTuple):
+    """What a line of the table compares: the functions at places `ours` and `floor` (or no floor).
+
+    With the work of both, in GFLOP or whatever, both are given as rates. See `summarise`.
+    """
+
+    what: str
+    bounds: str = ""
+    ours: int = 0
+    floor: int | None = 1
+    work: tuple[float, float] | None = None
+    unit: str | None = None
+
 
 def take_turns(functions: Sequence[Callable], turns: int) -> np.ndarray:
-    """Runs functions in turn: (turns, functions, 2) seconds by the clock and of processors."""
+    """Runs functions in turn: (T, F, 2) seconds by the clock and of processors."""
     seconds = np.empty((turns, len(functions), 2))
 
     def now():
@@ -24,6 +94,32 @@ def take_turns(functions: Sequence[Callable], turns: int) -> np.ndarray:
     return seconds
 
 
+def compare(at, functions: Sequence[Callable], *lines: Line, turns: int, factors=()) -> list[dict]:
+    """Lines about functions that take turns.
+
+    Each runs once before, in order: what is compiled or cached is so by then, and the peak of
+    memory is read behind each. The first line about a function has its peak.
+
+    Args:
+      at: of `Bench.at`; functions: F of them, ours before the floors.
+      turns: T, one in less than full size; 0: the first run is what counts.
+      factors: of the seconds of each function, where it does a part of the work.
+    """
+    first, peaks = [], []
+    for function in functions:
+        first.append(take_turns([function], 1))
+        peaks.append(peak_memory())
+    turns = turns if at.scale == 1 else min(turns, 1)
+    seconds = take_turns(functions, turns) if turns else np.concatenate(first, axis=1)
+    seconds *= np.array(factors or [1.0] * len(functions))[:, None]
+    found = []
+    for what, bounds, ours, floor, work, unit in lines:
+        places, peak = [ours] if floor is None else [ours, floor], peaks[ours]
+        found.append(summarise(what, seconds[:, places], bounds, peak, work, unit))
+        peaks[ours] = None
+    return found
+
+
 def peak_memory(usage=None) -> float | None:
     """Gigabytes that this process, or the one of `usage`, held at most; None on Windows."""
     try:
@@ -34,34 +130,21 @@ def peak_memory(usage=None) -> float | None:
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
-def scaled(size: float, scale: float, least: int = 8) -> int:
-    """A size times a factor, but at least `least`."""
-    return max(least, round(size * scale))
-
-
-def summarise(
-    what: str,
-    values: np.ndarray,
-    bounds: str = "",
-    peak: float | None = None,
-    work: tuple[float, float] | None = None,
-    unit: str | None = None,
-) -> dict:
+def summarise(what, values: np.ndarray, bounds="", peak=None, work=None, unit=None) -> dict:
     """What one line of the table says, as a dict for JSON.
 
     Args:
       what: the thing measured.
-      values: (turns, 2, 2) of ours and the floor from `take_turns`, or (turns, 1, 2) of ours.
+      values: (T, 2, 2) of ours and the floor from `take_turns`, or (T, 1, 2) of ours.
       bounds: such as "ratio <= 1.5, peak <= 0.6"; ours in `unit`, peak in gigabytes.
       peak: gigabytes or None.
-      work: of ours and of the floor, in GFLOP or whatever: then both are given as rates.
-      unit: default: "s", or "GFLOP/s" where there is work.
+      work: of ours and of the floor; unit: default: "s", or "GFLOP/s" where there is work.
 
     Returns:
       The line. `met` is None where nothing that is bounded could be measured.
     """
     if work is not None:
-        values = np.array(work)[:, None] / values
+        values = np.array(work)[: values.shape[1], None] / values
     ours, *floor = np.median(values[..., 0], axis=0).tolist()
     ratios = np.median(values[:, 0] / values[:, -1], axis=0).tolist() if floor else (None, None)
     line = {"what": what, "ours": ours, "floor": floor[0] if floor else None}

@@ -1,128 +1,155 @@
-"""Trainings for a study: train.py and test.py as processes, what they left, how runs differ.
+"""Trainings for a study: train.py and test.py as processes, what they left, and a study's record.
 
-    run = train("exp/study", "sh-0", ["--recipe=sh", "--seed=0"])   # goes on where it stopped
-    grade(run)["rsum"]                                              # {"value", "low", "high"}
-    rsum_difference([(run, other)])                                 # paired, over the test images
+    run = trials.train("sh-0", "--recipe=sh", seed=0)       # goes on where it stopped
+    trials.grade(run)["rsum"]                               # {"value", "low", "high"}
 
 A finished run is read, not trained anew; the last line of its log.txt says that it is finished.
-
-Shape letters: Q queries, R resamples.
 """
 
 import csv
 import re
 import shlex
-import subprocess
 import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from absl import flags
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import metrics
-from gallery import scan
-from grading import intervals
-from run import files, folder, recipes
+from lab import scripts
+from lab.options import Option
+from lab.settings import compare_settings, settings_of
+from run import files, folder
+from systems import sheets
 
-ROOT = Path(__file__).resolve().parents[2]
-AUTO = ("relevance", "features")  # the snapshot says what "auto" came out as
-UNCOMPARED = ("cache_dir", "init_from")  # settings that may differ from those of a finished run
+SIDES = ("image_to_text", "text_to_image")
+KEYS = (*(f"recall@{cutoff}" for cutoff in metrics.CUTOFFS), "median_rank")
 BEGAN = re.compile(r"epochs done$", re.MULTILINE)
 ENDED = re.compile(r"^(\d+) s(?:, ([\d,]+) captions/s[^;]*)?; best epoch ", re.MULTILINE)
 COLLAPSED = re.compile(r"^the embeddings have collapsed \(step ([\d,]+)\)", re.MULTILINE)
 APART = re.compile(r"^the embeddings have come apart again", re.MULTILINE)
+Columns = Mapping[str, Callable[[dict], str]]
 
 
-def run_quietly(name, command, shown=None):
-    """Runs a script for run `name`; its standard output goes to `shown`.
+class Study(NamedTuple):
+    """A study.
 
-    Raises:
-      ValueError: it failed, with its own line.
+    Attributes:
+      trains: what; prints: what its table says.
+      columns: of the table: {title: function of one finding -> its cell}.
+      make: of `Trials` -> `Report`.
+      own: its own flags.
+      gives: flags of train.py that it gives itself, so that --train may not hold them.
+      instead: what to do in place of that.
     """
-    shown = shown or subprocess.DEVNULL
-    done = subprocess.run(command, stdout=shown, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["it wrote no message"]
-        # A second phase says after its first one that this has failed, not why.
-        line = next((line for line in lines if ": error: " in line), lines[-1])
-        raise ValueError(f"{name} failed: {line}")
+
+    trains: str
+    prints: str
+    columns: Columns
+    make: Callable[["Trials"], "Report"]
+    own: tuple[Option, ...] = ()
+    gives: tuple[str, ...] = ("recipe",)
+    instead: str = "leave it out"
 
 
-def parse(given):
-    """Flags of train.py as absl's values. Raises ValueError: one that train.py does not know."""
-    values = recipes.train_flags()
-    try:
-        left = values(recipes.with_recipe(["train.py", *given]))[1:]
-    except flags.Error as error:
-        raise ValueError(f"--train: {error}") from None
-    if left:
-        raise ValueError(f"--train holds {left[0]!r}; expected flags of train.py: --name value")
-    return values
+class Report(NamedTuple):
+    """What a study found: one dict a row; `columns` where they depend on its flags."""
+
+    title: str
+    found: list[dict[str, Any]]
+    notes: str = ""
+    columns: Columns | None = None
 
 
-def refuse(words, names, why):
-    """Refuses flags of --train, given as words, that a study gives itself. Raises ValueError."""
-    for flag in recipes.given_flags(["train.py", *words], ()):
-        name = flag.lstrip("-").partition("=")[0]
-        if name in names or name.removeprefix("no") in names:
-            raise ValueError(f"--train holds {flag}, {why}")
+class Trials:
+    """The runs of a study.
+
+    Args:
+      root: their folder; words: flags of train.py for all of them.
+      own: values of the study's own flags; threads: of each run, 0: all; jobs: runs at a time.
+    """
+
+    def __init__(self, root, words=(), own: Any = None, threads=0, jobs=1):
+        self.root, self.words, self.own = Path(root or "."), list(words), own or SimpleNamespace()
+        self.jobs, self.threads = jobs, [f"--threads={threads}"] if threads else []
+        self.title = f"train.py {shlex.join(self.words)}"
+
+    def train(self, name, *words, **values):
+        """Trains a run, or what is left of it, with the flags of all runs and its own, which win.
+
+        Raises:
+          ValueError: train.py failed, or the run is there with other settings.
+        """
+        given = [*self.words, *words, *(f"--{flag}={value}" for flag, value in values.items())]
+        run = folder.Run(self.root / name)
+        if run.config.is_file():
+            check_same(run, given)
+            if read_log(run)["finished"]:
+                return run
+        given += [*self.threads, f"--exp_root={self.root}", f"--exp={name}"]
+        if run.state.is_file():
+            given.append("--resume")
+        elif run.folder.exists():
+            given.append("--overwrite")
+        print(f"{name}: train.py {shlex.join(given)}", file=sys.stderr, flush=True)
+        shown = sys.stderr if self.jobs == 1 else None
+        scripts.run_script("train.py", *given, shown=shown, said=name)
+        return run
+
+    def test(self, run, *words):
+        """Grades a run by test.py."""
+        given = f"--exp={run.folder.name}", f"--exp_root={run.folder.parent}", *self.threads
+        scripts.run_script("test.py", *given, *words, said=run.folder.name)
+
+    def grade(self, run):
+        """The run's score.json on the test split, from test.py unless it is there already."""
+        if not is_graded(run):
+            self.test(run)
+        return files.read_json(run.score)
+
+    def numbers(self, run):
+        """A graded run's numbers: test recalls, median rank, rsum; the best epoch; the log's."""
+        best, epoch, epochs = best_epoch(run, "val_rsum")
+        score, log = self.grade(run), read_log(run)
+        found = {side: [score[side][key]["value"] for key in KEYS] for side in SIDES}
+        found |= {"rsum": score["rsum"], "val_rsum": best, "epoch": epoch, "epochs": epochs}
+        return found | log
+
+    def each(self, function, items):
+        """The function's results for all items, in order, `jobs` at a time, up to a failure."""
+        failed = threading.Event()
+
+        def attempt(item):
+            if failed.is_set():  # else the next training would begin before the failure is told
+                raise ValueError("not begun, for a run before it failed")
+            try:
+                return function(item)
+            except BaseException:
+                failed.set()
+                raise
+
+        with ThreadPoolExecutor(self.jobs) as pool:
+            return list(pool.map(attempt, items))
 
 
 def check_same(run, given):
     """Refuses a run that was trained with other flags. Raises ValueError."""
-    was = recipes.load_settings(run.config)
-    for name, value in vars(recipes.settings_from_flags(parse(given))).items():
-        if name in UNCOMPARED or (name in AUTO and value == "auto"):
-            continue
-        if getattr(was, name) != value:
-            raise ValueError(
-                f"{run} was trained with --{name} {getattr(was, name)}, not {value}: give another "
-                "--exp_root, or remove that folder"
-            )
+    for name, (was, now) in compare_settings(sheets.load(run)[0], settings_of(*given)).items():
+        raise ValueError(
+            f"{run} was trained with --{name} {was}, not {now}: give another --exp_root, or "
+            "remove that folder"
+        )
 
 
-def train(root, name, given, show=False):
-    """Trains a run of a study, or what is left of it.
-
-    Args:
-      root: folder of the runs; name: of the run; given: its flags.
-      show: let its epochs through, to standard error.
-
-    Returns:
-      The `experiment.Run`.
-
-    Raises:
-      ValueError: train.py failed, or the run is there with other settings.
-    """
-    run = folder.Run(Path(root) / name)
-    if run.config.is_file():
-        check_same(run, given)
-        if read_log(run)["finished"]:
-            return run
-    command = [sys.executable, str(ROOT / "train.py"), *given]
-    command += [f"--exp_root={root}", f"--exp={name}"]
-    if run.state.is_file():
-        command.append("--resume")
-    elif run.folder.exists():
-        command.append("--overwrite")
-    print(f"{name}: {shlex.join(command[1:])}", file=sys.stderr, flush=True)
-    run_quietly(name, command, sys.stderr if show else None)
-    return run
-
-
-def grade(run, threads=0):
-    """The run's score.json on the test split, from test.py unless it is there for these weights."""
-    if run.score.is_file():
-        score = files.read_json(run.score)
-        graded = score["protocol"].get("split"), score["hashes"].get("weights")
-        if graded == ("test", files.file_hash(run.best_weights)):
-            return score
-    command = [sys.executable, str(ROOT / "test.py"), f"--exp={run.folder.name}"]
-    command += [f"--exp_root={run.folder.parent}"]
-    command += [f"--threads={threads}"] if threads else []
-    run_quietly(run.folder.name, command)
-    return files.read_json(run.score)
+def is_graded(run):
+    """Whether test.py has graded the run's weights as they are, on the test split."""
+    if not run.score.is_file():
+        return False
+    score = files.read_json(run.score)
+    graded = score["protocol"].get("split"), score["hashes"].get("weights")
+    return graded == ("test", files.file_hash(run.best_weights))
 
 
 def best_epoch(run, metric):
@@ -134,17 +161,12 @@ def best_epoch(run, metric):
     return best, epoch, rows[-1][1]
 
 
-def with_interval(one):
-    """{"value", "low", "high"} as a cell: 232.1 (220.8 to 242.8)."""
-    return "{value:.1f} ({low:.1f} to {high:.1f})".format(**one)
-
-
 def read_log(run):
     """What log.txt says.
 
     Returns:
-      {"finished": bool, "seconds": of training, "parted": whether a part of it was killed, so that
-      its seconds are not told, "pace": captions/s or None, "collapsed": steps at which the collapse
+      {"finished": bool, "minutes": of training, "parted": whether a part of it was killed, so that
+      its minutes are not told, "pace": captions/s or None, "collapsed": steps at which the collapse
       watch spoke, "apart": how often it took that back}.
     """
     path = run / "log.txt"
@@ -153,7 +175,7 @@ def read_log(run):
     paces = [float(pace.replace(",", "")) for _, pace in ends if pace]
     return {
         "finished": bool(ends) and bool(ENDED.match(text.strip().splitlines()[-1])),
-        "seconds": sum(int(seconds) for seconds, _ in ends),
+        "minutes": sum(int(seconds) for seconds, _ in ends) / 60,
         "parted": len(BEGAN.findall(text)) > len(ends),
         "pace": paces[-1] if paces else None,
         "collapsed": [int(step.replace(",", "")) for step in COLLAPSED.findall(text)],
@@ -161,59 +183,23 @@ def read_log(run):
     }
 
 
-class Difference:
-    """What two runs differ by in one direction, as `intervals.with_intervals` reads a direction.
-
-    Args:
-      parts: {metric: (Q,) float}, what each query adds to a metric's difference.
-      query_image: (Q,) integers, the image that a query belongs to.
-    """
-
-    def __init__(self, parts, query_image):
-        self.parts, self.query_image = parts, query_image
-
-    def values(self):
-        """{metric: (Q,)}."""
-        return self.parts
-
-    def median(self, weights, cluster):
-        """(R,) zeros: a difference of medians is no mean over queries."""
-        return np.zeros(len(weights))
+def with_interval(one):
+    """{"value", "low", "high"} as a cell: 232.1 (220.8 to 242.8)."""
+    return "{value:.1f} ({low:.1f} to {high:.1f})".format(**one)
 
 
-def read_ranks(run, direction):
-    """A direction's (queries, ranks): Q pairs of image name and caption or None, (Q,) integers."""
-    with open(run / f"ranks_{direction}.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    queries = [(row["image"], row.get("caption")) for row in rows]
-    return queries, np.array([int(row["rank"]) for row in rows])
+def recalls(side):
+    """A column: R@1 / 5 / 10 of one direction."""
+    return lambda one: " / ".join(f"{recall:.1f}" for recall in one[side][:3])
 
 
-def rsum_difference(pairs):
-    """The interval of rsum(a) - rsum(b), mean over pairs (a, b) of graded runs on one test split.
+def minutes(one):
+    """Minutes of training, with a mark where a part of them was not told."""
+    return f"{'> ' if one['parted'] else ''}{one['minutes']:.1f}"
 
-    Each query's difference is averaged over the pairs; then images are drawn with all their queries
-    in both directions (paired bootstrap). So the interval is about other images, not other seeds.
 
-    Returns:
-      {"value", "low", "high"}.
-
-    Raises:
-      ValueError: the runs were not graded on the same queries.
-    """
-    found, places = {}, {}
-    for direction in scan.DIRECTIONS:
-        sides = [[read_ranks(run, direction) for run in pair] for pair in pairs]
-        queries = sides[0][0][0]
-        if any(side[0] != queries for pair in sides for side in pair):
-            raise ValueError("the runs were graded on different queries: grade all on one split")
-        values = [[metrics.rank_values(ranks) for _, ranks in pair] for pair in sides]
-        parts = {
-            name: np.mean([a[name] - b[name] for a, b in values], axis=0)
-            for name in values[0][0]
-            if name.startswith("recall")
-        }
-        owner = [places.setdefault(image, len(places)) for image, _ in queries]
-        found[direction] = Difference(parts, np.array(owner))
-    drawn: dict[str, Any] = found
-    return intervals.with_intervals(drawn)["rsum"]
+GRADED: Columns = {
+    "test i2t R@1/5/10": recalls("image_to_text"),
+    "test t2i R@1/5/10": recalls("text_to_image"),
+    "test rsum (95 % interval)": lambda one: with_interval(one["rsum"]),
+}

@@ -1,0 +1,223 @@
+"""Studies of losses: assignment against modified, and the league, where each loss has its numbers.
+
+What else a publication trains with (rate, optimiser, batch) belongs to its towers, and the league's
+tower is the same for all: it is no part of a loss here, unless --loss_flags says so.
+
+Under Adam the length of a gradient says little, so losses that differ by a factor are nearly one:
+`sum_hinge` is `sum_triplet`, and `max_hinge` is `max_triplet`, summed and not averaged. These two
+are not in the league unless named. `mean_triplet` is in it because the document ran it: where its
+small gradients sink below Adam's epsilon it is slower than `sum_triplet`, else the same. The soft
+triplets are nothing where relevance is 0 or 1.
+
+Reference: [Smooth] Timofeev, Majkowska, Mlyniec, Blinova, Multi-modal retrieval with smooth
+  weighting of negatives, EE-608 project, 2021, the table of its results.
+"""
+
+import itertools
+import shlex
+
+import numpy as np
+
+from grading.intervals import interval
+from lab.options import Option
+from lab.settings import settings_of
+from lab.studies import draws, trials
+from lab.studies.trials import SIDES, Report, Study
+from run import options
+
+SMOOTH = "--temperature=0.07 --reduction=mean"
+LEAGUE = {  # name: flags beside --learn=none
+    "simclr": f"--loss=simclr --noinclude_positive {SMOOTH}",  # [Smooth]
+    "simclr_positive": f"--loss=simclr --include_positive {SMOOTH}",  # InfoNCE, both directions
+    "cross_entropy": f"--loss=cross_entropy {SMOOTH} --learn=temperature",  # CLIP, 2021
+    "sigmoid": "--loss=sigmoid --temperature=0.1 --logit_bias=-10 --learn=temperature,bias "
+    "--reduction=mean",  # SigLIP, 2023
+    "sum_triplet": "--loss=sum_triplet --margin=0.2 --reduction=mean",  # [Smooth]
+    "max_triplet": "--loss=max_triplet --margin=0.2 --reduction=mean",  # [Smooth]
+    "mean_triplet": "--loss=mean_triplet --margin=0.2 --reduction=mean",  # [Smooth], its code
+    "barlow": "--loss=barlow --barlow_lambda=5e-3",  # [Smooth]
+    "paired_hinge": "--loss=paired_hinge --margin=1 --reduction=mean",  # recipe dual_path
+    "modified": "--loss=modified --alpha=0.5 --margin=0.5 --reduction=sum",  # recipe irse_...
+    "assignment": "--loss=assignment --alpha=0.5 --margin=0.5 --reduction=sum",
+    "random_triplet": "--loss=random_triplet --nosquared --margin=0.5 --reduction=sum",
+    "hardest_triplet": "--loss=hardest_triplet --nosquared --margin=0.5 --reduction=sum",
+}
+UNLESS_NAMED = {
+    "sum_hinge": "--loss=sum_hinge --margin=0.2 --reduction=sum",  # recipe sh
+    "max_hinge": "--loss=max_hinge --margin=0.2 --reduction=sum",  # recipe mh
+}
+OF_A_LOSS = (  # flags that every loss has for itself
+    "loss", "temperature", "include_positive", "reduction", "learn", "logit_bias", "margin",
+    "barlow_lambda", "alpha", "squared", "seed",
+)  # fmt: skip
+DOCUMENT = {  # rsum; R@1, R@5, R@10 and median rank, image to text, then text to image
+    "sum_triplet": ("207.5", "16.5 / 39.0 / 52.5, 9; 13.2 / 36.0 / 50.3, 10"),
+    "max_triplet": ("204.0", "15.9 / 39.4 / 52.4, 9; 12.8 / 34.5 / 49.0, 11"),
+    "simclr": ("229.5", "19.7 / 43.7 / 56.4, 7; 15.7 / 39.8 / 54.2, 9"),
+    "barlow": ("45.0", "2.0 / 7.6 / 12.0, 111; 1.9 / 7.9 / 13.6, 62"),
+}
+NOTES = """\
+Means over the seeds. Intervals: test images and seeds drawn anew together ({} times), the same ones
+for all losses; the difference from the first is that of the paired draws. Of few seeds such an
+interval knows little about other seeds: see their standard deviation.
+The document's figures: 5,000 images and 25,000 captions of COCO, ResNet-34 and DistilBERT; its two
+rows of triplets are two runs of what is mean_triplet here.
+"""
+
+
+def compare_two(work):
+    """Assignment against modified, side by side, over a grid of alpha and c."""
+
+    def measure(case):
+        alpha, margin, loss = case
+        run = work.train(f"{loss}_{alpha}_{margin}", loss=loss, alpha=alpha, margin=margin)
+        return {"alpha": alpha, "c": margin, loss: trials.best_epoch(run, "val_mrr")[:2]}
+
+    grid, losses = work.own.grid, ("assignment", "modified")
+    cells = work.each(measure, list(itertools.product(grid, grid, losses)))
+    found = [a | b for a, b in zip(cells[::2], cells[1::2], strict=True)]
+    return Report(f"Best validation MRR (its epoch), {work.title}:", found)
+
+
+# ---- The league ---------------------------------------------------------------------------------
+
+
+def flags_of(name, own):
+    """The flags of train.py that make a loss of the league, or any other loss with its defaults.
+
+    Args:
+      name: of `LEAGUE`, `UNLESS_NAMED` or `options.LOSSES`.
+      own: {name: flags that win}, of `read_own`.
+
+    Raises:
+      ValueError: there is no such loss; the names are listed.
+    """
+    known = {**LEAGUE, **UNLESS_NAMED}
+    if name not in known and name not in options.LOSSES:
+        names = dict.fromkeys([*known, *options.LOSSES])
+        raise ValueError(f"unknown loss {name!r}: choose from {', '.join(names)}")
+    return ["--learn=none", *known.get(name, f"--loss={name}").split(), *own.get(name, [])]
+
+
+def read_own(given, names):
+    """--loss_flags, "NAME: --flag value ...", as {name: flags}.
+
+    Raises:
+      ValueError: one begins with none of the names of the losses that are trained.
+    """
+    own = {}
+    for text in given:
+        name, colon, words = text.partition(":")
+        if not colon or name.strip() not in names:
+            raise ValueError(
+                f"--loss_flags {text!r}: expected the name of a loss, a colon and flags of "
+                f"train.py, such as '{names[0]}: --temperature 0.1'; the losses are "
+                f"{', '.join(names)}"
+            )
+        own.setdefault(name.strip(), []).extend(shlex.split(words))
+    return own
+
+
+def hold_league(work):
+    """The league of losses, best first."""
+    names, seeds = work.own.losses, range(work.own.seeds)
+    own = read_own(work.own.loss_flags, names)
+    words = {name: flags_of(name, own) for name in names}
+    for of in words.values():  # refused now, not when its turn comes
+        settings_of(*work.words, *of)
+
+    def measure(case):
+        seed, name = case
+        run = work.train(f"{name}_{seed}", *words[name], seed=seed)
+        return run, work.numbers(run)
+
+    graded = work.each(measure, list(itertools.product(seeds, names)))  # early, each has one
+    found = standings({name: graded[place :: len(names)] for place, name in enumerate(names)})
+    notes = NOTES.format(f"{draws.RESAMPLES:,}")
+    notes += "\n".join(f"- {name}: {' '.join(of)}" for name, of in words.items())
+    return Report(f"{work.title}, {len(seeds)} seeds:", found, notes)
+
+
+def standings(graded):
+    """The league, best first.
+
+    Args:
+      graded: {name of a loss: (run, its numbers) for each seed in the same order}.
+
+    Returns:
+      One dict for each loss: "loss", "rsum" and "behind" (None for the first) as {"value", "low",
+      "high"}, "rsums" by seed, "spread" of these; means of both directions' recalls and median rank
+      and of "minutes"; "best" epochs, "parted", "collapsed": in how many runs the watch spoke.
+    """
+    drawn = draws.rsum_draws([run for own in graded.values() for run, _ in own])
+    drawn = drawn.reshape(len(graded), -1, drawn.shape[1])
+    means, table = draws.seed_means(drawn), []
+    first = int(np.argmax(means[:, 0]))
+    for row, (name, own) in enumerate(graded.items()):
+        numbers, rsums = [of for _, of in own], drawn[row, :, 0]
+        behind = None if row == first else interval(means[first] - means[row])
+        one = {"loss": name, "rsum": interval(means[row]), "behind": behind}
+        one |= {"rsums": rsums.tolist()}
+        one["spread"] = float(np.std(rsums, ddof=1)) if len(own) > 1 else None
+        for key in (*SIDES, "val_rsum", "minutes"):
+            one[key] = np.mean([of[key] for of in numbers], axis=0).tolist()
+        one["best"] = [of["epoch"] for of in numbers]
+        one["parted"] = any(of["parted"] for of in numbers)
+        table.append(one | {"collapsed": sum(bool(of["collapsed"]) for of in numbers)})
+    return sorted(table, key=lambda one: -one["rsum"]["value"])
+
+
+def name_of_loss(one):
+    """A loss, and in how many runs the collapse watch spoke."""
+    said = f" (collapsed: {one['collapsed']} of {len(one['rsums'])})" if one["collapsed"] else ""
+    return one["loss"] + said
+
+
+STUDIES = {
+    "finding": Study(
+        "both pairwise losses over alpha and c",
+        "best validation MRR",
+        {
+            "alpha": lambda one: one["alpha"],
+            "c": lambda one: one["c"],
+            "assignment": lambda one: "{:.4f} ({})".format(*one["assignment"]),
+            "modified": lambda one: "{:.4f} ({})".format(*one["modified"]),
+        },
+        compare_two,
+        (Option("grid", ["0.25", "0.5", "0.75"], "Values of alpha and of margin."),),
+        gives=("loss", "alpha", "margin"),
+    ),
+    "losses": Study(
+        "every loss of system 4 and its kin, --seeds times, one tower and one budget",
+        "rsum and what each is behind the first, beside the document's",
+        {
+            "loss": name_of_loss,
+            "test rsum (95 % interval)": lambda one: trials.with_interval(one["rsum"]),
+            "behind the first (95 % interval)": lambda one: (
+                trials.with_interval(one["behind"]) if one["behind"] else "-"
+            ),
+            "sd of seeds": lambda one: "-" if one["spread"] is None else f"{one['spread']:.1f}",
+            "i2t R@1/5/10": trials.recalls(SIDES[0]),
+            "i2t med r": lambda one: f"{round(one[SIDES[0]][3], 1):g}",
+            "t2i R@1/5/10": trials.recalls(SIDES[1]),
+            "t2i med r": lambda one: f"{round(one[SIDES[1]][3], 1):g}",
+            "best epochs": lambda one: ", ".join(map(str, one["best"])),
+            "minutes a run": trials.minutes,
+            "document: rsum": lambda one: DOCUMENT.get(one["loss"], "-")[0],
+            "i2t R@1/5/10, med r; t2i": lambda one: DOCUMENT.get(one["loss"], "--")[1],
+        },
+        hold_league,
+        (
+            Option("losses", list(LEAGUE), "Losses to train; sum_hinge and max_hinge by name."),
+            Option(
+                "loss_flags",
+                (),
+                "'NAME: --flag value', flags of train.py for one loss, besides --train and the "
+                "numbers of its publication, which they win over. May be given again.",
+            ),
+            Option("seeds", 3, "Runs of each loss.", 1),
+        ),
+        gives=OF_A_LOSS,
+        instead="choose by --losses and --seeds; give numbers by --loss_flags 'NAME: --flag value'",
+    ),
+}
