@@ -21,7 +21,7 @@ import numpy as np
 from absl import app, flags
 
 from gallery import similarity
-from grading import export
+from grading import export, serving
 from grading import score as grading_score
 from run import console, files, folder, options, recipes
 
@@ -69,6 +69,12 @@ flags.DEFINE_string(
 )
 flags.DEFINE_bool("cumulative", False, "--pairs: tables of n or more captions, not of exactly n.")
 flags.DEFINE_string("output", None, "Also write the score to this file.")
+flags.DEFINE_enum(
+    "export",
+    None,
+    ("serving",),
+    "Also write serving/1, a SavedModel that TensorFlow Serving loads.",
+)
 flags.adopt_module_key_flags(options)
 
 
@@ -242,7 +248,9 @@ def grade_run(run):
     )
     hashes = hash_inputs(run, settings, split, descriptor)
     save_projections(run, split, image, text, settings.similarity)
-    export.export(run, model, settings)
+    export.export_towers(run, model, settings)
+    if FLAGS.export == "serving":
+        print(f"written: {serving.export_serving(run, model, vocabulary)}")
     grading_score.write_ranks(run.folder, found, split.captions, split.image_names)
     score = {"protocol": facts, "hashes": hashes, **score}
     figures.recall_curves(found, score, run / "score.png")

@@ -223,8 +223,8 @@ def preset_pieces(weights):
 
 def make_batches(settings, split, vectors, vocabulary):
     """The training batches, with the relevance and the classes that the settings ask for."""
+    from data.language.words import Tokens
     from data.vision import descriptors
-    from training import tokenise
     from training.batches import (
         TrainingBatches,
         instance_classes,
@@ -243,7 +243,7 @@ def make_batches(settings, split, vectors, vocabulary):
         classes = instance_classes(settings, described, split.num_images)
     return TrainingBatches(
         vectors,
-        tokenise.tokenise(split.captions, vocabulary),
+        Tokens(split.captions, vocabulary),
         split.caption_image,
         settings,
         concepts=split.concepts if settings.relevance == "concepts" else None,
@@ -280,10 +280,11 @@ def build(settings, batches, vocabulary, strategy):
 
 def make_callbacks(settings, run, split, vectors, vocabulary, chief):
     """Validation and records, in this order, and the collapse watch."""
-    from training import collapse, tokenise
+    from data.language.words import Tokens
+    from training import collapse
     from training.records import Complaints, Records, Validation
 
-    tokens = tokenise.tokenise(split.captions, vocabulary)
+    tokens = Tokens(split.captions, vocabulary)
     held_out = (vectors["validation"], tokens, split.caption_image)
     validation = Validation(*held_out, settings.similarity)
     plateau = settings.schedule == "plateau"
