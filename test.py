@@ -127,7 +127,7 @@ def load_run(run):
     """What a finished run consists of.
 
     Returns:
-      (settings, vocabulary, descriptor or None).
+      (settings, vocabulary, descriptor).
 
     Raises:
       ValueError: the run is half-written.
@@ -139,9 +139,8 @@ def load_run(run):
     run.require(run.best_weights, why)
     settings = recipes.load_settings(run.config)
     vocabulary = Vocabulary.load(run.require(run.vocabulary, "it was lost; train anew"))
-    if settings.described:
-        run.require(run.features, "the dictionary of its picture descriptor is lost; train anew")
-    return settings, vocabulary, descriptors.load(run.features)
+    path = run.require(run.features, "how its pictures are described is lost; train anew")
+    return settings, vocabulary, descriptors.load_descriptor(path)
 
 
 def load_model(run, settings, vocabulary):
@@ -190,14 +189,14 @@ def hash_inputs(run, settings, split, descriptor):
         "weights": files.file_hash(run.best_weights),
         "config": recipes.fingerprint(settings),
     }
-    return hashes if descriptor is None else {**hashes, "pictures": descriptor.fingerprint()}
+    learned = descriptor.fingerprint()
+    return {**hashes, "pictures": learned} if learned else hashes
 
 
 def grade_run(run):
     """Encodes the split, scores it, and leaves everything in the run's folder."""
     from data import datasets
     from data.language.words import Tokens
-    from data.vision import descriptors
     from grading import intervals
     from run import figures
 
@@ -208,12 +207,7 @@ def grade_run(run):
     split = datasets.open_run_data(settings, FLAGS.data_dir)[FLAGS.split]
     intervals.fold_slices(split.num_images, FLAGS.folds)  # refused now, not after the encoding
     question = ask_pairs(split, settings)
-    vectors = descriptors.open_images(split, descriptor, settings)
-    if descriptors.size_of(vectors) != settings.feature_dim:
-        raise ValueError(
-            f"the image vectors have {descriptors.size_of(vectors)} numbers, the run was "
-            f"trained on {settings.feature_dim}: is --data_dir right?"
-        )
+    vectors = descriptor.rows(split, settings)
     from run import replicas
 
     replicas.set_devices(threads=1, cpu_only=True)
@@ -268,10 +262,8 @@ def grade_run(run):
 
 def export_pictures(descriptor, settings):
     """The network of retrieve.py --image FILE, a convenience that the score does without."""
-    from data.vision import descriptors
-
     try:
-        descriptors.export(descriptor, settings.cache_dir)
+        descriptor.export(settings)
     except ValueError as error:
         print(f"note: retrieve.py --image FILE will not work: {error}", file=sys.stderr)
 

@@ -115,8 +115,7 @@ def start_run(settings, run, vocabulary, descriptor):
     except FileExistsError:
         raise ValueError(f"{run} was made by another training in the meantime") from None
     vocabulary.save(run.vocabulary)
-    if descriptor is not None:
-        descriptor.save(run.features)
+    descriptor.save(run.features)
     settings.save(run.config)
 
 
@@ -124,10 +123,10 @@ def read_data(settings, run, resumed):
     """Everything that training reads, before TensorFlow is imported.
 
     Returns:
-      (splits, vocabulary, descriptor or None, {split name: (N, F) image vectors, or Pictures}).
+      (splits, vocabulary, descriptor, {split name: what the descriptor makes of its pictures}).
     """
     from data.language.words import Vocabulary
-    from data.vision import descriptors, pixels
+    from data.vision import descriptors
     from training.batches import (
         choose_relevance,
     )
@@ -135,42 +134,36 @@ def read_data(settings, run, resumed):
     splits = datasets.open_run_data(settings)
     settings.relevance = choose_relevance(settings, splits["train"].concepts)
     used = {name: splits[name] for name in ("train", "validation")}
-    if settings.features == "auto" and settings.model in options.READ_PIXELS and not resumed:
-        # Said now: a second phase may read pixels where the first one read vectors.
-        settings.features = "pixels" if used["train"].vectors is None else "auto"
+    kind = settings.features
+    if not resumed:
+        default = options.DESCRIBED[settings.model]
+        kind = descriptors.choose_features(settings, used["train"], default)
+    if kind != "ready":  # said now: a second phase may read pixels where the first read vectors
+        settings.features = kind
     source = run if resumed else None  # the run whose words and descriptor are read
     if settings.init_from and not resumed:
         source = folder.find(FLAGS.exp_root, settings.init_from)
         given = [name for name in recipes.default_settings() if FLAGS[name].present]
         phases.check_start(source, settings, given)
-    if source:
-        vocabulary = Vocabulary.load(source.vocabulary)
-        descriptor = None
-        if settings.features != "pixels":
-            if recipes.load_settings(source.config).described:
-                source.require(source.features, "it was lost; train anew with --overwrite")
-            descriptor = descriptors.load(source.features)
+    words = Vocabulary.load(source.vocabulary) if source else make_vocabulary(settings, used)
+    if source and settings.features != "pixels":
+        path = source.require(source.features, "it was lost; train anew with --overwrite")
+        descriptor = descriptors.load_descriptor(path)
     else:
-        vocabulary = make_vocabulary(settings, used)
-        if settings.features == "auto" and used["train"].vectors is None:
-            settings.features = options.DESCRIBED[settings.model]
-            if settings.features == "grid" and settings.data == "scenes":
-                settings.features = "boxes"
-        descriptor = descriptors.learn(used["train"], settings)
-    vectors = {
-        name: descriptors.open_images(split, descriptor, settings) for name, split in used.items()
-    }
-    if isinstance(vectors["validation"], pixels.Pictures):
+        kind = "pixels" if source else kind
+        descriptor = descriptors.learn_descriptor(kind, used["train"], settings)
+    vectors = {name: descriptor.rows(split, settings) for name, split in used.items()}
+    if descriptor.kind == "pixels":
         vectors["validation"].check()  # now, not after the first epoch
-    descriptors.check_boxes(vectors["train"], settings.model)
-    settings.feature_dim = descriptors.size_of(vectors["train"])
+    descriptors.check_reads(descriptor, settings.model, settings.model == "joint")
+    settings.feature_dim = descriptor.feature_dim
     settings.train_images = used["train"].num_images
-    settings.described = descriptor is not None
+    settings.described = descriptor.kind not in ("ready", "pixels")
     if settings.word_vectors and not resumed:
         settings.word_vectors_hash = files.file_hash(settings.word_vectors)
     if source and not resumed:
         phases.check_sizes(source, settings)
-    return used, vocabulary, descriptor, vectors
+    return used, words, descriptor, vectors
 
 
 def make_vocabulary(settings, splits):
@@ -221,7 +214,7 @@ def preset_pieces(weights):
     return hub.preset_vocabulary(weights)
 
 
-def make_batches(settings, split, vectors, vocabulary):
+def make_batches(settings, split, vectors, vocabulary, descriptor):
     """The training batches, with the relevance and the classes that the settings ask for."""
     from data.language.words import Tokens
     from data.vision import descriptors
@@ -239,7 +232,7 @@ def make_batches(settings, split, vectors, vocabulary):
     elif settings.model == "dual_path":
         described = vectors
         if settings.num_classes:
-            described = descriptors.cluster_vectors(split, vectors, settings)
+            described = descriptors.cluster_rows(descriptor, split, vectors, settings)
         classes = instance_classes(settings, described, split.num_images)
     return TrainingBatches(
         vectors,
@@ -368,7 +361,7 @@ def main(argv):
 
     # Before anything else runs in TensorFlow: several workers must find each other first.
     strategy = replicas.make_strategy(FLAGS.strategy, FLAGS.virtual_devices)
-    batches = make_batches(settings, splits["train"], vectors["train"], vocabulary)
+    batches = make_batches(settings, splits["train"], vectors["train"], vocabulary, descriptor)
     model = build(settings, batches, vocabulary, strategy)
     watchers = make_callbacks(settings, run, splits["validation"], vectors, vocabulary, chief)
     if settings.model == "joint" and settings.write_weight:

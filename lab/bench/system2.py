@@ -293,8 +293,8 @@ def measure_extraction(split, settings, count, cache, turns):
             pictures=split.pictures[:number],
             origin=split.origin,
         )
-        activations.fill(activations.Store(own, network, cache), runner)
-        descriptors.image_vectors(own, descriptors.learn(own, settings), cache)
+        activations.fill_store(activations.ActivationStore(own, network, cache), runner)
+        descriptors.learn_descriptor("fne", own, settings).rows(own, settings)
 
     pixels = np.random.default_rng(0).integers(
         0, 256, (runner.pictures, network.crops, network.size, network.size, 3), np.uint8

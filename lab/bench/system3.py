@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from data import datasets
-from data.vision.pixels import Pictures, decode_band
+from data.vision.pixels import PixelRows, decode_band
 from lab.bench import dual_path
 from lab.bench.timing import peak_memory, scaled, summarise, take_turns
 from run import replicas
@@ -76,7 +76,7 @@ def measure_reading(what: str, paths: list[str], folder: Path, turns: int) -> li
     """Lines for picture files: cropped, also resized to S and mirrored, and so from each cache."""
     count, split = len(paths), make_split(paths)
     made = {
-        cache: Pictures(split, SIDE, 0.8, True, cache, folder)
+        cache: PixelRows(split, SIDE, 0.8, True, cache, folder)
         for cache in ("none", "memory", "disk")
     }
     windows, mirrored = made["none"].windows(np.arange(count), np.random.default_rng(0))
@@ -112,15 +112,16 @@ def bare_decoder(paths: list[str]):
     ).prefetch(BATCH)
 
 
-def crops(pictures: Pictures, windows: np.ndarray):
+def crops(pictures: PixelRows, windows: np.ndarray):
     """A tf.data dataset that decodes the cropped part of files of one scale, and does no more."""
     import tensorflow as tf
 
     y, x, height, width = windows.T
     none = np.zeros_like(x)
-    band = np.stack([y, none, height, pictures.shapes[:, 1]], axis=1)
+    band = np.stack([y, none, height, pictures.decoded.shapes[:, 1]], axis=1)
     start, size = np.stack([none, x, none], 1), np.stack([height, width, none + 3], 1)
-    places, scale = [list(pictures.split.pictures or ()), band, start, size], pictures.scales[0]
+    decoded = pictures.decoded
+    places, scale = [list(decoded.files), band, start, size], decoded.scales[0]
 
     def read(file, band, start, size):
         return tf.slice(decode_band(tf.io.read_file(file), band, scale), start, size)
@@ -129,7 +130,7 @@ def crops(pictures: Pictures, windows: np.ndarray):
     return files.map(read, tf.data.AUTOTUNE, deterministic=True).prefetch(BATCH)
 
 
-def batches(pictures: Pictures, windows: np.ndarray, mirrored: np.ndarray):
+def batches(pictures: PixelRows, windows: np.ndarray, mirrored: np.ndarray):
     """A tf.data dataset of batches as training reads them."""
     import tensorflow as tf
 
@@ -154,7 +155,7 @@ def picture_eating(scale, threads):
     count, times = scaled(4 * BATCH, scale, BATCH), 10  # a stream takes a moment to begin
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         split = make_split(make_photos(Path(temporary), height, width, count))
-        pictures = Pictures(split, SIDE, 0.8, True, "none", temporary)
+        pictures = PixelRows(split, SIDE, 0.8, True, "none", temporary)
         dataset = batches(pictures, *pictures.windows(np.arange(count), np.random.default_rng(0)))
         step = dual_path.training_step("pixels", 1000, count)
         rows = np.arange(BATCH, dtype=np.int32)

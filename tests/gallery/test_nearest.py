@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from answering import search
 from data.language.words import Vocabulary
+from data.vision.descriptors import ReadyVectors
 from gallery import nearest, stored
 from gallery.similarity import SIMILARITIES
 from run import console, files, graphs
@@ -100,6 +101,7 @@ def make_run(folder: Path, data_dir: Path | None = None, **gallery) -> Run:
         run.config, {"model": "projection", "data_dir": str(data_dir) if data_dir else None}
     )
     Vocabulary(WORDS).save(run.vocabulary)
+    ReadyVectors((7,)).save(run.features)
     write_text_tower(run.query_tower, np.eye(len(WORDS) + 1)[:, 1:])
     files.write_arrays(run.projections, gallery_arrays(**gallery))
     return run
