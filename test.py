@@ -73,6 +73,11 @@ class GradeOptions(Options):
         "out of training (paper: the nine of the document).",
     )
     cumulative: bool = option(False, "--pairs: tables of n or more captions, not of exactly n.")
+    export: str | None = option(
+        None,
+        "Write serving/1, too: a SavedModel that TensorFlow Serving loads.",
+        choices=("serving",),
+    )
     output: str | None = option(None, "Write the score to this file, too.")
 
 
@@ -132,7 +137,11 @@ def grade_run(run):
     encoded = encoding.encode_split(finished, split, FLAGS.folds, FLAGS.threads, FLAGS.batch_size)
     score, found = score_encoded(encoded)
     encoding.save_projections(encoded)
-    export.export(run, encoded.model, finished.settings)
+    export.export_towers(run, encoded.model, finished.settings)
+    if FLAGS.export == "serving":
+        from grading import serving
+
+        print(f"written: {serving.export_serving(run, encoded.model, finished.vocabulary)}")
     scores.write_ranks(run.folder, found, split.captions, split.image_names)
     figures.recall_curves(found, score, run / "score.png")
     files.write_json(run.score, score)
@@ -170,10 +179,8 @@ def score_encoded(encoded):
 
 def export_pictures(finished):
     """The network of retrieve.py --image FILE, a convenience that the score does without."""
-    from data.vision import descriptors
-
     try:
-        descriptors.export(finished.descriptor, finished.settings.cache_dir)
+        finished.descriptor.export(finished.settings)
     except ValueError as error:
         print(f"note: retrieve.py --image FILE will not work: {error}", file=sys.stderr)
 

@@ -9,16 +9,13 @@ Shape letters: R boxes of a picture.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from answering import search
 from answering.pictures import PictureEncoder
-from data.vision import descriptors
-from data.vision.boxes import BoxDescriptor, grid_frames
-from data.vision.network import THINNEST
 from run import graphs
 from run.console import printable
 from run.folder import Run
@@ -72,24 +69,9 @@ class PictureWriter:
         """Where the words of a caption look, in order."""
         boxes = self.encoder.inputs([picture])[0]
         shares = attention(self.speaker, boxes, caption.ids, self.queries.vocabulary)
-        frames = frames_of(self.encoder.descriptor, picture)
+        frames = self.encoder.descriptor.frames(picture)
         words = caption.text.split()
         return [Look(word, own, frames) for word, own in zip(words, shares, strict=True)]
-
-
-def frames_of(descriptor: Any, picture: Image.Image) -> np.ndarray:
-    """(R, 4) frames of a picture's boxes: left, top, right, bottom, as parts of its sides."""
-    if isinstance(descriptor, BoxDescriptor):
-        return descriptor.frames(descriptors.to_array(picture)[None])[0]
-    network = descriptor.network
-    # Of the middle, which the network is shown: see `network.cut_crops`.
-    long, size = max(picture.size) / min(picture.size), network.size * 256 / 224
-    sides = np.array([size, size])
-    if network.resize == "short_side":
-        sides = size * np.array(picture.size) / min(picture.size)
-        sides = np.minimum(sides, THINNEST * size) if long > THINNEST else sides
-    start, share = (1 - network.size / sides) / 2, network.size / sides
-    return grid_frames(network.grid) * np.tile(share, 2) + np.tile(start, 2)
 
 
 def open_speaker(run: Run) -> Speaker:

@@ -57,9 +57,8 @@ def open_finished(run: Run) -> Finished:
     run.require(run.best_weights, why)
     settings, facts = sheets.load(run)
     vocabulary = Vocabulary.load(run.require(run.vocabulary, "it was lost; train anew"))
-    if facts.described:
-        run.require(run.features, "the dictionary of its picture descriptor is lost; train anew")
-    return Finished(run, settings, facts, vocabulary, descriptors.load(run.features))
+    path = run.require(run.features, "how its pictures are described is lost; train anew")
+    return Finished(run, settings, facts, vocabulary, descriptors.load_descriptor(path))
 
 
 def with_settings(finished: Finished, **changed: Any) -> Finished:
@@ -70,22 +69,6 @@ def with_settings(finished: Finished, **changed: Any) -> Finished:
     settings = dataclasses.replace(finished.settings, **changed)
     sheets.check(settings)
     return dataclasses.replace(finished, settings=settings)
-
-
-def read_images(finished: Finished, split: datasets.Split) -> Any:
-    """What the run's image tower reads of a split.
-
-    Raises:
-      ValueError: it has another size than in training.
-    """
-    images = descriptors.open_images(split, finished.descriptor, finished.settings)
-    found, trained = descriptors.size_of(images), finished.facts.feature_dim
-    if found != trained:
-        raise ValueError(
-            f"the image vectors have {found} numbers, the run was trained on {trained}: is "
-            "--data_dir right?"
-        )
-    return images
 
 
 def load_model(finished: Finished) -> Any:
@@ -120,7 +103,7 @@ def encode_split(
       ValueError: the run, the split and the folds do not fit together.
     """
     intervals.fold_slices(split.num_images, folds)
-    images = read_images(finished, split)
+    images = finished.descriptor.rows(split, finished.settings)
     replicas.set_devices(threads=1, cpu_only=True)
     from systems.engine import encoding
 
@@ -157,5 +140,5 @@ def hash_inputs(encoded: Encoded) -> dict[str, str]:
         "weights": files.file_hash(finished.run.best_weights),
         "config": sheets.config_hash(finished.settings, finished.facts),
     }
-    descriptor = finished.descriptor
-    return hashes if descriptor is None else {**hashes, "pictures": descriptor.fingerprint()}
+    learned = finished.descriptor.fingerprint()
+    return {**hashes, "pictures": learned} if learned else hashes

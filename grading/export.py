@@ -1,6 +1,8 @@
 """A graded run's towers as ONNX files, which `retrieve.py` reads without TensorFlow.
 
-export(run, model, settings)      # query.onnx, image.onnx; of a model that writes, two more
+    export_towers(run, model, settings)  # query.onnx, image.onnx; of a model that writes, two more
+
+`grading/serving.py` writes the text tower for TensorFlow Serving.
 """
 
 import logging
@@ -16,34 +18,49 @@ def writes(model, settings):
     return hasattr(model, "speaking") and settings.write_weight > 0
 
 
-def export(run, model, settings):
+def export_towers(run, model, settings):
     """Writes the towers; and the two steps of writing, where the model was trained to write.
 
     Args:
-      run: `experiment.Run`; model: a `dual_encoder.DualEncoder`.
-      settings: of the run: model, write_weight, and image_size where the tower reads pixels.
+      run: `run.folder.Run`; model: a `DualEncoder`.
+      settings: of the run: write_weight, and image_size where the tower reads pixels.
     """
-    from systems.engine import hub
-
-    logging.getLogger("tf2onnx").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"keras\.src\.export")
-    towers = model.encoder_models
-    pictures = len(towers.image.input_shape) == 4
+    export_query(run, model)
+    tower = model.encoder_models.image
+    pictures = len(tower.input_shape) == 4
     side = settings.image_size if pictures else 3  # of boxes any number will do
-    shape = (2, *(size or side for size in towers.image.input_shape[1:]))
-    examples = {
-        run.query_tower: (towers.text, np.ones((2, 3), np.int32)),
-        run.image_tower: (towers.image, np.zeros(shape, np.uint8 if pictures else "f")),
-    }
+    shape = (2, *(size or side for size in tower.input_shape[1:]))
+    image = np.zeros(shape, np.uint8 if pictures else "f")
+    write_onnx(tower, image, run.image_tower)
     if writes(model, settings):
-        examples |= writing_steps(run, model, examples[run.image_tower][1])
-    for path, (tower, example) in examples.items():
-        tower(example)  # Keras exports only what was called once
-        with files.atomic_path(path) as temporary:
-            if settings.model == "transformer" and tower is towers.text:
-                hub.export_text(tower, temporary)
-            else:
-                tower.export(temporary, format="onnx", verbose=False)
+        for path, (step, example) in writing_steps(run, model, image).items():
+            write_onnx(step, example, path)
+
+
+def export_query(run, model):
+    """Writes the text tower: (B, T) int32 ids -> (B, D) unit rows."""
+    tower, example = model.encoder_models.text, np.ones((2, 3), np.int32)
+    # A published transformer: of its size, and with a function that ONNX lacks.
+    if any(layer.name == "backbone" for layer in tower.layers):
+        from systems.engine import hub
+
+        with files.atomic_path(run.query_tower) as temporary:
+            hub.export_text(tower, temporary)
+    else:
+        write_onnx(tower, example, run.query_tower)
+
+
+def write_onnx(model, example, path):
+    """Writes a Keras model as ONNX.
+
+    Args:
+      example: of its inputs, by which the number of their axes is known.
+    """
+    logging.getLogger("tf2onnx").setLevel(logging.WARNING)
+    model(example)  # Keras exports only what was called once
+    with warnings.catch_warnings(), files.atomic_path(path) as temporary:
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        model.export(temporary, format="onnx", verbose=False)
 
 
 def writing_steps(run, model, boxes):

@@ -83,6 +83,21 @@ def with_role(section: type, *roles: str) -> list[str]:
     return [field.name for field in fields_of(section) if field.metadata["roles"] & set(roles)]
 
 
+def some_of(section: type, names: Iterable[str], title: str) -> type:
+    """A section of some fields of another one, for a script that shares them."""
+    known = {field.name: field for field in fields_of(section)}
+    hints = typing.get_type_hints(section)
+    fields = [(name, hints[name], option_like(known[name])) for name in names]
+    return dataclasses.make_dataclass(
+        "SomeOptions", fields, bases=(Options,), frozen=True, namespace={"title": title}
+    )
+
+
+def option_like(field: dataclasses.Field) -> Any:
+    """A fresh field that is the same flag."""
+    return dataclasses.field(default=field.default, metadata=field.metadata)
+
+
 def type_of(section: type, name: str) -> type:
     """int, float, bool or str: the type of a field, without None."""
     kind = typing.get_type_hints(section)[name]

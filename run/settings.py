@@ -180,9 +180,9 @@ class PictureOptions(Options):
         "auto",
         "Image rows: a bag of regions; a CNN's last layer; its full-network embedding (fne); of "
         "several boxes, for joint: things of one colour, a grid of a CNN's last map, or bottom_up "
-        "(--features_file); pixels: dual_path and transformer read the pictures themselves. auto: "
-        "the data's own vectors where it brings some, else what the system reads.",
-        choices=("auto", "regions", "last", "fne", "pixels", "boxes", "grid", "bottom_up"),
+        "(--features_file); pixels: dual_path and transformer read the pictures themselves; ready: "
+        "the data's own vectors. auto: these where there are some, else what the system reads.",
+        choices=("auto", "ready", "regions", "last", "fne", "pixels", "boxes", "grid", "bottom_up"),
         roles="pictures",
     )
     features_file: str | None = option(
@@ -455,6 +455,5 @@ class Facts(Options):
     vocabulary_size: int = option(0, "Number of word ids.", least=0)
     train_images: int = option(0, "N of the training split.", least=0)
     num_classes: int = option(0, "Classes of a classifier; 0: there is none.", least=0)
-    described: bool = option(False, "Whether pictures were described, by features.npz.")
     word_vectors_hash: str = option("", "SHA-256 of --word_vectors.")
     started_from: str = option("", "SHA-256 of the weights that a second phase started from.")

@@ -58,3 +58,8 @@ class System:
     check: Callable[[Any], None] = no_check
     vocabulary: str = ""
     targets: str = ""
+
+    @property
+    def reads_boxes(self) -> bool:
+        """Whether it reads several rows of each image."""
+        return set(self.features) <= {"ready", *BOXES}

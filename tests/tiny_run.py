@@ -4,6 +4,7 @@ Each word is one axis of the joint space, a text is the direction of its word co
 that of its first caption.
 """
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from data.language.words import Vocabulary
+from data.vision.descriptors import ReadyVectors
+from data.vision.pixels import PixelDescriptor
 from run import files
 from run.folder import Run
+from run.settings import Facts
+from systems import sheets
 
 WORDS = ["red", "blue", "circle", "star", "square", "small", "above"]
 CAPTIONS = [
@@ -103,8 +108,10 @@ def gallery_arrays(captions=CAPTIONS, names=NAMES, pictures=None) -> dict[str, n
 def make_run(folder: Path, data_dir: Path | None = None, **gallery) -> Run:
     """A run folder as `test.py` leaves it, but for the image tower."""
     run = Run(folder)
-    settings = {"model": "projection", "features": "regions", "cache_dir": str(folder / "cache")}
-    files.write_json(run.config, settings | {"data_dir": str(data_dir) if data_dir else None})
+    places = {"cache_dir": str(folder / "cache"), "data_dir": str(data_dir) if data_dir else None}
+    settings = sheets.parse(["train.py", "--features=regions"])
+    sheets.save(run, dataclasses.replace(settings, **places), Facts())
+    ReadyVectors((7,)).save(run.features)
     Vocabulary(WORDS).save(run.vocabulary)
     write_text_tower(run.query_tower, np.eye(len(WORDS) + 1)[:, 1:])
     files.write_arrays(run.projections, gallery_arrays(**gallery))
@@ -114,10 +121,7 @@ def make_run(folder: Path, data_dir: Path | None = None, **gallery) -> Run:
 def pixel_run(folder, kind=TensorProto.FLOAT, crop_area=1.0):
     """A run whose image tower reads pixels: the direction of the mean of its three colours."""
     run = make_run(folder)
-    settings = files.read_json(run.config)
-    settings |= {"features": "pixels", "image_size": 28, "crop_area": crop_area}
-    settings |= {"image_pooling": "mean"}
-    files.write_json(run.config, settings)
+    PixelDescriptor(28, 32 if crop_area < 1 else 28).save(run.features)
     nodes = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["floats"], ["means"], axes=[1, 2], keepdims=0),

@@ -98,8 +98,7 @@ def begin_folder(start: Start, settings, facts, inputs: Inputs) -> None:
     except FileExistsError:
         raise ValueError(f"{run} was made by another training in the meantime") from None
     inputs.vocabulary.save(run.vocabulary)
-    if inputs.descriptor is not None:
-        inputs.descriptor.save(run.features)
+    inputs.descriptor.save(run.features)
     sheets.save(run, settings, facts)
     data = {}
     for name, split in inputs.splits.items():

@@ -8,7 +8,7 @@ from typing import Any
 from data.datasets import Split
 from data.language import word_vectors
 from data.language.words import Tokens, Vocabulary
-from data.vision import descriptors, pixels
+from data.vision import descriptors
 from run import files
 from run.settings import Facts
 from systems import sheets
@@ -25,8 +25,8 @@ class Inputs:
     Attributes:
       settings: with nothing left to "auto"; facts: what the data have decided.
       splits: {"train", "validation"}; vocabulary: of the run.
-      descriptor: of pictures, or None where the data brought vectors.
-      images: {split name: (N, F) image vectors, (N, R, F) boxes, or Pictures}.
+      descriptor: of pictures, a `Descriptor`.
+      images: {split name: (N, F) image vectors, (N, R, F) boxes, or `PixelRows`}.
       tokens: {split name: ids of its captions}.
       targets: what a batch brings besides, of the system.
     """
@@ -53,27 +53,26 @@ def read_inputs(start: Start, splits: dict[str, Split]) -> Inputs:
         settings = phases.same_reading(start.first, settings, start.given)
     if source:
         vocabulary = Vocabulary.load(source.vocabulary)
-        descriptor = known_descriptor(source, settings)
+        descriptor = known_descriptor(source, settings, splits["train"])
     else:
         vocabulary = make_vocabulary(settings, splits)
-        descriptor = descriptors.learn(splits["train"], settings)
-    images = {
-        name: descriptors.open_images(split, descriptor, settings) for name, split in splits.items()
-    }
-    if isinstance(images["validation"], pixels.Pictures):
+        # Files of boxes have become the data's own vectors.
+        kind = "ready" if settings.features == "bottom_up" else settings.features
+        descriptor = descriptors.learn_descriptor(kind, splits["train"], settings)
+    images = {name: descriptor.rows(split, settings) for name, split in splits.items()}
+    if descriptor.kind == "pixels":
         images["validation"].check()  # now, not after the first epoch
-    descriptors.check_boxes(images["train"], settings.model)
     system, made = sheets.sheet(settings.model), Targets()
+    descriptors.check_reads(descriptor, settings.model, system.reads_boxes)
     if system.targets:
         make = sheets.find_function(system.targets)
-        made = make(settings, splits["train"], images["train"], vocabulary)
+        made = make(settings, splits["train"], images["train"], vocabulary, descriptor)
     facts = dataclasses.replace(
         start.facts,
-        feature_dim=descriptors.size_of(images["train"]),
+        feature_dim=descriptor.feature_dim,
         vocabulary_size=vocabulary.num_ids,
         train_images=splits["train"].num_images,
         num_classes=made.num_classes,
-        described=descriptor is not None,
     )
     if settings.word_vectors and not start.resumed:
         word_hash = files.file_hash(settings.word_vectors)
@@ -93,24 +92,24 @@ def resolve(settings: Any, train: Split) -> Any:
     Raises:
       ValueError: the data have not what is asked for.
     """
-    features, system = settings.features, sheets.sheet(settings.model)
-    if features == "auto" and train.vectors is None:
-        features = system.of_scenes if settings.data == "scenes" else system.of_photographs
+    system = sheets.sheet(settings.model)
+    usual = system.of_scenes if settings.data == "scenes" else system.of_photographs
+    kind = descriptors.choose_features(settings, train, usual)
+    features = "bottom_up" if settings.features == "bottom_up" else kind
     relevance = choose_relevance(settings, train.concepts)
     return dataclasses.replace(settings, features=features, relevance=relevance)
 
 
-def known_descriptor(source: Any, settings: Any) -> Any:
-    """The picture descriptor of a run, or None where it has none.
+def known_descriptor(source: Any, settings: Any, split: Split) -> Any:
+    """The picture descriptor of a run; that of pixels anew: the first may have read vectors.
 
     Raises:
       ValueError: it is lost.
     """
     if settings.features == "pixels":
-        return None
-    if sheets.load(source)[1].described:
-        source.require(source.features, "it was lost; train anew with --overwrite")
-    return descriptors.load(source.features)
+        return descriptors.learn_descriptor("pixels", split, settings)
+    path = source.require(source.features, "it was lost; train anew with --overwrite")
+    return descriptors.load_descriptor(path)
 
 
 def make_vocabulary(settings: Any, splits: dict[str, Split]) -> Vocabulary:

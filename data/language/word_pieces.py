@@ -1,14 +1,13 @@
 """Word pieces: captions as BERT reads them, without TensorFlow.
 
-    pieces = WordPieces(read_vocabulary("vocab.txt"))  # or learn(captions, 8000)
+    pieces = WordPieces(read_vocabulary("vocab.txt"))  # or learn_pieces(captions, 8000)
     pieces.encode("a surfboarder")                     # [101, 1037, 14175, 6277, 2121, 102]
 
-Each character is spelt by itself, whatever stands beside it (`spell`), as the library `tokenizers`
-spells it for BERT; then captions are split at spaces, and words into the longest pieces that the
-vocabulary holds. `make_dataset` does the same in tf.data, from the same spellings, so that both
-sides agree by construction, whatever Unicode version the libraries were built with.
+Each character is spelt by itself, whatever stands beside it (`spell_in_piece`), as the library
+`tokenizers` spells it for BERT; then captions are split at spaces, and words into the longest
+pieces that the vocabulary holds.
 
-Shape letters: B captions of a batch, C characters of a batch, P code points of the table, V words.
+Shape letter: V pieces of the vocabulary.
 
 Reference:
   [BERT] Devlin et al., BERT, NAACL 2019, and the authors' code (tokenization.py), uncased.
@@ -19,15 +18,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-
 PADDING, UNKNOWN, START, END, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 INSIDE = "##"  # begins a piece that does not begin a word
 LONGEST = 32  # pieces of a caption, its start and its end counted, unless told otherwise
 LETTERS = 100  # of a word; a longer one is unknown
-BYTES = 256  # of a piece in UTF-8: tensorflow-text takes no longer one
-SPELT = 3  # characters that `spell` makes of one, at most
-BATCH = 2048  # captions that one thread of tf.data reads at a time
+BYTES = 256  # of a piece in UTF-8: tensorflow-text, which serves queries, takes no longer one
 
 
 @cache
@@ -39,7 +34,7 @@ def _rules():
     return BertNormalizer(lowercase=True), BertPreTokenizer()
 
 
-def spell(character: str) -> str:
+def spell_in_piece(character: str) -> str:
     """What a character becomes before its caption is split at spaces, whatever stands beside it.
 
     Letters in lower case and without their accents; Hangul in its jamo; punctuation and Chinese
@@ -55,7 +50,7 @@ def spell(character: str) -> str:
 
 
 class Spelling(dict):
-    """For `str.translate`: what `spell` makes of each character, asked once in a process."""
+    """For `str.translate`: what a rule makes of each character, asked once in a process."""
 
     def __init__(self, spell: Callable[[str], str]):
         super().__init__()
@@ -66,7 +61,7 @@ class Spelling(dict):
         return self[code]
 
 
-_SPELLING = Spelling(spell)
+_SPELLING = Spelling(spell_in_piece)
 
 
 def bert_words(caption: str) -> list[str]:
@@ -103,7 +98,7 @@ class WordPieces:
         if missing:
             raise ValueError(
                 f"the vocabulary of {len(ids):,} word pieces lacks {' and '.join(missing)}: "
-                "expected one of BERT's, or what learn() made"
+                "expected one of BERT's, or what learn_pieces made"
             )
         self.start, self.end, self.unknown = ids[START], ids[END], ids[UNKNOWN]
         self.longest = longest
@@ -124,13 +119,8 @@ class WordPieces:
 
     def encode(self, caption: str) -> list[int]:
         """Ids of [CLS], the first `longest` - 2 pieces at most, and [SEP]: 2 or more of them."""
-        return self.encode_all([caption])[0]
-
-    def encode_all(self, captions: Iterable[str]) -> list[list[int]]:
-        """`encode` of many captions, by all cores."""
-        spelt = [caption.translate(_SPELLING) for caption in captions]
-        found = self._tokeniser.encode_batch_fast(spelt)
-        return [[self.start, *one.ids[: self.longest - 2], self.end] for one in found]
+        ids = self._tokeniser.encode(caption.translate(_SPELLING)).ids
+        return [self.start, *ids[: self.longest - 2], self.end]
 
     def knows(self, word: str) -> bool:
         """Whether the vocabulary can spell a word of `bert_words`."""
@@ -169,7 +159,7 @@ def read_vocabulary(path: str | Path) -> list[str]:
     return lines[1:]
 
 
-def learn(captions: Iterable[str], size: int, min_count: int = 1) -> list[str]:
+def learn_pieces(captions: Iterable[str], size: int, min_count: int = 1) -> list[str]:
     """Learns word pieces from the TRAINING captions: pairs of pieces are joined, the most frequent
     first, until there are enough.
 
@@ -219,70 +209,3 @@ def learn(captions: Iterable[str], size: int, min_count: int = 1) -> list[str]:
     tokeniser.train_from_iterator(whole, trainer)
     found = tokeniser.get_vocab()
     return sorted(found, key=lambda word: found[word])[1:]
-
-
-# ---- In tf.data ---------------------------------------------------------------------------------
-
-
-def make_dataset(captions: Sequence[str], words: Sequence[str], longest: int = LONGEST):
-    """`WordPieces(words, longest).encode_all(captions)` as a tf.data pipeline of tensorflow-text.
-
-    Args:
-      captions: at least one; words, longest: as in `WordPieces`.
-
-    Returns:
-      A dataset of (ids of B captions one after the other, int32; (B,) their lengths, int64).
-    """
-    import tensorflow as tf
-    import tensorflow_text as tf_text
-
-    spelling = tf.constant(spelling_table(set().union(*captions)))
-    cutter = tf_text.FastWordpieceTokenizer(
-        [PADDING, *words],
-        suffix_indicator=INSIDE,
-        max_bytes_per_word=4 * LETTERS,  # UTF-8 has up to four to a letter
-        unknown_token=UNKNOWN,
-        no_pretokenization=True,
-    )
-    splitter = tf_text.WhitespaceTokenizer()
-    start, end = words.index(START) + 1, words.index(END) + 1
-
-    def read(batch):
-        found = splitter.tokenize(_spell_batch(batch, spelling))  # (B, ragged) words
-        # The vocabulary holds [UNK] itself, which no word is spelt like: brackets stand alone.
-        letters = tf.strings.length(found.values, "UTF8_CHAR")
-        found = found.with_values(tf.where(letters > LETTERS, UNKNOWN, found.values))
-        ids = cutter.tokenize(found).merge_dims(1, 2)[:, : longest - 2]  # (B, ragged) pieces
-        ones = tf.ones((tf.size(batch), 1), tf.int32)
-        ids = tf.concat([start * ones, tf.cast(ids, tf.int32), end * ones], axis=1)
-        return ids.values, ids.row_lengths()
-
-    # Half of a surrogate pair has no UTF-8, and is spelt as nothing.
-    encoded = [caption.encode("utf-8", "ignore") for caption in captions]
-    dataset = tf.data.Dataset.from_tensor_slices(tf.constant(encoded)).batch(BATCH)
-    return dataset.map(read, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-
-def spelling_table(characters: set[str]) -> np.ndarray:
-    """`spell` as code points, for the characters at hand.
-
-    Args:
-      characters: every character that the captions hold.
-
-    Returns:
-      (P, 3) int32 from code point to spelling, filled up with 0, which no spelling holds.
-    """
-    table = np.zeros((max(map(ord, characters), default=0) + 1, SPELT), np.int32)
-    for character in characters:
-        spelt = [ord(part) for part in spell(character)]
-        table[ord(character), : len(spelt)] = spelt
-    return table
-
-
-def _spell_batch(batch, spelling):
-    """(B,) UTF-8 strings -> (B,) strings of which each character is spelt by the table."""
-    import tensorflow as tf
-
-    codes = tf.strings.unicode_decode(batch, "UTF-8")  # (B, ragged)
-    spelt = codes.with_values(tf.gather(spelling, codes.values)).merge_dims(1, 2)  # (B, ragged)
-    return tf.strings.unicode_encode(tf.ragged.boolean_mask(spelt, spelt > 0), "UTF-8")

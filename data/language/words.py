@@ -1,7 +1,10 @@
-"""Captions to word ids: tokenise, Vocabulary, encode and pad.
+"""Captions to word ids, the one tokenisation of training, grading and queries.
 
-Imports neither TensorFlow nor scikit-learn, so that a query is read the same way, at once, by
-`retrieve.py`. `tokenise.py` does the same in tf.data, from the same spelling table.
+    vocabulary = Vocabulary.from_captions(captions, 10_000)
+    tokens = Tokens(captions, vocabulary)
+
+Imports neither TensorFlow nor scikit-learn, so that `retrieve.py` reads a query at once. What
+`test.py --export serving` builds into its graph is made of these rules (`grading/serving.py`).
 
 Shape letters: M captions, B captions of a batch, T tokens, V vocabulary, L ids of all captions.
 """
@@ -35,7 +38,7 @@ def bag_words(caption: str) -> list[str]:
     return _WORD.findall(folded.decode("ascii"))
 
 
-def spell(character: str) -> str:
+def spell_in_word(character: str) -> str:
     """What a character becomes before its caption is split at spaces, whatever stands beside it.
 
     By its Unicode category: letters (L) and digits (N) in lower case; marks (M) as they are, so
@@ -62,16 +65,16 @@ def spell(character: str) -> str:
     return "" if category == "Cf" and character != "\u200b" else " "
 
 
-_SPELLING = word_pieces.Spelling(spell)
+_SPELLING = word_pieces.Spelling(spell_in_word)
 
 
 def word_tokens(caption: str) -> list[str]:
     """Words and punctuation of a caption, in lower case, in order.
 
     Words are runs of letters, marks and digits; every other visible character is a token by itself
-    (`spell`). There is no dictionary, no locale and no look at the neighbours, so that `tokenise`
-    can do the very same in tf.data. Accents written as marks of their own are not joined to their
-    letters: captions should be in Unicode's composed form, as keyboards write.
+    (`spell_in_word`). There is no dictionary, no locale and no look at the neighbours, so that the
+    graph of `grading/serving.py` can do the very same by a table. Accents written as marks of their
+    own are not joined to their letters: captions should be in Unicode's composed form.
 
     Reference: Vilalta et al., Studying the impact of the full-network embedding on multimodal
       pipelines, 2019, section 4.3.2.
@@ -202,7 +205,7 @@ class Vocabulary:
         if tokeniser not in TOKENISERS:
             raise ValueError(f"unknown tokeniser {tokeniser!r}: choose from {sorted(TOKENISERS)}")
         if tokeniser == "pieces":
-            words = word_pieces.learn(captions, max_words, min_count)
+            words = word_pieces.learn_pieces(captions, max_words, min_count)
             return cls(words, tokeniser, longest)
         counts = Counter(word for c in captions for word in TOKENISERS[tokeniser](c))
         if not any(is_word(word) for word in counts):

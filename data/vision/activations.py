@@ -27,16 +27,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from data import datasets
-from data.pictures import load_picture
 from data.vision import cnn
 from data.vision.network import Layers, Network, cut_crops, read_layers
+from data.vision.rows import open_picture, refuse_broken, write_header
 from run import files
 
 FORMAT = 1  # of stores; another number leaves old ones alone
@@ -49,30 +48,7 @@ Result = TypeVar("Result")
 BUSY = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 
 
-def refuse(split: datasets.Split, broken: dict[int, str]) -> None:
-    """Raises a ValueError that counts the broken pictures and names the first, if there are any."""
-    if not broken:
-        return
-    first = "; ".join(broken[row] for row in sorted(broken)[:3])
-    more = f"; and {len(broken) - 3} more" if len(broken) > 3 else ""
-    what = "picture" if len(broken) == 1 else "pictures"
-    raise ValueError(
-        f"{len(broken)} {what} of the {split.name} split cannot be read: {first}{more}. Mend them "
-        "or take them out of the split"
-    )
-
-
-def open_picture(split: datasets.Split, row: int) -> Image.Image:
-    """An RGB picture of a split.
-
-    Raises:
-      ValueError: the file is missing, empty or damaged.
-    """
-    source = split.pictures[row]  # pyright: ignore[reportOptionalSubscript]
-    return load_picture(source) if isinstance(source, str) else Image.fromarray(source)
-
-
-class Runner(Protocol):
+class ActivationSource(Protocol):
     """What computes activations: `cnn.Runner`.
 
     Attributes:
@@ -88,7 +64,7 @@ class Runner(Protocol):
         ...
 
 
-class Store:
+class ActivationStore:
     """The activations of one split and one network.
 
     Args:
@@ -159,7 +135,7 @@ class Store:
         return ensure_all([self])[0]
 
 
-def ensure_all(stores: Sequence[Store]) -> list[tuple[int, float]]:
+def ensure_all(stores: Sequence[ActivationStore]) -> list[tuple[int, float]]:
     """Computes what is missing in stores of one network.
 
     Returns:
@@ -194,10 +170,10 @@ def fill_with_network(
 ) -> list[tuple[int, float]]:
     """Computes what the stores of splits lack, with the network itself: see `ensure_all`."""
     runner = cnn.Runner(network)
-    return [fill(Store(split, network, cache_dir), runner) for split in splits]
+    return [fill_store(ActivationStore(split, network, cache_dir), runner) for split in splits]
 
 
-def fill(store: Store, runner: Runner) -> tuple[int, float]:
+def fill_store(store: ActivationStore, runner: ActivationSource) -> tuple[int, float]:
     """Computes what a store lacks.
 
     Returns:
@@ -208,7 +184,7 @@ def fill(store: Store, runner: Runner) -> tuple[int, float]:
         are kept.
     """
     split, missing, wanted = store.split, store.missing(), store.marks()
-    begin(store, runner.layers, len(missing) == split.num_images)
+    begin_store(store, runner.layers, len(missing) == split.num_images)
     broken: dict[int, str] = {}
 
     def read(rows: np.ndarray) -> tuple[list[int], np.ndarray]:
@@ -231,17 +207,17 @@ def fill(store: Store, runner: Runner) -> tuple[int, float]:
     )
     began, size = time.perf_counter(), runner.pictures
     parts = [missing[start : start + size] for start in range(0, len(missing), size)]
-    with bar, Writer(store, runner.layers.num_columns, wanted) as writer:
+    with bar, RowWriter(store, runner.layers.num_columns, wanted) as writer:
         for (good, crops), part in zip(read_ahead(read, parts), parts, strict=True):
             if good:
                 writer.write(good, runner(crops))
             bar.update(len(part))
-    refuse(split, broken)
+    refuse_broken(split, broken)
     os.replace(store.partial, store.whole)
     return len(missing), time.perf_counter() - began
 
 
-def begin(store: Store, layers: Layers, anew: bool) -> None:
+def begin_store(store: ActivationStore, layers: Layers, anew: bool) -> None:
     """Lays out the files of a store, or opens a whole one again because pictures have changed."""
     if store.whole.is_file() and not anew:
         os.replace(store.whole, store.partial)
@@ -258,10 +234,10 @@ def begin(store: Store, layers: Layers, anew: bool) -> None:
         temporary.write_bytes(bytes(store.split.num_images * MARK))
 
 
-class Writer:
+class RowWriter:
     """Puts rows into a store, and marks them as done once they are on the disk."""
 
-    def __init__(self, store: Store, columns: int, marks: np.ndarray):
+    def __init__(self, store: ActivationStore, columns: int, marks: np.ndarray):
         self.split, self.columns, self.marks = store.split, columns, marks
         self.start = _header_size(store.partial)
         self.rows, self.done = open(store.partial, "r+b"), open(store.done, "r+b")  # noqa: SIM115
@@ -297,7 +273,7 @@ class Writer:
         os.fsync(self.done.fileno())
         self.waiting, self.saved = [], time.monotonic()
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> "RowWriter":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -317,12 +293,6 @@ def read_ahead(read: Callable, parts: list) -> Iterator:
             if index + AHEAD < len(parts):
                 waiting.append(pool.submit(read, parts[index + AHEAD]))
             yield result
-
-
-def write_header(file: BinaryIO, dtype: type, shape: tuple[int, ...]) -> None:
-    """What stands in an `.npy` file before the numbers."""
-    facts = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, facts)
 
 
 def _header_size(path: Path) -> int:

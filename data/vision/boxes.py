@@ -10,12 +10,11 @@ Reference: Anderson et al., Bottom-up and top-down attention for image captionin
 """
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 
-from data.vision.regions import CHUNK, SIDE, RegionDescriptor, chunks, find_regions, products
-from run import files
+from data.vision.regions import RegionDescriptor, find_regions, products
+from data.vision.rows import SIDE, SqueezedDescriptor, squeeze
 
 BOXES = 16  # R: of a hundred scenes, one has more regions
 SINGLE = ("colour", "outline", "texture", "size", "place")
@@ -23,7 +22,7 @@ SINGLE = ("colour", "outline", "texture", "size", "place")
 JOINED = (("colour", "outline"), ("colour", "size"), ("colour", "texture"), ("colour", "place"))
 
 
-class BoxDescriptor:
+class BoxDescriptor(SqueezedDescriptor):
     """The boxes of pictures.
 
     Args:
@@ -31,7 +30,7 @@ class BoxDescriptor:
       boxes: R.
     """
 
-    dtype = np.float16
+    kind, dtype = "boxes", np.float16
 
     def __init__(self, regions: RegionDescriptor, boxes: int = BOXES):
         self.regions, self.boxes = regions, boxes
@@ -41,24 +40,15 @@ class BoxDescriptor:
         """Learns from some TRAINING pictures, (n, SIDE, SIDE, 3) uint8."""
         return cls(RegionDescriptor.learn(pictures, seed))
 
+    def arrays(self):
+        """Those of the regions, and R."""
+        return self.regions.arrays() | {"boxes": np.asarray(self.boxes, np.int64)}
+
     @classmethod
-    def load(cls, path: str | Path) -> "BoxDescriptor":
-        """Reads what `save` wrote.
-
-        Raises:
-          ValueError: the file is of another descriptor.
-        """
-        arrays = {name: np.array(a) for name, a in files.open_arrays(path).items()}
-        try:
-            return cls(boxes=int(arrays.pop("boxes")), regions=RegionDescriptor(**arrays))
-        except (KeyError, TypeError):
-            raise ValueError(
-                f"{path} holds another descriptor than this program's: train the run anew"
-            ) from None
-
-    def save(self, path: str | Path) -> None:
-        count = np.asarray(self.boxes, np.int64)
-        files.write_arrays(path, self.regions.arrays | {"boxes": count})
+    def from_arrays(cls, arrays, kind):
+        """Of what `arrays` gave."""
+        boxes = int(arrays.pop("boxes"))
+        return cls(RegionDescriptor.from_arrays(arrays, kind), boxes)
 
     def fingerprint(self) -> str:
         """SHA-256 of what is learned and of the settings above."""
@@ -94,7 +84,7 @@ class BoxDescriptor:
         kept = np.flatnonzero(place < self.boxes)
         return found.take(kept), place[kept]
 
-    def describe(self, pictures: np.ndarray) -> np.ndarray:
+    def embed(self, pictures: np.ndarray) -> np.ndarray:
         """(n, SIDE, SIDE, 3) uint8 -> (n, R, F) float16.
 
         Of each box the roots of its codes (of norm 1 each), the roots of the products of those that
@@ -111,16 +101,9 @@ class BoxDescriptor:
         boxes[found.picture, place] = np.concatenate(parts, axis=1)
         return boxes
 
-    def frames(self, pictures: np.ndarray) -> np.ndarray:
-        """(n, SIDE, SIDE, 3) uint8 -> (n, R, 4) left, top, right, bottom, as parts of the side."""
-        frames = np.zeros((len(pictures), self.boxes, 4), np.float32)
-        for start, part in enumerate(chunks(pictures)):
-            found, place = self.largest(part)
-            frames[start * CHUNK + found.picture, place] = found.box / SIDE
+    def frames(self, picture):
+        """(R, 4) left, top, right, bottom, as parts of the sides; zeros for boxes it lacks."""
+        frames = np.zeros((self.boxes, 4), np.float32)
+        found, place = self.largest(squeeze(picture)[None])
+        frames[place] = found.box / SIDE
         return frames
-
-
-def grid_frames(side: int) -> np.ndarray:
-    """(side * side, 4) frames of a grid's places, by rows, as `BoxDescriptor.frames`."""
-    row, column = np.divmod(np.arange(side * side), side)
-    return np.stack([column, row, column + 1, row + 1], axis=1).astype(np.float32) / side

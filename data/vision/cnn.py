@@ -1,7 +1,7 @@
 """Any network of `keras.applications` as a reader of pictures: which layers, weights, batches.
 
 `open_network` gives a model from pixels (0 to 255) to the spatial means of all its layers; `Runner`
-runs it; `export` writes it for ONNX Runtime. TensorFlow is imported when one of them is called.
+runs it; `export_network` writes it for ONNX Runtime. They import TensorFlow when they are called.
 
 Shape letters: B crops of a batch, P pictures of a batch, K crops of a picture, S side of the input
 in pixels, C columns of activations.
@@ -55,7 +55,7 @@ CPU_BATCH, GPU_BATCH = 8, 128  # crops; more of them fall out of a processor's c
 
 
 def weights_id(weights: str, seed: int = 0) -> str:
-    """What stands for weights in fingerprints: see `full_network.Network`.
+    """What stands for weights in fingerprints: see `network.Network`.
 
     Raises:
       ValueError: they are a file that is not there.
@@ -71,19 +71,19 @@ def weights_id(weights: str, seed: int = 0) -> str:
     return files.file_hash(path)
 
 
-def describe_network(settings) -> Network:
+def describe_network(settings, as_grid: bool = False) -> Network:
     """The network that the settings ask for; needs no TensorFlow.
 
     Args:
-      settings: with cnn, image_weights, data_seed, crops, resize and pre_activation; and, where
-        features is "grid", grid.
+      settings: with cnn, image_weights, data_seed, crops, resize, pre_activation and grid.
+      as_grid: its last map alone is read, by places.
 
     Raises:
       ValueError: there is no such network, or no such file of weights; or it has no last map.
     """
     if settings.cnn not in NETWORKS:
         raise ValueError(f"unknown --cnn {settings.cnn!r}; there are {', '.join(NETWORKS)}")
-    grid = settings.grid if getattr(settings, "features", "") == "grid" else 0
+    grid = settings.grid if as_grid else 0
     if grid and settings.cnn in DENSE:
         raise ValueError(
             f"--features grid: {settings.cnn} ends in dense layers, not in a map: choose another "
@@ -97,7 +97,7 @@ def describe_network(settings) -> Network:
         settings.cnn,
         weights,
         identity,
-        _side(settings),
+        _input_side(settings),
         1 if grid else settings.crops,
         settings.resize,
         settings.pre_activation and not grid,
@@ -105,7 +105,7 @@ def describe_network(settings) -> Network:
     )
 
 
-def _side(settings):
+def _input_side(settings):
     """Side of the network's input: its own; of a run that may read pixels later, --image_size."""
     own = NETWORKS[settings.cnn]
     asked = (
@@ -122,7 +122,7 @@ def _side(settings):
 # ---- Weights ------------------------------------------------------------------------------------
 
 
-def build(network: Network):
+def load_network(network: Network):
     """The network with its weights.
 
     Returns:
@@ -155,7 +155,7 @@ def build(network: Network):
                 warnings.simplefilter("ignore")  # of what is raised, or found below
                 model.load_weights(network.weights)
         except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-            reason = reason or _first_line(error)
+            reason = reason or _reason(error)
             continue
         after = _kernel_sums(model)
         same = [name for name, value in before.items() if after[name] == value]
@@ -174,7 +174,7 @@ def _kernel_sums(model):
     return {layer.name: float(np.sum(layer.get_weights()[0], dtype=np.float64)) for layer in layers}
 
 
-def _first_line(error):
+def _reason(error):
     return (str(error).strip().splitlines() or [type(error).__name__])[0].split(". ")[0]
 
 
@@ -187,7 +187,7 @@ def _download(make, name, top, shape):
         found = re.search(r"URL fetch failure on (\S+):", str(error))
         if found is None:
             raise ValueError(
-                f"the ImageNet weights of {name} cannot be read ({_first_line(error)}): remove "
+                f"the ImageNet weights of {name} cannot be read ({_reason(error)}): remove "
                 f"what is damaged in {home}, or pass a file as --image_weights PATH"
             ) from error
         print()  # ends the line that Keras began
@@ -317,9 +317,9 @@ def open_network(network: Network):
       means of a grid's places, the network's own preprocessing included; `Layers`).
 
     Raises:
-      ValueError: as `build`.
+      ValueError: as `load_network`.
     """
-    base, has_top = build(network)
+    base, has_top = load_network(network)
     import keras
 
     if network.pre_activation:
@@ -417,13 +417,13 @@ class Runner:
         return self.graph(tf.constant(crops.reshape(self.shape)))[0].numpy()[:count]
 
 
-def export(network: Network, path: str | Path) -> None:
+def export_network(network: Network, path: str | Path) -> None:
     """Writes the network for ONNX Runtime.
 
     Its one input is (B, S, S, 3) float32 pixels, RGB in [0, 255]; its one output (B, C).
 
     Raises:
-      ValueError: as `build`.
+      ValueError: as `load_network`.
     """
     model, _ = open_network(network)
     model(np.zeros((1, network.size, network.size, 3), np.float32))  # or Keras does not export it

@@ -1,4 +1,4 @@
-"""Picture files as pixels: their headers, decoding at a fraction of their size, decoded stores.
+"""Picture files as pixels: their headers, decoding at a fraction of their size, what is kept.
 
 A picture is always decoded at the same scale: 1, 1/2, 1/4 or 1/8, the smallest one at which its
 short side still has as many pixels as are wanted. JPEG decoders do that for less work and memory
@@ -14,6 +14,7 @@ import hashlib
 import os
 import shutil
 import struct
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from data.pictures import load_picture
+from data.vision.rows import first_few, refuse_broken
 from run.files import atomic_path, open_arrays, read_json, write_arrays, write_json
 
 FORMAT = 1  # of stores and header files
@@ -65,10 +67,10 @@ def read_header(path: str) -> tuple[int, int, int, bool]:
             file.seek(max(0, os.path.getsize(path) - TAIL))
             cut_off = jpeg and END not in file.read()
     except DAMAGE as error:
-        load(path)  # says in one line what is wrong
+        load_whole(path)  # says in one line what is wrong
         raise ValueError(f"picture {path} has a damaged header ({error})") from error
     if cut_off and decode_jpeg(path, SCALES[0]) is None:
-        load(path)
+        load_whole(path)
     turn = turn if turn in range(1, 9) else 1
     return (width, height, turn, jpeg) if turn >= 5 else (height, width, turn, jpeg)
 
@@ -79,7 +81,7 @@ def read_headers(paths: Sequence[str], cache_dir: str | os.PathLike) -> tuple[np
     Returns:
       (N,) HEADER, height 0 where it cannot be read; and for those rows what is wrong.
     """
-    kept = Path(cache_dir) / f"headers-{fingerprint(paths)}.npz"
+    kept = Path(cache_dir) / f"headers-{files_key(paths)}.npz"
     headers, broken = np.zeros(len(paths), HEADER), {}
     if kept.is_file():
         headers = np.array(open_arrays(kept)["headers"])
@@ -100,7 +102,7 @@ def array_headers(pictures: np.ndarray) -> np.ndarray:
     return np.full(count, np.array((height, width, 1, False), HEADER))
 
 
-def fingerprint(paths: Iterable[str], *facts) -> str:
+def files_key(paths: Iterable[str], *facts) -> str:
     """Of names, sizes and times of files, and of further facts."""
     digest = hashlib.sha256(" ".join(map(str, (FORMAT, *facts))).encode())
     for path in paths:
@@ -140,7 +142,7 @@ def decode(path: str, jpeg: bool, scale: int, shape: tuple[int, int]) -> np.ndar
     """
     pixels = decode_jpeg(path, scale) if jpeg else None
     if pixels is None:
-        pixels = np.asarray(load(path).reduce(scale))
+        pixels = np.asarray(load_whole(path).reduce(scale))
     if pixels.shape != (*shape, 3):
         found, wanted = f"{pixels.shape[1]} x {pixels.shape[0]}", f"{shape[1]} x {shape[0]}"
         raise ValueError(f"picture {path} gives {found} pixels, its header said {wanted}")
@@ -158,7 +160,7 @@ def decode_jpeg(path: str, scale: int) -> np.ndarray | None:
         return None
 
 
-def load(path: str) -> Image.Image:
+def load_whole(path: str) -> Image.Image:
     """`load_picture`, which one more kind of damage does not escape.
 
     Raises:
@@ -178,7 +180,7 @@ def grey(height: int, width: int) -> np.ndarray:
 # ---- Stores -------------------------------------------------------------------------------------
 
 
-class Store:
+class PixelStore:
     """The decoded pixels of N pictures, one after the other.
 
     Args:
@@ -194,7 +196,7 @@ class Store:
         """(h, w, 3) uint8, a view."""
         return self.pixels[self.starts[row] : self.starts[row + 1]].reshape(*self.shapes[row], 3)
 
-    def fill(self, read: Callable[[int], np.ndarray], what: str) -> "Store":
+    def fill(self, read: Callable[[int], np.ndarray], what: str) -> "PixelStore":
         """Reads all pictures, in threads; gives itself.
 
         Args:
@@ -217,7 +219,7 @@ def open_store(
     read: Callable[[int], np.ndarray],
     broken: dict[int, str],
     what: str,
-) -> Store:
+) -> PixelStore:
     """Decoded pictures, in memory or on disk; decodes them unless they lie there.
 
     Args:
@@ -229,16 +231,16 @@ def open_store(
     """
     size = int(count_bytes(shapes).sum())
     if path is None:
-        return Store(np.empty(size, np.uint8), shapes).fill(read, what)
+        return PixelStore(np.empty(size, np.uint8), shapes).fill(read, what)
     facts = path.with_suffix(".json")
     if not path.is_file():
         with atomic_path(path, size) as temporary:
             pixels = np.memmap(temporary, np.uint8, "w+", shape=(size,))
-            Store(pixels, shapes).fill(read, what)
+            PixelStore(pixels, shapes).fill(read, what)
             pixels.flush()
             write_json(facts, {str(row): why for row, why in broken.items()})
     broken.update({int(row): why for row, why in read_json(facts).items()})
-    return Store(np.memmap(path, np.uint8, "r", shape=(size,)), shapes)
+    return PixelStore(np.memmap(path, np.uint8, "r", shape=(size,)), shapes)
 
 
 def count_bytes(shapes: np.ndarray) -> np.ndarray:
@@ -283,3 +285,105 @@ def free_memory() -> int:
 def progress(items: Iterable, what: str, total: int | None = None) -> tqdm:
     """A progress bar for what takes longer than two seconds."""
     return tqdm(items, what, total, leave=False, disable=None, delay=2, unit=" pictures")
+
+
+# ---- A split ------------------------------------------------------------------------------------
+
+
+class DecodedPictures:
+    """The pictures of a split, each decoded at its scale whenever it is wanted, or kept.
+
+    Args:
+      split: with pictures: paths, or (N, H, W, 3) uint8.
+      least: pixels that the short side must have.
+      cache: where decoded pictures are kept: "memory", "disk", "none", or "auto" (memory or disk
+        where they fit in a quarter of what is free).
+      cache_dir: folder for what is kept on disk.
+
+    Attributes:
+      broken: row -> why it cannot be read, filled as they are met.
+      cache: where decoded pictures are kept; "none" also for arrays.
+      scales: (N,) by which of `SCALES` the sides are divided.
+      shapes: (N, 2) int32, h and w.
+      plain: (N,) bool, JPEGs which TensorFlow's decoder gives the right way up.
+      files: N paths; none for arrays.
+      decodes: whether files are decoded each time.
+      pool: threads that read.
+
+    Raises:
+      ValueError: unknown cache.
+    """
+
+    def __init__(self, split: datasets.Split, least: int, cache: str, cache_dir: str | os.PathLike):
+        self.split, self.broken = split, {}
+        self._told: set[int] = set()
+        choose_cache(cache, 0, cache_dir)  # refuses an unknown one
+        paths = split.pictures if isinstance(split.pictures, list) else []
+        self.files: list[str] = paths
+        if self.files:
+            headers, self.broken = read_headers(self.files, cache_dir)
+        else:
+            headers = array_headers(np.asarray(split.pictures))
+        heights, widths = (np.maximum(headers[name], 1) for name in ("height", "width"))
+        self.scales = choose_scales(heights, widths, least)
+        shapes = -(-np.stack([heights, widths], axis=1) // self.scales[:, None])
+        self.shapes = shapes.astype(np.int32)  # (N, 2)
+        self._jpeg = headers["jpeg"]
+        self.plain = self._jpeg & (headers["turn"] == 1)
+        self.pool, self._lock = ThreadPoolExecutor(THREADS), threading.Lock()
+        self._checked = False  # whether all that is broken is known
+        self.cache, self.store = "none", None
+        if self.files:
+            size = int(count_bytes(self.shapes).sum())
+            self.cache = choose_cache(cache, size, cache_dir)
+        if self.cache != "none":
+            key = files_key(self.files, *self.scales)
+            path = Path(cache_dir) / f"pictures-{key}.u8" if self.cache == "disk" else None
+            what = f"decoding {split.name} pictures"
+            self.store = open_store(path, self.shapes, self._decode, self.broken, what)
+        self.decodes = bool(self.files) and self.store is None
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def pixels(self, row: int) -> np.ndarray:
+        """A decoded picture, (h, w, 3) uint8; grey if it cannot be read."""
+        return self._decode(row) if self.store is None else self.store[row]
+
+    def _decode(self, row: int) -> np.ndarray:
+        scale, (height, width) = int(self.scales[row]), self.shapes[row].tolist()
+        if not self.files:
+            source = self.split.pictures[row]  # pyright: ignore[reportOptionalSubscript]
+            return np.asarray(Image.fromarray(np.asarray(source)).reduce(scale))
+        try:
+            return decode(self.files[row], bool(self._jpeg[row]), scale, (height, width))
+        except ValueError as error:
+            self.broken.setdefault(row, str(error))
+            return grey(height, width)
+
+    def complaint(self) -> str | None:
+        """A line on the pictures found broken since the last call, or None."""
+        new = {row: why for row, why in self.broken.items() if row not in self._told}
+        self._told.update(new)
+        if not new:
+            return None
+        what, verb = ("picture", "is") if len(new) == 1 else ("pictures", "are")
+        return (
+            f"{len(new)} {what} of the {self.split.name} split could not be read and {verb} grey: "
+            f"{first_few(new)}"
+        )
+
+    def check(self) -> None:
+        """Reads all pictures.
+
+        Raises:
+          ValueError: some cannot be read: counts all of them and names the first.
+        """
+        with self._lock:
+            if not self._checked and self.store is None:
+                what = f"checking {self.split.name} pictures"
+                found = self.pool.map(self._decode, range(len(self)))
+                for _ in progress(found, what, len(self)):
+                    pass
+            self._checked = True
+        refuse_broken(self.split, self.broken)

@@ -1,307 +1,187 @@
-"""Pictures to vectors that the towers read, for whole splits, cached on disk.
+"""The kinds of descriptors: which a run uses, made anew or read from its file.
 
-`regions.py` (learned from the pictures alone), `boxes.py` (the same, box by box) and
-`full_network.py` (a CNN's layers) say what a vector holds. It imports no TensorFlow, so that
-`retrieve.py --image FILE` reads a picture as training did; a network runs in a process of its own,
-where its activations are not cached.
+    kind = choose_features(settings, split, "regions")
+    descriptor = learn_descriptor(kind, split, settings)
+    descriptor.save(run.features)
+    descriptor = load_descriptor(run.features)
 
-Shape letters: N images, n images of a chunk, R boxes, F feature, K crops, S side of the network's
-input.
+`rows.py` says what a descriptor does. Only the files of the kind at hand are imported.
+
+Shape letters: N images, R boxes, F feature.
 """
 
 import dataclasses
-import hashlib
-import os
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import importlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from tqdm import tqdm
 
 from data import datasets
-from data.vision import activations, cnn, pixels
-from data.vision.activations import refuse
-from data.vision.boxes import BoxDescriptor
-from data.vision.network import KINDS, NetworkDescriptor, cut_crops, moments
-from data.vision.regions import SIDE, RegionDescriptor, chunks
-from run import files, graphs
+from data.vision.rows import Descriptor
+from run import files
 
-Descriptor = RegionDescriptor | BoxDescriptor | NetworkDescriptor
-
-
-def to_array(picture: Image.Image) -> np.ndarray:
-    """An RGB picture squeezed to (SIDE, SIDE, 3) uint8."""
-    if picture.size != (SIDE, SIDE):
-        picture = picture.resize((SIDE, SIDE), Image.Resampling.BOX)
-    return np.asarray(picture)
+KINDS = {  # where the class of each stands
+    "regions": "regions.RegionDescriptor",
+    "boxes": "boxes.BoxDescriptor",
+    "last": "embedding.NetworkDescriptor",
+    "fne": "embedding.NetworkDescriptor",
+    "grid": "embedding.NetworkDescriptor",
+    "ready": "descriptors.ReadyVectors",
+    "pixels": "pixels.PixelDescriptor",
+}
+OWN = ("auto", "bottom_up")  # features that mean the data's own vectors, where there are any
 
 
-def learn(split: datasets.Split, settings) -> Descriptor | None:
-    """The descriptor for a data set, from its TRAINING split; None where its own vectors are used.
+class ReadyVectors(Descriptor):
+    """The data's own vectors: nothing is described.
 
     Args:
+      row_shape: (F,), or (R, F) of several boxes.
+    """
+
+    kind = "ready"
+
+    def __init__(self, row_shape: tuple[int, ...]):
+        self.shape = row_shape
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """(F,), or (R, F)."""
+        return self.shape
+
+    @classmethod
+    def from_split(cls, split, settings, kind):
+        """By the size of the training vectors."""
+        return cls(split.vectors.shape[1:])  # pyright: ignore[reportOptionalMemberAccess]
+
+    @classmethod
+    def from_arrays(cls, arrays, kind):
+        """Of what `arrays` gave."""
+        return cls(tuple(arrays["row_shape"].tolist()))
+
+    def arrays(self):
+        """The shape of a row."""
+        return {"row_shape": np.array(self.row_shape, np.int64)}
+
+    def rows(self, split, settings):
+        """The split's own vectors. Raises ValueError where it has none, or others."""
+        if split.vectors is None:
+            raise ValueError(f"the {split.name} split has no vectors, unlike the training split")
+        if split.vectors.shape[1:] != self.row_shape:
+            raise ValueError(
+                f"the image vectors have {split.vectors.shape[-1]} numbers, the run was trained on "
+                f"{self.feature_dim}: is --data_dir right?"
+            )
+        return split.vectors
+
+
+def choose_features(settings, split: datasets.Split, default: str) -> str:
+    """The kind of descriptor that a new run uses, one of `KINDS`; nothing is changed or read.
+
+    Args:
+      settings: with features and data.
       split: the training split.
-      settings: with features (other than "auto" where the split has no vectors; with "bottom_up"
-        these are the split's own), data_seed, cache_dir, and what `cnn.describe_network` reads.
+      default: what "auto" makes of pictures, for the run's system.
 
     Raises:
-      ValueError: the split has not what was asked for, or pictures that cannot be read, or the
-        network's weights cannot be.
+      ValueError: the split has not what was asked for.
     """
-    if split.vectors is not None and settings.features in ("auto", "bottom_up"):
-        return None
-    if settings.features == "pixels" and split.pictures is not None:
-        return None
-    if split.pictures is None:
-        verb = "reads" if settings.features == "pixels" else "describes"
+    asked = settings.features
+    if split.vectors is not None and asked in OWN:
+        return "ready"
+    if split.pictures is None and split.vectors is None:
         raise ValueError(
             "the data set has captions but neither pictures nor vectors, so there is nothing to "
             "train on: add the folder with its pictures"
-            if split.vectors is None
-            else f"--features {settings.features} {verb} pictures, and the data set has ready "
-            "vectors only: leave the flag out, or add the folder with its pictures"
         )
-    if settings.features in KINDS:
-        network = cnn.describe_network(settings)
-        store = activations.Store(split, network, settings.cache_dir)
-        store.ensure()
-        layers, mean, std = store.layers(), None, None
-        if settings.features == "fne":
-            mean, std = moments(rows[:, : layers.feature_dim] for rows in store.blocks())
-        return NetworkDescriptor(network, layers, settings.features, mean, std)
-    rows = np.random.default_rng(settings.data_seed).permutation(split.num_images)[:1000]
-    kind = BoxDescriptor if settings.features == "boxes" else RegionDescriptor
-    return kind.learn(read_all(split, np.sort(rows)), settings.data_seed)
-
-
-def load(path: str | Path) -> Descriptor | None:
-    """The descriptor that a run was trained with; None where its data brought vectors."""
-    if not Path(path).is_file():
-        return None
-    names = files.open_arrays(path)
-    if "facts" in names:
-        return NetworkDescriptor.load(path)
-    return BoxDescriptor.load(path) if "boxes" in names else RegionDescriptor.load(path)
-
-
-def image_vectors(
-    split: datasets.Split, descriptor: Descriptor | None, cache_dir: str | Path
-) -> np.ndarray:
-    """The split's own vectors, or those of its pictures: (N, F), memory-mapped from the cache.
-
-    float32, or int8 for full-network embeddings; of boxes (N, R, F), float16 or float32.
-
-    Raises:
-      ValueError: the split has no vectors, or no pictures to describe; or pictures that are missing
-        or cannot be read, all of the split counted, the first ones named; or the network's weights
-        cannot be read.
-    """
-    if descriptor is None:
-        if split.vectors is None:
-            raise ValueError(f"the {split.name} split has no vectors, unlike the training split")
-        return split.vectors
     if split.pictures is None:
         raise ValueError(
-            f"the {split.name} split has no pictures to describe, unlike the training split: add "
-            "the folder with its pictures"
+            f"--features {asked} {'reads' if asked == 'pixels' else 'describes'} pictures, and the "
+            "data set has ready vectors only: leave the flag out, or add the folder with its "
+            "pictures"
         )
-    if isinstance(descriptor, NetworkDescriptor) and descriptor.kind == "grid":
-        store = activations.Store(split, descriptor.network, cache_dir)
-        store.ensure()  # what it holds are the vectors: no copy
-        return np.load(store.whole, mmap_mode="r", allow_pickle=False).reshape(
-            split.num_images, *descriptor.row_shape
-        )
-    path = vectors_path(split, descriptor, cache_dir)
-    if not path.is_file():
-        if isinstance(descriptor, NetworkDescriptor):
-            store = activations.Store(split, descriptor.network, cache_dir)
-            store.ensure()
-            write_vectors(path, map(descriptor.describe, store.blocks()), split, descriptor)
-        else:
-            write_vectors(path, describe_regions(split, descriptor), split, descriptor)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    kind = default if asked == "auto" else asked
+    drawn = asked == "auto" and settings.data == "scenes"
+    return "boxes" if drawn and kind == "grid" else kind
 
 
-def open_images(split: datasets.Split, descriptor: Descriptor | None, settings):
-    """What the image tower reads of a split: vectors (N, F), or its `pictures.Pictures`.
+def class_of_kind(kind: str) -> type[Descriptor]:
+    """The class of a kind. Raises KeyError where there is no such kind."""
+    module, name = KINDS[kind].split(".")
+    return getattr(importlib.import_module(f"data.vision.{module}"), name)
+
+
+def learn_descriptor(kind: str, split: datasets.Split, settings) -> Descriptor:
+    """A descriptor for a new run, from the TRAINING split.
 
     Args:
-      split: with vectors or pictures.
-      descriptor: of the run; None where its data brought vectors or its tower reads pictures.
-      settings: with features, cache_dir and, for pixels, image_size, crop_area, mirror and cache.
+      kind: of `choose_features`.
+      settings: data_seed and cache_dir; of networks what `cnn.describe_network` reads; of pixels
+        image_size, image_pooling, crop_area and mirror.
 
     Raises:
-      ValueError: as `image_vectors`.
+      ValueError: pictures cannot be read, or a network's weights cannot be.
     """
-    if settings.features != "pixels":
-        return image_vectors(split, descriptor, settings.cache_dir)
-    if split.pictures is None:
+    return class_of_kind(kind).from_split(split, settings, kind)
+
+
+def load_descriptor(path: str | Path) -> Descriptor:
+    """The descriptor of a run, by the kind that its file names.
+
+    Raises:
+      ValueError: the file is missing, or of another version of this program.
+    """
+    arrays = files.open_arrays(path)
+    kind = str(arrays.pop("kind", "none"))
+    try:
+        return class_of_kind(kind).from_arrays(arrays, kind)
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"the {split.name} split has no pictures to read: add the folder with its pictures"
-        )
-    return pixels.Pictures(
-        split,
-        settings.image_size,
-        settings.crop_area,
-        settings.mirror,
-        settings.cache,
-        settings.cache_dir,
-        pixels.view_side(settings),
-    )
+            f"{path} holds another descriptor than this program's (kind {kind}: {error}): train "
+            "the run anew"
+        ) from None
 
 
-def size_of(images) -> int:
-    """F of image vectors or boxes; 0 for pictures."""
-    return 0 if isinstance(images, pixels.Pictures) else images.shape[-1]
+def check_reads(descriptor: Descriptor, model: str, boxes: bool) -> None:
+    """Refuses boxes for a system that reads vectors, and the other way about.
 
-
-def check_boxes(images, model: str) -> None:
-    """Refuses boxes for a model that reads vectors, and vectors for one that reads boxes.
+    Args:
+      model: the system's name; boxes: whether it reads several rows of each image.
 
     Raises:
       ValueError: says which.
     """
-    shape = getattr(images, "shape", ())
-    if model == "joint" and len(shape) != 3:
-        found = f"vectors of {shape[1]} numbers" if shape else "pictures"
+    shape = descriptor.row_shape
+    if boxes and len(shape) != 2:
+        found = f"vectors of {shape[0]} numbers" if len(shape) == 1 else "pictures"
         raise ValueError(
-            f"--model joint reads several boxes of each image, this data has {found}: give "
+            f"--model {model} reads several boxes of each image, this data has {found}: give "
             "--features boxes or grid where there are pictures"
         )
-    if model != "joint" and len(shape) == 3:
+    if not boxes and len(shape) == 2:
         raise ValueError(
-            f"--model {model} reads one vector of each image, this data has {shape[1]} boxes of "
-            f"{shape[2]} numbers: use --model joint"
+            f"--model {model} reads one vector of each image, this data has {shape[0]} boxes of "
+            f"{shape[1]} numbers: use --model joint"
         )
 
 
-def cluster_vectors(split: datasets.Split, images, settings) -> np.ndarray:
-    """(N, F) vectors of a split for k-means: its own, or the last layer of --cnn.
+def cluster_rows(descriptor: Descriptor, split: datasets.Split, rows, settings) -> np.ndarray:
+    """(N, F) vectors of a split for k-means: its rows, or of pictures the last layer of --cnn.
 
     Raises:
       ValueError: pictures are read by a network that has not been trained before.
     """
-    if not isinstance(images, pixels.Pictures):
-        return images
+    if descriptor.kind != "pixels":
+        return rows
+    from data.vision import activations, cnn
+    from data.vision.embedding import NetworkDescriptor
+
     if settings.cnn not in cnn.NETWORKS or settings.image_weights in cnn.RANDOM:
         raise ValueError(
             f"--num_classes {settings.num_classes}: k-means needs a trained network; --cnn "
             f"{settings.cnn} --image_weights {settings.image_weights} is none"
         )
     network = dataclasses.replace(cnn.describe_network(settings), crops=1)
-    store = activations.Store(split, network, settings.cache_dir)
+    store = activations.ActivationStore(split, network, settings.cache_dir)
     store.ensure()
-    descriptor = NetworkDescriptor(network, store.layers(), "last", None, None)
-    return image_vectors(split, descriptor, settings.cache_dir)
-
-
-def vectors_path(split: datasets.Split, descriptor: Descriptor, cache_dir: str | Path) -> Path:
-    """Where a split's vectors lie, or will."""
-    key = hashlib.sha256((datasets.fingerprint(split) + descriptor.fingerprint()).encode())
-    if isinstance(split.pictures, list):  # of files that fingerprint holds names and sizes only
-        times = [
-            os.stat(path).st_mtime_ns if os.path.exists(path) else 0 for path in split.pictures
-        ]
-        key.update(np.asarray(times, "<i8").tobytes())
-    return Path(cache_dir) / f"vectors-{key.hexdigest()[:16]}.npy"
-
-
-def write_vectors(
-    path: Path, blocks: Iterable[np.ndarray], split: datasets.Split, descriptor: Descriptor
-) -> None:
-    """Writes consecutive blocks of vectors as one `.npy`, without holding them all."""
-    dtype, shape = descriptor.dtype, (split.num_images, *descriptor.row_shape)
-    with files.atomic_path(path) as temporary, open(temporary, "wb") as file:
-        activations.write_header(file, dtype, shape)
-        for block in blocks:
-            file.write(np.ascontiguousarray(block, dtype).data)
-
-
-def describe_regions(
-    split: datasets.Split, descriptor: RegionDescriptor | BoxDescriptor
-) -> Iterator[np.ndarray]:
-    """Vectors of a split's pictures, block by block.
-
-    Raises:
-      ValueError: some cannot be read; all are tried first.
-    """
-    broken: dict[int, str] = {}
-
-    def describe(rows: np.ndarray) -> np.ndarray:
-        pictures, failed = read(split, rows)
-        broken.update(failed)
-        return descriptor.describe(pictures if not broken else pictures[:0])
-
-    parts = list(chunks(np.arange(split.num_images)))
-    with ThreadPoolExecutor() as pool:
-        yield from tqdm(
-            pool.map(describe, parts), f"describing {split.name}", len(parts), False, disable=None
-        )
-    refuse(split, broken)
-
-
-def network_path(descriptor: NetworkDescriptor, cache_dir: str | Path) -> Path:
-    """Where a descriptor's network lies in ONNX format, once `export` has written it.
-
-    In the cache, because the runs on one network share it and it may be large (VGG16: 550 MB).
-    """
-    key = descriptor.network.fingerprint()[:16]
-    return Path(cache_dir) / f"{descriptor.network.cnn}-{key}.onnx"
-
-
-def export(descriptor: Descriptor | None, cache_dir: str | Path) -> None:
-    """Writes what `describe_picture` needs without TensorFlow, unless it is there."""
-    if isinstance(descriptor, NetworkDescriptor):
-        path = network_path(descriptor, cache_dir)
-        if not path.is_file():
-            cnn.export(descriptor.network, path)
-
-
-def describe_picture(
-    descriptor: Descriptor, picture: Image.Image, cache_dir: str | Path
-) -> np.ndarray:
-    """Vector (1, F), or boxes (1, R, F), float32 of one RGB picture, without TensorFlow.
-
-    Args:
-      descriptor: of the run.
-      picture: RGB.
-      cache_dir: where `export` wrote a network.
-
-    Raises:
-      ValueError: the exported network is missing or damaged.
-    """
-    if isinstance(descriptor, RegionDescriptor | BoxDescriptor):
-        return descriptor.describe(to_array(picture)[None]).astype(np.float32)
-    path = network_path(descriptor, cache_dir)
-    if not path.is_file():
-        raise ValueError(f"{path} is missing: {graphs.WRITTEN_BY}")
-    crops = cut_crops(picture, descriptor.network).astype(np.float32)  # (K, S, S, 3)
-    means = graphs.Tower(path)(crops).mean(axis=0, keepdims=True)
-    return descriptor.describe(means).astype(np.float32)
-
-
-def read(split: datasets.Split, rows: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
-    """Some pictures of a split as (n, SIDE, SIDE, 3) uint8, and by row why others failed."""
-    pictures, broken = np.zeros((len(rows), SIDE, SIDE, 3), np.uint8), {}
-    for index, row in enumerate(rows.tolist()):
-        try:
-            pictures[index] = to_array(activations.open_picture(split, row))
-        except ValueError as error:
-            broken[row] = str(error)
-    return pictures, broken
-
-
-def read_all(split: datasets.Split, rows: np.ndarray) -> np.ndarray:
-    """Some pictures of a split as (n, SIDE, SIDE, 3) uint8.
-
-    Raises:
-      ValueError: some cannot be read; all such of the split are counted, the first ones named.
-    """
-    pictures, broken = read(split, rows)
-    if broken:
-        for rest in chunks(np.setdiff1d(np.arange(split.num_images), rows)):
-            broken |= read(split, rest)[1]
-    refuse(split, broken)
-    return pictures
+    return NetworkDescriptor(network, store.layers(), "last").rows(split, settings)

@@ -1,26 +1,31 @@
 r"""Describes the pictures of a data set by a CNN: last layer, full-network embedding, or a grid.
 
-    python -m data.vision.extract --data flickr8k --data_dir DIR --kind fne --crops 10
+    python -m data.vision.extract --data flickr8k --data_dir DIR --features fne --crops 10
     python -m data.vision.extract --data flickr8k --data_dir DIR --image_weights FILE.weights.h5
-    python -m data.vision.extract --data flickr8k --data_dir DIR --output VECTORS    # for --data precomp
-    python -m data.vision.extract --data flickr8k --data_dir DIR --kind grid         # for --model joint
+    python -m data.vision.extract --data flickr8k --data_dir DIR --output VECTORS  # --data precomp
+    python -m data.vision.extract --data flickr8k --data_dir DIR --features grid       # --model joint
 
-train.py --features fne (last, grid) does the same by itself; this shows what comes out, before.
+It is called from the root of the repository. train.py --features fne (last, grid) does the same by
+itself; this shows what comes out, before.
 Stopped, it goes on where it was. Vectors lie in --cache_dir; --output copies them, with captions
 and names, into the layout that --data precomp and the VSE++ family read.
 """
 
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from data import datasets
-from data.vision import activations, cnn, descriptors
-from data.vision.network import KINDS
-from run import console, files, options, recipes
+from data.vision import activations, cnn, embedding
+from data.vision.rows import write_blocks
+from run import console, files, options
+from run.options import option
+from run.settings import Settings
 
 SHARED = (  # with train.py
     "data", "data_dir", "limit", "validation_images", "coco_split", "data_seed", "cache_dir",
@@ -29,14 +34,24 @@ SHARED = (  # with train.py
 WORDS = {"train": "train", "validation": "dev", "test": "test"}  # of the precomp layout
 COPIED = 256  # rows at a time
 
-FLAGS, OF_TRAINING = flags.FLAGS, flags.FlagValues()
-options.define_training_flags(OF_TRAINING)
-for shared in SHARED:
-    flags.DEFINE_flag(OF_TRAINING[shared])
-flags.DEFINE_enum(
-    "kind", "fne", KINDS, "The full-network embedding, the last layer, or the last map."
-)
-flags.DEFINE_string("output", None, "Also write the vectors into this folder, as precomp data.")
+FLAGS = flags.FLAGS
+Shared: Any = options.some_of(Settings, SHARED, "Data and pictures, as train.py has them")
+
+
+@dataclass(frozen=True)
+class ExtractOptions(Shared):
+    """What is extracted, and where it goes besides the cache."""
+
+    title = "Extract"
+    features: str = option(
+        "fne",
+        "The full-network embedding, the last layer, or the last map.",
+        choices=embedding.KINDS,
+    )
+    output: str | None = option(None, "Write the vectors into this folder, as precomp data, too.")
+
+
+options.define(ExtractOptions, FLAGS)
 
 
 def extract(splits, settings):
@@ -45,17 +60,22 @@ def extract(splits, settings):
     Returns:
       {split name: (N, F) vectors, memory-mapped}.
     """
-    network, vectors = cnn.describe_network(settings), {}
+    network, vectors = cnn.describe_network(settings, settings.features == "grid"), {}
     for name, split in splits.items():
         if split.pictures is None:
             raise ValueError(f"the {name} split has no pictures: add the folder that holds them")
     told = activations.ensure_all(
-        [activations.Store(split, network, settings.cache_dir) for split in splits.values()]
+        [
+            activations.ActivationStore(split, network, settings.cache_dir)
+            for split in splits.values()
+        ]
     )
-    descriptor = descriptors.learn(splits["train"], settings)
+    descriptor = embedding.NetworkDescriptor.from_split(
+        splits["train"], settings, settings.features
+    )
     for (name, split), (count, took) in zip(splits.items(), told, strict=True):
         began = time.perf_counter()
-        vectors[name] = descriptors.image_vectors(split, descriptor, settings.cache_dir)
+        vectors[name] = descriptor.rows(split, settings)
         seconds = took + time.perf_counter() - began
         rate = f"{count / seconds:,.1f} pictures/s" if count else "from the cache"
         size = " x ".join(f"{number:,}" for number in vectors[name].shape[1:])
@@ -90,11 +110,8 @@ def write_precomp(folder, splits, vectors):
               f"{each} of their image are left out")  # fmt: skip
     for name, split in splits.items():
         rows, word = vectors[name], WORDS[name]
-        path = Path(folder) / f"{word}_ims.npy"
-        with files.atomic_path(path) as temporary, open(temporary, "wb") as file:
-            activations.write_header(file, rows.dtype, rows.shape)
-            for start in range(0, len(rows), COPIED):
-                file.write(np.ascontiguousarray(rows[start : start + COPIED]).data)
+        parts = (rows[start : start + COPIED] for start in range(0, len(rows), COPIED))
+        write_blocks(Path(folder) / f"{word}_ims.npy", parts, rows.dtype, rows.shape)
         first = np.searchsorted(split.caption_image, np.arange(split.num_images))
         kept = [split.captions[start + k] for start in first.tolist() for k in range(each)]
         files.write_text(Path(folder) / f"{word}_caps.txt", "".join(f"{c}\n" for c in kept))
@@ -107,13 +124,14 @@ def main(argv):
     """Pictures -> vectors in the cache, and maybe --output."""
     if len(argv) > 1:
         raise ValueError(f"unexpected argument {argv[1]!r}: settings are given as --name value")
-    settings = recipes.Settings(features=FLAGS.kind, **{name: FLAGS[name].value for name in SHARED})
-    cnn.describe_network(settings)  # refused now, not after the data has been read
+    settings = options.read(ExtractOptions, FLAGS)
+    cnn.describe_network(settings, settings.features == "grid")  # refused now, not after reading
     splits = datasets.open_run_data(settings)
     vectors = extract(splits, settings)
-    if FLAGS.output:
-        write_precomp(FLAGS.output, splits, vectors)
+    if settings.output:
+        write_precomp(settings.output, splits, vectors)
 
 
 if __name__ == "__main__":
-    console.run_script(lambda: app.run(main, sys.argv))
+    sections = options.sections_of(ExtractOptions)
+    console.run_script(lambda: options.start_script(main, str(__doc__), sections, sys.argv))

@@ -12,70 +12,82 @@ Shape letters: N pictures, b of a batch, S side of the tower's input, h, w heigh
 """
 
 import os
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from data import datasets
 from data.formats.records import some
-from data.vision import decoding
-from data.vision.activations import refuse
-
-ASPECTS = (3 / 4, 4 / 3)  # width by height of a crop
-TRIES = 10
-LONGEST = 3  # a view's long side, in short ones; longer pictures are squashed
+from data.vision import decoding, windows
+from data.vision.rows import Descriptor, refuse_without_pictures
 
 
-def decode_band(content, band, scale: int):
-    """Whole rows of a JPEG: to leave out columns saves nothing and alters colours at the edge.
+class PixelDescriptor(Descriptor):
+    """The picture itself: nothing is learned.
 
     Args:
-      content: the file's bytes; band: y, 0, height, width; scale: of `decoding.SCALES`.
-
-    Returns:
-      (height, width, 3) uint8, of the whole decoded picture, to the byte.
+      side: S.
+      view: short side of whole pictures in use.
+      crop_area: smallest area of a random crop in training, relative to the picture; 1: no crop.
+      mirror: mirror half of the pictures in training.
     """
-    import tensorflow as tf
 
-    return tf.io.decode_and_crop_jpeg(
-        content, band, channels=3, ratio=int(scale), dct_method="INTEGER_ACCURATE"
-    )
+    kind, dtype = "pixels", np.uint8
+
+    def __init__(self, side: int, view: int, crop_area: float = 1.0, mirror: bool = False):
+        self.side, self.view, self.crop_area, self.mirror = side, view, crop_area, mirror
+
+    @classmethod
+    def from_split(cls, split, settings, kind):
+        """By settings alone: image_size, image_pooling, crop_area and mirror."""
+        view = windows.view_side(settings)
+        return cls(settings.image_size, view, settings.crop_area, settings.mirror)
+
+    @classmethod
+    def from_arrays(cls, arrays, kind):
+        """Of what `arrays` gave."""
+        crop_area, mirror = float(arrays["crop_area"]), bool(arrays["mirror"])
+        return cls(int(arrays["side"]), int(arrays["view"]), crop_area, mirror)
+
+    def arrays(self):
+        """The settings, by name."""
+        return {name: np.array(value) for name, value in vars(self).items()}
+
+    @property
+    def row_shape(self) -> tuple[int, int, int]:
+        """Of a square picture; others are longer."""
+        return self.view, self.view, 3
+
+    @property
+    def feature_dim(self) -> int:
+        """0."""
+        return 0
+
+    def describe(self, pictures):
+        """RGB pictures of one size -> (n, h, w, 3) uint8, as `PixelRows.views`."""
+        return np.stack([windows.whole_view(picture, self.view) for picture in pictures])
+
+    def rows(self, split, settings) -> "PixelRows":
+        """Pictures that are read when they are wanted; settings has cache and cache_dir too."""
+        refuse_without_pictures(split, "read")
+        shown = (self.side, self.crop_area, self.mirror)
+        return PixelRows(split, *shown, settings.cache, settings.cache_dir, self.view)
 
 
-def view_side(settings) -> int:
-    """Short side of the whole pictures that a run's image tower reads in use.
-
-    S where training shows whole pictures. Where it crops and averages the last map, 8/7 S, so that
-    several windows of S are summed; features that know their places are for S alone.
-
-    Reference: [Dual], the authors' code: training crops 224 of 256.
-    """
-    crops = settings.crop_area < 1 and settings.image_pooling == "mean"
-    return round(settings.image_size * 8 / 7) if crops else settings.image_size
-
-
-class Pictures:
-    """The pictures of a split as the image tower reads them.
+class PixelRows:
+    """The pictures of a split, in place of an array of vectors.
 
     Args:
       split: with pictures: paths, or (N, H, W, 3) uint8.
-      side: S.
-      crop_area: smallest area of a random crop, relative to the picture, 1: no crop.
-      mirror: mirror half of the pictures.
-      cache: where decoded pictures are kept: "memory", "disk", "none", or "auto" (memory or disk
-        where they fit in a quarter of what is free). Alters no pixel.
+      side, crop_area, mirror: as of `PixelDescriptor`.
+      cache: where decoded pictures are kept, see `decoding.DecodedPictures`. Alters no pixel.
       cache_dir: folder for what is kept on disk.
       view_side: short side of `views`; None: S.
 
     Attributes:
-      broken: row -> why it cannot be read, filled as they are met.
-      cache: where decoded pictures are kept; "none" also for arrays.
-      shapes: (N, 2) int32, h and w of the decoded pictures, which windows are cut from.
+      decoded: `decoding.DecodedPictures`, which windows are cut from.
       view_shapes: (N, 2) int32, h and w of `views`.
 
     Raises:
@@ -92,236 +104,38 @@ class Pictures:
         cache_dir: str | os.PathLike = ".cache",
         view_side: int | None = None,
     ):
-        self.split, self.side, self.crop_area, self.mirror = split, side, crop_area, mirror
-        view_side = view_side or side
-        self.broken: dict[int, str] = {}
-        self._told: set[int] = set()
-        self.store: decoding.Store | None = None
-        self.cache = "none"
-        decoding.choose_cache(cache, 0, cache_dir)
-        source = split.pictures
-        self._files = source if isinstance(source, list) else []
-        if self._files:
-            headers, self.broken = decoding.read_headers(self._files, cache_dir)
-        else:
-            headers = decoding.array_headers(np.asarray(source))
-        heights, widths = (np.maximum(headers[name], 1) for name in ("height", "width"))
-        self.scales = decoding.choose_scales(heights, widths, view_side)
-        self._ways = np.unique(self.scales).tolist()
-        self.shapes = -(-np.stack([heights, widths], axis=1) // self.scales[:, None])
-        self.shapes = self.shapes.astype(np.int32)  # (N, 2)
-        self._jpeg = headers["jpeg"]
-        self._plain = self._jpeg & (headers["turn"] == 1)  # these may be decoded in the graph
-        short = self.shapes.min(axis=1, keepdims=True)  # (N, 1)
-        wanted = np.rint(self.shapes * (view_side / short))
-        self.view_shapes = np.clip(wanted, 1, LONGEST * view_side).astype(np.int32)
-        self._pool, self._lock = ThreadPoolExecutor(decoding.THREADS), threading.Lock()
-        self._checked = False  # whether all that is broken is known
-        if self._files:
-            size = int(decoding.count_bytes(self.shapes).sum())
-            self.cache = decoding.choose_cache(cache, size, cache_dir)
-        if self.cache != "none":
-            path = None
-            if self.cache == "disk":
-                key = decoding.fingerprint(self._files, *self.scales)
-                path = Path(cache_dir) / f"pictures-{key}.u8"
-            what = f"decoding {split.name} pictures"
-            self.store = decoding.open_store(path, self.shapes, self._decode, self.broken, what)
+        self.side, self.crop_area, self.mirror = side, crop_area, mirror
+        self.decoded = decoding.DecodedPictures(split, view_side or side, cache, cache_dir)
+        self.view_shapes = windows.view_shapes(self.decoded.shapes, view_side or side)
+        self.reader = CropReader(self.decoded, side)
+        self.complaint, self.check = self.decoded.complaint, self.decoded.check
 
     def __len__(self) -> int:
-        return len(self.shapes)
-
-    # ---- Windows --------------------------------------------------------------------------------
+        return len(self.decoded)
 
     def windows(self, rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Draws where pictures are cropped and which are mirrored.
-
-        A crop has `crop_area` to 1 of the picture's area and is 3/4 to 4/3 as wide as high, drawn
-        from uniform areas and log-uniform aspects until it fits in; after ten misses it is the
-        largest one of the nearest aspect.
+        """Where some pictures are cropped and which are mirrored: see `windows.draw_windows`.
 
         Args:
           rows: (b,) which pictures.
-          rng: the draw is a function of its state.
-
-        Returns:
-          (b, 4) int32, y, x, height and width in decoded pixels; (b,) bool.
-
-        Reference: torchvision's RandomResizedCrop.
-        Differs from it: the last resort lies anywhere, not in the middle.
         """
-        height, width = self.shapes[np.asarray(rows)].T.astype(np.float64)  # (b,) each
-        count, limits = len(height), np.log(ASPECTS)
-        mirrored = rng.random(count) < (0.5 if self.mirror else 0)
-        if self.crop_area >= 1:
-            whole = np.stack([0 * height, 0 * height, height, width], axis=1)
-            return whole.astype(np.int32), mirrored
-        area = (height * width)[:, None] * rng.uniform(self.crop_area, 1, (count, TRIES))
-        aspect = np.exp(rng.uniform(limits[0], limits[1], (count, TRIES)))
-        drawn = np.rint(np.sqrt([area / aspect, area * aspect]))  # (2, b, TRIES)
-        fits = (drawn >= 1).all(axis=0)
-        fits &= (drawn[0] <= height[:, None]) & (drawn[1] <= width[:, None])
-        chosen = drawn[:, np.arange(count), fits.argmax(axis=1)]  # (2, b)
-        nearest = np.clip(width / height, *ASPECTS)
-        largest = [np.minimum(height, width / nearest), np.minimum(width, height * nearest)]
-        chosen = np.where(fits.any(axis=1), chosen, np.maximum(1, np.rint(largest)))
-        corner = np.floor(rng.random((2, count)) * ([height, width] - chosen + 1))
-        return np.concatenate([corner, chosen]).T.astype(np.int32), mirrored
+        shapes = self.decoded.shapes[np.asarray(rows)]
+        return windows.draw_windows(shapes, self.crop_area, self.mirror, rng)
 
-    # ---- Training -------------------------------------------------------------------------------
-
-    def read(self, rows, windows, mirrored):
+    def read(self, rows, places, mirrored):
         """Crops of pictures; in the map of a tf.data dataset, or at once.
 
-        Of a plain JPEG only the band of rows is decoded that the window lies in. What cannot be
-        read becomes grey and is told by `complaint`.
+        What cannot be read becomes grey and is told by `complaint`.
 
         Args:
           rows: (b,) int32.
-          windows: (b, 4) int32 and
+          places: (b, 4) int32 and
           mirrored: (b,) bool, of `windows`.
 
         Returns:
           (b, S, S, 3) uint8.
         """
-        import tensorflow as tf
-
-        with tf.device("CPU:0"):
-            rows, windows = tf.cast(rows, tf.int32), tf.cast(windows, tf.int32)
-            if self._decodes:
-                crops = self._read_files(rows, windows, mirrored).get_single_element()
-            else:
-                crops = self._cut(rows, windows, mirrored)
-            return tf.ensure_shape(crops, (None, self.side, self.side, 3))
-
-    @property
-    def _decodes(self) -> bool:
-        """Whether files are decoded each time."""
-        return bool(self._files) and self.store is None
-
-    def _read_files(self, rows, windows, mirrored):
-        """Crops of picture files, as a dataset of one element."""
-        import tensorflow as tf
-
-        def plan(rows, windows, mirrored):
-            if not self._plain[rows].all():
-                rows, windows, mirrored = rows[:0], windows[:0], mirrored[:0]
-            files = np.array([os.fsencode(self._files[row]) for row in rows], object)
-            y, x, height, width = windows.T
-            none, all_columns = np.zeros_like(x), self.shapes[rows, 1]
-            band = np.stack([y, none, height, all_columns], axis=1)
-            start, size = np.stack([none, x, none], 1), np.stack([height, width, none + 3], 1)
-            way = np.searchsorted(self._ways, self.scales[rows]).astype(np.int32)
-            return files, way, band, start, size, mirrored
-
-        places, types = (rows, windows, mirrored), (tf.string, *[tf.int32] * 4, tf.bool)
-        planned = tf.numpy_function(plan, places, types, stateful=False)
-        for values, columns in zip(planned, (None, None, 4, 3, 3, None), strict=True):
-            values.set_shape((None, columns) if columns else (None,))
-        # TensorFlow has no `try`. A picture that fails is left out; a batch that lacks one, or has
-        # some that are not plain, is left out too; and the next in line takes its place.
-        whole = tf.maximum(tf.size(rows, tf.int64), 1)
-        quick = tf.data.Dataset.from_tensor_slices(tuple(planned)).map(self._read_plain)
-        quick = quick.ignore_errors().batch(whole, drop_remainder=True)
-        careful = tf.data.Dataset.from_tensors(places).map(self._cut)
-        return quick.concatenate(careful).take(1)
-
-    def _read_plain(self, file, way, band, start, size, flip):
-        """A crop of a plain JPEG, (S, S, 3) uint8, where `_read_files` has planned it."""
-        import tensorflow as tf
-
-        content = tf.io.read_file(file)
-        ways = [partial(decode_band, content, band, scale) for scale in self._ways]
-        pixels = tf.switch_case(way, ways) if len(ways) > 1 else ways[0]()
-        return self._finish(tf.slice(pixels, start, size), flip)
-
-    def _cut(self, rows, windows, mirrored):
-        """Crops of pictures from wherever they are: (b, S, S, 3) uint8."""
-        import tensorflow as tf
-
-        crops = tf.numpy_function(self._crops, [rows, windows], tf.uint8)
-        crops = tf.ensure_shape(crops, (None, None, None, 3))
-
-        def cut(place):
-            crop, window, flip = place
-            return self._finish(crop[: window[2], : window[3]], flip)
-
-        one = tf.TensorSpec((self.side, self.side, 3), tf.uint8)
-        return tf.map_fn(cut, (crops, windows, mirrored), fn_output_signature=one)
-
-    def _finish(self, pixels, flip):
-        """(h, w, 3) -> (S, S, 3) uint8, mirrored where `flip`."""
-        import tensorflow as tf
-
-        pixels = self._resize(pixels, (self.side, self.side))
-        return tf.cond(flip, lambda: tf.reverse(pixels, [1]), lambda: pixels)
-
-    def _resize(self, pixels, shape):
-        """(h, w, 3) uint8 of another shape."""
-        import tensorflow as tf
-
-        return tf.cast(tf.image.resize(pixels, shape) + 0.5, tf.uint8)  # rounded
-
-    def _crops(self, rows: np.ndarray, windows: np.ndarray) -> np.ndarray:
-        """Crops one above the other in the corner of (b, largest h, largest w, 3) uint8."""
-        crops = np.zeros((len(rows), *windows[:, 2:].max(axis=0, initial=1), 3), np.uint8)
-
-        def put(place: int) -> None:
-            y, x, height, width = windows[place]
-            band = self._band(int(rows[place]), y, height)
-            crops[place, :height, :width] = band[:, x : x + width]
-
-        list((self._pool.map if self._decodes else map)(put, range(len(rows))))
-        return crops
-
-    def _band(self, row: int, y: int, height: int) -> np.ndarray:
-        """Some rows of a decoded picture, (height, w, 3) uint8: as `_read_plain` reads them."""
-        import tensorflow as tf
-
-        if self._decodes and self._plain[row]:
-            try:
-                with tf.device("CPU:0"):
-                    content = tf.io.read_file(self._files[row])
-                    band = (y, 0, height, self.shapes[row, 1])
-                    return decode_band(content, band, self.scales[row]).numpy()
-            except tf.errors.OpError:
-                pass  # the rest of the way finds out what is wrong
-        return self.pixels(row)[y : y + height]
-
-    def pixels(self, row: int) -> np.ndarray:
-        """A decoded picture, (h, w, 3) uint8; grey if it cannot be read."""
-        if self.store is not None:
-            return self.store[row]
-        return self._decode(row)
-
-    def _decode(self, row: int) -> np.ndarray:
-        scale, (height, width) = int(self.scales[row]), self.shapes[row].tolist()
-        if not self._files:
-            source = self.split.pictures[row]  # pyright: ignore[reportOptionalSubscript]
-            return np.asarray(Image.fromarray(np.asarray(source)).reduce(scale))
-        try:
-            jpeg = bool(self._jpeg[row])
-            return decoding.decode(self._files[row], jpeg, scale, (height, width))
-        except ValueError as error:
-            self.broken.setdefault(row, str(error))
-            return decoding.grey(height, width)
-
-    def complaint(self) -> str | None:
-        """A line on the pictures found broken since the last call, or None."""
-        new = sorted(set(self.broken) - self._told)
-        self._told.update(new)
-        if not new:
-            return None
-        what = "picture" if len(new) == 1 else "pictures"
-        verb = "is" if len(new) == 1 else "are"
-        first = "; ".join(self.broken[row] for row in new[:3])
-        more = f"; and {len(new) - 3} more" if len(new) > 3 else ""
-        return (
-            f"{len(new)} {what} of the {self.split.name} split could not be read and {verb} grey: "
-            f"{first}{more}"
-        )
-
-    # ---- Evaluation -----------------------------------------------------------------------------
+        return self.reader.read(rows, places, mirrored)
 
     def view_groups(self, chunk: int) -> list[np.ndarray]:
         """Rows of equal view shape, at most `chunk` in a group; each row in one group."""
@@ -333,9 +147,6 @@ class Pictures:
 
     def views(self, rows: Sequence[int] | np.ndarray, mirrored: bool = False) -> np.ndarray:
         """Whole pictures of one view shape, not cropped.
-
-        The short side is `view_side`; the long one keeps the picture's aspect up to 3 to 1, beyond
-        which it is squashed.
 
         Args:
           rows: (b,) of one group of `view_groups`.
@@ -355,25 +166,9 @@ class Pictures:
                 "read them by view_groups"
             )
         views = self._whole(rows, shapes[0])
-        if self.broken:
+        if self.decoded.broken:
             self.check()
         return views[:, :, ::-1] if mirrored else views
-
-    def check(self) -> None:
-        """Reads all pictures.
-
-        Raises:
-          ValueError: some cannot be read: counts all of them and names the first.
-        """
-        with self._lock:
-            if not self._checked and self.store is None:
-                what = f"checking {self.split.name} pictures"
-                for _ in decoding.progress(
-                    self._pool.map(self._decode, range(len(self))), what, len(self)
-                ):
-                    pass
-            self._checked = True
-        refuse(self.split, self.broken)
 
     def __getitem__(self, rows) -> np.ndarray:
         """Whole pictures squashed into squares: (b, S, S, 3) uint8."""
@@ -384,7 +179,139 @@ class Pictures:
 
         def read(row):
             with tf.device("CPU:0"):
-                return self._resize(self.pixels(row), tuple(shape)).numpy()
+                return resize(self.decoded.pixels(row), tuple(shape)).numpy()
 
         rows, places = np.unique(rows, return_inverse=True)  # a short chunk may repeat a row
-        return np.stack(list(self._pool.map(read, rows.tolist())))[places]
+        return np.stack(list(self.decoded.pool.map(read, rows.tolist())))[places]
+
+
+# ---- Reading in tf.data -------------------------------------------------------------------------
+
+
+class CropReader:
+    """Crops of decoded pictures, or of files of which only a band of rows is decoded."""
+
+    def __init__(self, decoded: decoding.DecodedPictures, side: int):
+        self.decoded, self.side = decoded, side
+        self.ways = np.unique(decoded.scales).tolist()
+
+    def read(self, rows, places, mirrored):
+        """See `PixelRows.read`."""
+        import tensorflow as tf
+
+        with tf.device("CPU:0"):
+            rows, places = tf.cast(rows, tf.int32), tf.cast(places, tf.int32)
+            if self.decoded.decodes:
+                crops = self.read_files(rows, places, mirrored).get_single_element()
+            else:
+                crops = self.cut(rows, places, mirrored)
+            return tf.ensure_shape(crops, (None, self.side, self.side, 3))
+
+    def read_files(self, rows, places, mirrored):
+        """Crops of picture files, as a dataset of one element."""
+        import tensorflow as tf
+
+        given, types = (rows, places, mirrored), (tf.string, *[tf.int32] * 4, tf.bool)
+        planned = tf.numpy_function(self.plan, given, types, stateful=False)
+        for values, columns in zip(planned, (None, None, 4, 3, 3, None), strict=True):
+            values.set_shape((None, columns) if columns else (None,))
+        # TensorFlow has no `try`. A picture that fails is left out; a batch that lacks one, or has
+        # some that are not plain, is left out too; and the next in line takes its place.
+        whole = tf.maximum(tf.size(rows, tf.int64), 1)
+        quick = tf.data.Dataset.from_tensor_slices(tuple(planned)).map(self.read_plain)
+        quick = quick.ignore_errors().batch(whole, drop_remainder=True)
+        careful = tf.data.Dataset.from_tensors(given).map(self.cut)
+        return quick.concatenate(careful).take(1)
+
+    def plan(self, rows, places, mirrored):
+        """What to decode of which files and what of that is wanted; nothing unless all are plain."""
+        decoded = self.decoded
+        if not decoded.plain[rows].all():
+            rows, places, mirrored = rows[:0], places[:0], mirrored[:0]
+        paths = np.array([os.fsencode(decoded.files[row]) for row in rows], object)
+        y, x, height, width = places.T
+        none, all_columns = np.zeros_like(x), decoded.shapes[rows, 1]
+        band = np.stack([y, none, height, all_columns], axis=1)
+        start, size = np.stack([none, x, none], 1), np.stack([height, width, none + 3], 1)
+        way = np.searchsorted(self.ways, decoded.scales[rows]).astype(np.int32)
+        return paths, way, band, start, size, mirrored
+
+    def read_plain(self, file, way, band, start, size, flip):
+        """A crop of a plain JPEG, (S, S, 3) uint8, as it was planned."""
+        import tensorflow as tf
+
+        content = tf.io.read_file(file)
+        ways = [partial(decode_band, content, band, scale) for scale in self.ways]
+        pixels = tf.switch_case(way, ways) if len(ways) > 1 else ways[0]()
+        return self.finish(tf.slice(pixels, start, size), flip)
+
+    def cut(self, rows, places, mirrored):
+        """Crops of pictures from wherever they are: (b, S, S, 3) uint8."""
+        import tensorflow as tf
+
+        crops = tf.numpy_function(self.crops, [rows, places], tf.uint8)
+        crops = tf.ensure_shape(crops, (None, None, None, 3))
+
+        def cut(place):
+            crop, window, flip = place
+            return self.finish(crop[: window[2], : window[3]], flip)
+
+        one = tf.TensorSpec((self.side, self.side, 3), tf.uint8)
+        return tf.map_fn(cut, (crops, places, mirrored), fn_output_signature=one)
+
+    def finish(self, pixels, flip):
+        """(h, w, 3) -> (S, S, 3) uint8, mirrored where `flip`."""
+        import tensorflow as tf
+
+        pixels = resize(pixels, (self.side, self.side))
+        return tf.cond(flip, lambda: tf.reverse(pixels, [1]), lambda: pixels)
+
+    def crops(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Crops one above the other in the corner of (b, largest h, largest w, 3) uint8."""
+        crops = np.zeros((len(rows), *places[:, 2:].max(axis=0, initial=1), 3), np.uint8)
+
+        def put(place: int) -> None:
+            y, x, height, width = places[place]
+            band = self.band(int(rows[place]), y, height)
+            crops[place, :height, :width] = band[:, x : x + width]
+
+        list((self.decoded.pool.map if self.decoded.decodes else map)(put, range(len(rows))))
+        return crops
+
+    def band(self, row: int, y: int, height: int) -> np.ndarray:
+        """Some rows of a decoded picture, (height, w, 3) uint8: as `read_plain` reads them."""
+        import tensorflow as tf
+
+        decoded: Any = self.decoded
+        if decoded.decodes and decoded.plain[row]:
+            try:
+                with tf.device("CPU:0"):
+                    content = tf.io.read_file(decoded.files[row])
+                    band = (y, 0, height, decoded.shapes[row, 1])
+                    return decode_band(content, band, decoded.scales[row]).numpy()
+            except tf.errors.OpError:
+                pass  # the rest of the way finds out what is wrong
+        return decoded.pixels(row)[y : y + height]
+
+
+def decode_band(content, band, scale: int):
+    """Whole rows of a JPEG: to leave out columns saves nothing and alters colours at the edge.
+
+    Args:
+      content: the file's bytes; band: y, 0, height, width; scale: of `decoding.SCALES`.
+
+    Returns:
+      (height, width, 3) uint8, of the whole decoded picture, to the byte.
+    """
+    import tensorflow as tf
+
+    return tf.io.decode_and_crop_jpeg(
+        content, band, channels=3, ratio=int(scale), dct_method="INTEGER_ACCURATE"
+    )
+
+
+def resize(pixels, shape):
+    """(h, w, 3) uint8 of another shape, in TensorFlow."""
+    import tensorflow as tf
+
+    return tf.cast(tf.image.resize(pixels, shape) + 0.5, tf.uint8)  # rounded

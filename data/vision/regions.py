@@ -19,14 +19,11 @@ References:
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from run import files
+from data.vision.rows import SIDE, SqueezedDescriptor, in_chunks
 
-SIDE = 64  # pixels: pictures are brought to SIDE x SIDE
-CHUNK = 64  # pictures described at once
 COLOURS, OUTLINES, TEXTURES = 24, 32, 16  # words of each kind
 LIGHTNESS = 0.12  # weight of lightness beside hue: shadows, rims and mixtures keep their hue
 CHROMA = 25.0  # chroma (0 to 200) from which on it is mostly hue that counts
@@ -289,7 +286,7 @@ def products(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return (first[:, :, None] * second[:, None, :]).reshape(rows, columns)
 
 
-class RegionDescriptor:
+class RegionDescriptor(SqueezedDescriptor):
     """A palette and words for outlines and textures, learned from pictures.
 
     Args (all float32, but for `palette` made from the training regions):
@@ -300,7 +297,7 @@ class RegionDescriptor:
       centre, scale: (F,) mean and standard deviation (plus RARE) of the training vectors.
     """
 
-    dtype = np.float32
+    kind = "regions"
 
     def __init__(
         self,
@@ -328,7 +325,7 @@ class RegionDescriptor:
         vivid = np.ptp(pixels, axis=1) + 16  # few pixels are vivid, and they tell things apart
         palette = cluster(opponent(pixels), vivid, COLOURS, seed)
         table = colour_table(palette)
-        parts = [find_regions(part, table) for part in chunks(pictures)]
+        parts = [find_regions(part, table) for part in in_chunks(pictures)]
         joined = {
             name: np.concatenate([getattr(part, name) for part in parts])
             for name in ("area", "outline", "texture")
@@ -344,57 +341,39 @@ class RegionDescriptor:
         ):
             words[name] = cluster(points, weight, number, seed)
             nearest = np.concatenate(
-                [distances_to(part, words[name]).min(axis=1) for part in chunks(points)]
+                [distances_to(part, words[name]).min(axis=1) for part in in_chunks(points)]
             )
             width[name] = np.float32(nearest.mean() / 2 + 1e-6)
         learned = (words["outline"], width["outline"], words["texture"], width["texture"])
         plain = cls(palette, *learned, texture_scale)
-        vectors = np.concatenate([plain.describe(part) for part in chunks(pictures)])
+        vectors = np.concatenate([plain.embed(part) for part in in_chunks(pictures)])
         scale = vectors.std(axis=0) + np.float32(RARE)
         return cls(palette, *learned, texture_scale, vectors.mean(axis=0), scale)
 
-    @property
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self):
         """What is learned, by name."""
         return {n: np.asarray(a, np.float32) for n, a in vars(self).items() if n != "table"}
 
     @classmethod
-    def load(cls, path: str | Path) -> "RegionDescriptor":
-        """Reads what `save` wrote.
-
-        Raises:
-          ValueError: the file is of another descriptor.
-        """
-        try:
-            return cls(**{name: np.array(a) for name, a in files.open_arrays(path).items()})
-        except TypeError:
-            raise ValueError(
-                f"{path} holds another descriptor than this program's: train the run anew"
-            ) from None
-
-    def save(self, path: str | Path) -> None:
-        files.write_arrays(path, self.arrays)
+    def from_arrays(cls, arrays, kind):
+        """Of what `arrays` gave."""
+        return cls(**{name: np.array(array) for name, array in arrays.items()})
 
     def fingerprint(self) -> str:
         """SHA-256 of what is learned and of the settings above."""
         settings = (SIDE, LIGHTNESS, CHROMA, LEAST_AREA, FULL_AREA, OVERLAP, SECTORS, JOINS, STEPS)
         bins = (PAIRS, HALF_SIZES.tolist(), PLACES.tolist())
         digest = hashlib.sha256(repr((settings, bins)).encode())
-        for name, array in self.arrays.items():
+        for name, array in self.arrays().items():
             digest.update(name.encode() + array.tobytes())
         return digest.hexdigest()
 
     @property
-    def feature_dim(self) -> int:
-        """F."""
-        sizes = {"colour": len(self.palette), "outline": len(self.outlines)}
-        sizes |= {"texture": len(self.textures), "size": len(HALF_SIZES), "place": len(PLACES) ** 2}
-        return sum(sizes[first] * sizes[second] for first, second in PAIRS)
-
-    @property
     def row_shape(self) -> tuple[int]:
         """(F,)."""
-        return (self.feature_dim,)
+        sizes = {"colour": len(self.palette), "outline": len(self.outlines)}
+        sizes |= {"texture": len(self.textures), "size": len(HALF_SIZES), "place": len(PLACES) ** 2}
+        return (sum(sizes[first] * sizes[second] for first, second in PAIRS),)
 
     def codes(self, found: Regions) -> dict[str, np.ndarray]:
         """Each region's colour, outline, texture, size and place: (R, words), rows of sum 1."""
@@ -409,7 +388,7 @@ class RegionDescriptor:
             "place": products(soft_bins(across, PLACES), soft_bins(down, PLACES)),
         }
 
-    def describe(self, pictures: np.ndarray) -> np.ndarray:
+    def embed(self, pictures: np.ndarray) -> np.ndarray:
         """(n, SIDE, SIDE, 3) uint8 -> (n, F) float32, standardised.
 
         A block for each of PAIRS: the square root of the sum over regions of the products of the
@@ -425,8 +404,3 @@ class RegionDescriptor:
         seen, first = np.unique(found.picture, return_index=True)
         vectors[seen] = np.sqrt(np.add.reduceat(np.concatenate(blocks, axis=1), first))
         return (vectors - self.centre) / self.scale
-
-
-def chunks(rows):
-    """Consecutive parts of at most CHUNK rows."""
-    return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))

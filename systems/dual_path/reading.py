@@ -16,7 +16,7 @@ def vocabulary(settings, captions):
     return found
 
 
-def targets(settings, split, images, vocabulary):
+def targets(settings, split, images, vocabulary, descriptor):
     """The classes of the training images, and how many captions hard texts are chosen from.
 
     Raises:
@@ -26,7 +26,7 @@ def targets(settings, split, images, vocabulary):
         classes = phrase_classes(split.captions, split.caption_image, vocabulary)
         return Targets(classes, classes.shape[1])
     if settings.num_classes:
-        images = descriptors.cluster_vectors(split, images, settings)
+        images = descriptors.cluster_rows(descriptor, split, images, settings)
     classes = instance_classes(settings, images, split.num_images)
     number = settings.num_classes or split.num_images
     return Targets(classes, number, settings.hard_texts)

@@ -73,7 +73,7 @@ def load_backbone(backbone, settings):
     if settings.cnn in hub.RESNETS:
         hub.load_resnet_weights(backbone, settings.cnn, settings.image_weights)
         return
-    source, _ = cnn.build(cnn.describe_network(settings))
+    source, _ = cnn.load_network(cnn.describe_network(settings))
     values = [layer for layer in source.layers if layer.weights]
     own = [layer for layer in backbone.layers if layer.weights]
     for layer, given in zip(own, values, strict=False):  # dense layers may follow in the source

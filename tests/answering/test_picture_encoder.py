@@ -1,6 +1,7 @@
 """Pictures as the image tower reads them: by descriptors, by a network, as pixels."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,13 +10,14 @@ from PIL import Image
 from tiny_network import LAYERS, NETWORK
 from tiny_run import make_run, pixel_run, unit, write_image_tower, write_model
 
-from answering.pictures import PictureEncoder, whole_picture
+from answering.pictures import PictureEncoder
 from data import datasets
 from data.scenes import world
-from data.vision import descriptors
-from data.vision.network import NetworkDescriptor
-from data.vision.pixels import Pictures
+from data.vision.embedding import NetworkDescriptor
+from data.vision.network import cut_crops
+from data.vision.pixels import PixelDescriptor, PixelRows
 from data.vision.regions import COLOURS, OUTLINES, SECTORS, STEPS, TEXTURES, RegionDescriptor
+from data.vision.rows import squeeze
 from run import files, graphs
 
 
@@ -26,7 +28,7 @@ def described_run(folder, descriptor):
     descriptor.save(run.features)
     kernel = np.random.default_rng(0).normal(size=(descriptor.feature_dim, 7))
     write_image_tower(run.image_tower, kernel)
-    return run, folder / "cache"
+    return run, SimpleNamespace(cache_dir=folder / "cache")
 
 
 def made_up_regions():
@@ -54,21 +56,26 @@ def write_network(path):
 @pytest.mark.parametrize("kind", ["regions", "last", "fne"])
 def test_pictures_are_read_as_by_features(tmp_path, kind):
     shown = [Image.fromarray(world.draw(world.make_scene("train", i))) for i in range(20)]
+    network = dataclasses.replace(NETWORK, crops=10)
     if kind == "regions":
         descriptor = made_up_regions()
     else:
-        network = dataclasses.replace(NETWORK, crops=10)
         moments = (np.zeros(LAYERS.feature_dim), np.full(LAYERS.feature_dim, 200.0))
         descriptor = NetworkDescriptor(network, LAYERS, kind, *moments)
-    run, cache = described_run(tmp_path / "run", descriptor)
+    run, settings = described_run(tmp_path / "run", descriptor)
     if isinstance(descriptor, NetworkDescriptor):
         with pytest.raises(ValueError, match=r"onnx is missing: python test\.py writes it"):
             PictureEncoder(run)
-        write_network(descriptors.network_path(descriptor, cache))
+        path = descriptor.exported(settings)
+        write_network(path)
+        crops = [cut_crops(picture, network).astype("f") for picture in shown]
+        means = [graphs.Tower(path)(one).mean(axis=0) for one in crops]
+        vectors = descriptor.embed(np.stack(means))
+    else:
+        vectors = descriptor.embed(np.stack([squeeze(picture) for picture in shown]))
     encoder, tower = PictureEncoder(run), graphs.Tower(run.image_tower)
-    vectors = [descriptors.describe_picture(descriptor, picture, cache) for picture in shown]
     rows = encoder(shown)
-    np.testing.assert_allclose(rows, tower(np.concatenate(vectors)), atol=1e-5)
+    np.testing.assert_allclose(rows, tower(vectors.astype("f")), atol=1e-5)
     assert rows.shape == (20, 7) and len(np.unique(rows.round(5), axis=0)) > 3
 
 
@@ -95,7 +102,8 @@ def test_a_view_is_what_the_gallery_was_made_of(shape, crop_area):
     drawn = np.random.default_rng(0).integers(0, 256, (2, *shape, 3), np.uint8)
     split = datasets.Split("t", ["a", "b"], ["x", "y"], np.arange(2), pictures=drawn)
     side = 32 if crop_area < 1 else 28
-    views = Pictures(split, 28, crop_area, view_side=side).views([0, 1])
-    ours = np.stack([whole_picture(Image.fromarray(one), side) for one in drawn])
+    views = PixelRows(split, 28, crop_area, view_side=side).views([0, 1])
+    descriptor = PixelDescriptor(28, side, crop_area)
+    ours = descriptor.describe([Image.fromarray(one) for one in drawn])
     assert ours.shape == views.shape and abs(ours - views.astype(int)).max() <= 1
     assert (ours != views).mean() < 1e-3

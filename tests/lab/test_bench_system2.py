@@ -61,10 +61,10 @@ def test_keras_reads_as_the_tower_does():
 
 
 def test_pictures_are_files_that_can_be_read(tmp_path):
-    from data.vision import activations
+    from data.vision import rows as picture_rows
 
     split = system2.make_pictures(tmp_path, 66)
-    pictures = [activations.open_picture(split, row) for row in (0, 1, 64)]
+    pictures = [picture_rows.open_picture(split, row) for row in (0, 1, 64)]
     assert {picture.size for picture in pictures} == {(224, 224)}
     first, second, again = (np.asarray(picture) for picture in pictures)
     assert (first == again).all() and (first != second).any()  # 64 that differ

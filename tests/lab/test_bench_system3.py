@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from data.pictures import load_picture
-from data.vision.pixels import Pictures
 from lab.bench import system3
 
 
@@ -21,7 +20,7 @@ def test_photos_take_a_photos_bytes(tmp_path):
 
 def test_what_is_timed_reads_every_picture(tmp_path):
     paths = system3.make_photos(tmp_path, 160, 224, 40)
-    pictures = Pictures(system3.make_split(paths), 128, 0.8, True, "none", tmp_path)
+    pictures = PixelRows(system3.make_split(paths), 128, 0.8, True, "none", tmp_path)
     windows, mirrored = pictures.windows(np.arange(40), np.random.default_rng(0))
     whole = list(system3.bare_decoder(paths))
     assert len(whole) == 40

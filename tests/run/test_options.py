@@ -61,7 +61,11 @@ def test_help_has_titles_values_and_defaults():
     values = flags.FlagValues()
     options.define(Whole, values)
     text = options.help_text([Small, Whole], values)
-    assert text.splitlines()[:3] == ["Small:", "  --size=N (1 to 9)", "      Size of it. Default: 3."]
+    assert text.splitlines()[:3] == [
+        "Small:",
+        "  --size=N (1 to 9)",
+        "      Size of it. Default: 3.",
+    ]
     assert "  --kind=red|blue\n      Kind of it. Default: red." in text
     assert "  --share=X\n      Share of it.\n" in text
     assert "\n\nWhole:\n  --[no]loud\n      Say it loudly. Default: yes." in text

@@ -253,10 +253,9 @@ def test_captions_for_a_picture_file(root):
     assert not any(answer["own"] for answer in foreign["answers"])
     assert [answer["name"] for answer in own["answers"] if answer["own"]] == ["two.png"]
     folder = root / "exp" / "pictures"
-    descriptor = descriptors.load(folder / "features.npz")
-    assert descriptor is not None
+    descriptor = descriptors.load_descriptor(folder / "features.npz")
     with Image.open(root / "two.png") as picture:
-        vector = descriptor.describe(descriptors.to_array(picture)[None]).astype(np.float32)
+        vector = descriptor.describe([picture]).astype(np.float32)
     query = graphs.Tower(folder / "image.onnx")(vector)
     scores, rows = nearest.top_k(query, stored.Gallery(Run(folder)).text, 10)
     np.testing.assert_allclose([a["score"] for a in foreign["answers"]], scores[0], atol=1e-7)

@@ -18,7 +18,6 @@ from systems.gru.sheet import GruSettings
 from training import phases
 from training.records import RunRecords
 
-
 FACTS = Facts(feature_dim=5, vocabulary_size=6)
 
 

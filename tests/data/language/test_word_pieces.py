@@ -1,19 +1,15 @@
-"""Word pieces: the published ids, odd Unicode, the same in tf.data, learned vocabularies."""
+"""Word pieces: the published ids, odd Unicode, learned vocabularies."""
 
-import json
 import random
 import subprocess
 import sys
-from itertools import chain
 
-import numpy as np
 import pytest
 from conftest import ROOT, SHARED
 
 from data.language import word_pieces
-from data.language.word_pieces import WordPieces, bert_words, learn, read_vocabulary, spell
+from data.language.word_pieces import WordPieces, bert_words, learn_pieces, read_vocabulary
 
-DATA = SHARED / "data"
 BERT = SHARED / "words" / "bert_base_uncased_vocab.txt"
 WORDS = [
     "[UNK]",
@@ -137,53 +133,11 @@ def test_ids_are_those_of_the_library_itself():
         assert PIECES.cut(caption) == whole.encode(clean).tokens, ascii(caption)
 
 
-def test_tf_data_gives_the_same_ids():
-    pytest.importorskip("tensorflow_text")
-    captions = ODD + random_captions(1500, seed=1)
-    parts = list(word_pieces.make_dataset(captions, WORDS).as_numpy_iterator())
-    flat, lengths = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    expected = PIECES.encode_all(captions)
-    assert lengths.tolist() == [len(ids) for ids in expected]
-    assert flat.tolist() == list(chain.from_iterable(expected))
-    assert flat.dtype == np.int32
-
-
-@pytest.mark.skipif(not (BERT.is_file() and DATA.is_dir()), reason="needs shared data")
-def test_every_real_caption_has_the_same_ids_in_tf_data():
-    pytest.importorskip("tensorflow_text")
-    words, found = read_vocabulary(BERT), []
-    for pattern in ("*/*.token*", "*/*_caps.txt"):
-        for path in sorted(DATA.glob(pattern)):
-            lines = path.read_text(encoding="utf-8").split("\n")
-            found += [line.rpartition("\t")[2] for line in lines]
-    for path in sorted(DATA.glob("*/captions_*.json")):
-        rows = json.loads(path.read_text(encoding="utf-8"))["annotations"]
-        found += [row["caption"] for row in rows]
-    captions = sorted(set(found))  # some stand in two folders
-    assert len(captions) > 200_000
-    parts = list(word_pieces.make_dataset(captions, words, 20).as_numpy_iterator())
-    flat, lengths = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    expected = WordPieces(words, 20).encode_all(captions)
-    np.testing.assert_array_equal(lengths, [len(ids) for ids in expected])
-    np.testing.assert_array_equal(flat, list(chain.from_iterable(expected)))
-
-
-def test_the_spelling_of_a_character_has_room_in_the_table():
-    some = [chr(code) for code in [*range(0x250), *range(0x300, 0x110000, 157)]]
-    spelt = [spell(character) for character in some]
-    assert max(map(len, spelt)) <= word_pieces.SPELT
-    assert not any("\0" in one for one in spelt)
-    table = word_pieces.spelling_table(set(some[:200]))
-    assert table.shape == (200, 3)
-    assert table[ord("A")].tolist() == [ord("a"), 0, 0]
-    assert table[ord("!")].tolist() == [32, 33, 32]
-
-
 CAPTIONS = ["a dog runs", "two dogs running", "a caf\u00e9 , a dog", "dogs run \u4e2d"] * 3
 
 
 def test_learned_pieces_spell_every_word_of_their_letters():
-    words = learn(CAPTIONS, 80)
+    words = learn_pieces(CAPTIONS, 80)
     assert words[:4] == ["[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     assert len(words) < 80 and len(set(words)) == len(words)
     pieces = WordPieces(words)
@@ -192,27 +146,25 @@ def test_learned_pieces_spell_every_word_of_their_letters():
     assert not pieces.knows("zebra")
 
 
-def test_no_piece_is_longer_than_both_readers_take():
-    pytest.importorskip("tensorflow_text")
+def test_no_piece_is_longer_than_tensorflow_text_takes():
     captions = ["a dog", "x" * 300, "\U00010331" * 80, "y" * 100] * 3
-    words = learn(captions, 1000)
+    words = learn_pieces(captions, 1000)
     assert "y" * 100 in words and max(len(word) for word in words) == 100
-    (part,) = word_pieces.make_dataset(captions, words).as_numpy_iterator()
+    assert max(len(word.encode()) for word in words) <= word_pieces.BYTES
     pieces = WordPieces(words)
-    assert part[0].tolist() == list(chain.from_iterable(pieces.encode_all(captions)))
     assert pieces.cut("x" * 300) == ["[UNK]"]
     assert len(pieces.cut("\U00010331" * 80)) == 80  # letter by letter
 
 
 def test_learned_pieces_depend_on_nothing_but_the_captions():
     code = (
-        "import sys, word_pieces; c = sys.argv[1].split('|');"
-        "print('|'.join(word_pieces.learn(c, 300)), 'tensorflow' in sys.modules)"
+        "import sys; from data.language import word_pieces; c = sys.argv[1].split('|');"
+        "print('|'.join(word_pieces.learn_pieces(c, 300)), 'tensorflow' in sys.modules)"
     )
     draw = random.Random(3)
     words = ["".join(draw.choices("abcdef", k=draw.randint(1, 6))) for _ in range(300)]
     captions = [" ".join(draw.choices(words, k=6)) for _ in range(60)]
-    found = "|".join(learn(captions[::-1], 300))
+    found = "|".join(learn_pieces(captions[::-1], 300))
     for threads in ("1", "2"):
         run = subprocess.run(
             [sys.executable, "-c", code, "|".join(captions)],
@@ -226,9 +178,9 @@ def test_learned_pieces_depend_on_nothing_but_the_captions():
 
 def test_what_cannot_be_learned_is_refused():
     with pytest.raises(ValueError, match="no caption has a word"):
-        learn(["", " "], 100)
+        learn_pieces(["", " "], 100)
     with pytest.raises(ValueError, match=r"10 word pieces are too few.*need 13; raise max_words"):
-        learn(["abcd"], 10)
+        learn_pieces(["abcd"], 10)
 
 
 def test_a_file_that_is_no_vocabulary_is_refused(tmp_path):

@@ -65,13 +65,13 @@ def test_spelling_keeps_the_kind_of_every_character():
     kinds = {"L": "LN", "N": "LN", "M": "M", "P": "PS", "S": "PS"}
     for code in [*range(0x40000), *range(0xE0000, 0xE0200), 0x10FFFF]:
         character = chr(code)
-        spelt = words.spell(character)
+        spelt = words.spell_in_word(character)
         kept = spelt.strip(" ")
         kind = unicodedata.category(character)[0]
         assert len(spelt) <= 3 and len(kept) <= 1
         if kept:
             assert unicodedata.category(kept)[0] in kinds[kind], hex(code)
-            assert words.spell(kept) == spelt, hex(code)
+            assert words.spell_in_word(kept) == spelt, hex(code)
         else:
             assert kind in "CZ" or unicodedata.name(character).startswith("VARIATION"), hex(code)
 

@@ -14,8 +14,8 @@ from conftest import ROOT
 from PIL import Image
 from tiny_network import LAYERS, NETWORK, Counter, make_split
 
-from data.vision import activations
-from data.vision.activations import Store
+from data.vision import activations, rows
+from data.vision.activations import ActivationStore
 
 
 def rows_of(store):
@@ -25,7 +25,7 @@ def rows_of(store):
 def wanted(split):
     """The tiny network's answer to each picture, one by one."""
     run = Counter()
-    pictures = [activations.open_picture(split, row) for row in range(split.num_images)]
+    pictures = [rows.open_picture(split, row) for row in range(split.num_images)]
     return np.concatenate([run(activations.cut_crops(p, NETWORK)[None]) for p in pictures])
 
 
@@ -36,21 +36,21 @@ def split(tmp_path):
 
 def test_rows_are_the_networks_answers_in_order(split, tmp_path, monkeypatch):
     monkeypatch.setattr(activations, "AHEAD", 2)
-    store, run = Store(split, NETWORK, tmp_path / "cache"), Counter()
+    store, run = ActivationStore(split, NETWORK, tmp_path / "cache"), Counter()
     (tmp_path / "cache").mkdir()
     assert store.missing().tolist() == list(range(11))
-    count, seconds = activations.fill(store, run)
+    count, seconds = activations.fill_store(store, run)
     assert count == run.seen == 11 and seconds > 0
     assert store.is_whole() and store.layers() == LAYERS
     np.testing.assert_array_equal(rows_of(store), wanted(split))
     np.testing.assert_array_equal(np.load(store.whole), wanted(split))  # it is a plain .npy
-    assert Store(split, NETWORK, tmp_path / "cache").ensure() == (0, 0.0)
+    assert ActivationStore(split, NETWORK, tmp_path / "cache").ensure() == (0, 0.0)
 
 
 def test_blocks_are_small(split, tmp_path, monkeypatch):
     (tmp_path / "cache").mkdir()
-    store = Store(split, NETWORK, tmp_path / "cache")
-    activations.fill(store, Counter())
+    store = ActivationStore(split, NETWORK, tmp_path / "cache")
+    activations.fill_store(store, Counter())
     monkeypatch.setattr(activations, "BLOCK_BYTES", 4 * 4 * LAYERS.num_columns)
     assert [len(block) for block in store.blocks()] == [4, 4, 3]
     np.testing.assert_array_equal(rows_of(store), wanted(split))
@@ -58,32 +58,34 @@ def test_blocks_are_small(split, tmp_path, monkeypatch):
 
 def test_pictures_in_memory(split, tmp_path):
     (tmp_path / "cache").mkdir()
-    pixels = np.stack([np.asarray(activations.open_picture(split, row)) for row in range(11)])
+    pixels = np.stack([np.asarray(rows.open_picture(split, row)) for row in range(11)])
     memory = dataclasses.replace(split, pictures=pixels, origin="scenes:0")
-    store = Store(memory, NETWORK, tmp_path / "cache")
-    activations.fill(store, Counter())
+    store = ActivationStore(memory, NETWORK, tmp_path / "cache")
+    activations.fill_store(store, Counter())
     np.testing.assert_array_equal(rows_of(store), wanted(split))
 
 
 def test_another_network_or_folder_has_another_store(split, tmp_path):
     own = {
-        Store(split, network, tmp_path).whole
+        ActivationStore(split, network, tmp_path).whole
         for network in (NETWORK, dataclasses.replace(NETWORK, crops=10))
     }
-    own.add(Store(dataclasses.replace(split, origin="elsewhere"), NETWORK, tmp_path).whole)
-    own.add(Store(dataclasses.replace(split, name="test"), NETWORK, tmp_path).whole)
+    own.add(
+        ActivationStore(dataclasses.replace(split, origin="elsewhere"), NETWORK, tmp_path).whole
+    )
+    own.add(ActivationStore(dataclasses.replace(split, name="test"), NETWORK, tmp_path).whole)
     assert len(own) == 4
 
 
 def test_stopped_in_the_middle_it_goes_on(split, tmp_path):
     (tmp_path / "cache").mkdir()
-    store = Store(split, NETWORK, tmp_path / "cache")
+    store = ActivationStore(split, NETWORK, tmp_path / "cache")
     with pytest.raises(InterruptedError):
-        activations.fill(store, Counter(stop=3))
+        activations.fill_store(store, Counter(stop=3))
     assert not store.is_whole() and not store.whole.exists()
     assert len(store.missing()) == 11 - 2 * Counter.pictures
     run = Counter()
-    activations.fill(store, run)
+    activations.fill_store(store, run)
     assert run.seen == 11 - 2 * Counter.pictures
     np.testing.assert_array_equal(rows_of(store), wanted(split))
 
@@ -91,12 +93,13 @@ def test_stopped_in_the_middle_it_goes_on(split, tmp_path):
 KILLED = """
 import sys, pathlib
 sys.path[:0] = [{root!r}, {tests!r}]
-import activations, tiny_network
+import tiny_network
+from data.vision import activations
 activations.SAVE_SECONDS = 0
 folder = pathlib.Path(sys.argv[1])
 split = tiny_network.make_split(folder, 11, anew=False)
-store = activations.Store(split, tiny_network.NETWORK, folder / "cache")
-activations.fill(store, tiny_network.Counter(sleep_after=2, flag=folder / "begun"))
+store = activations.ActivationStore(split, tiny_network.NETWORK, folder / "cache")
+activations.fill_store(store, tiny_network.Counter(sleep_after=2, flag=folder / "begun"))
 """
 
 
@@ -107,13 +110,13 @@ def test_killed_it_goes_on_and_the_bytes_are_the_same(split, tmp_path):
     wait_for((tmp_path / "begun").exists)
     process.kill()
     process.wait()
-    store, run = Store(split, NETWORK, tmp_path / "cache"), Counter()
+    store, run = ActivationStore(split, NETWORK, tmp_path / "cache"), Counter()
     assert not store.whole.exists()
-    activations.fill(store, run)
+    activations.fill_store(store, run)
     assert 0 < run.seen < 11
-    other = Store(split, NETWORK, tmp_path / "other")
+    other = ActivationStore(split, NETWORK, tmp_path / "other")
     (tmp_path / "other").mkdir()
-    activations.fill(other, Counter())
+    activations.fill_store(other, Counter())
     assert store.whole.read_bytes() == other.whole.read_bytes()
 
 
@@ -130,37 +133,37 @@ def test_broken_pictures_are_counted_and_only_they_are_read_again(split, tmp_pat
     good = Path(split.pictures[5]).read_bytes()
     for row in (5, 6, 7):
         Path(split.pictures[row]).write_bytes(good[:60])
-    store = Store(split, NETWORK, tmp_path / "cache")
+    store = ActivationStore(split, NETWORK, tmp_path / "cache")
     said = r"^4 pictures of the train split cannot be read: picture \S*0\.bmp .*; and 1 more\. Mend"
     with pytest.raises(ValueError, match=said):
-        activations.fill(store, Counter())
+        activations.fill_store(store, Counter())
     assert store.missing().tolist() == [0, 5, 6, 7]
     for row in (0, 5, 6, 7):
         Path(split.pictures[row]).write_bytes(good)
     run = Counter()
-    activations.fill(store, run)
+    activations.fill_store(store, run)
     assert run.seen == 4 and store.is_whole()
     np.testing.assert_array_equal(rows_of(store), wanted(split))
 
 
 def test_a_changed_picture_is_the_only_one_read_again(split, tmp_path):
     (tmp_path / "cache").mkdir()
-    store = Store(split, NETWORK, tmp_path / "cache")
-    activations.fill(store, Counter())
+    store = ActivationStore(split, NETWORK, tmp_path / "cache")
+    activations.fill_store(store, Counter())
     Image.new("RGB", (12, 12), (1, 2, 3)).save(split.pictures[4])
     os.utime(split.pictures[4], ns=(1, 1))
     assert store.missing().tolist() == [4]
     run = Counter()
-    activations.fill(store, run)
+    activations.fill_store(store, run)
     assert run.seen == 1
     np.testing.assert_array_equal(rows_of(store), wanted(split))
 
 
 def test_nan_is_refused_and_names_the_picture(split, tmp_path):
     (tmp_path / "cache").mkdir()
-    store = Store(split, NETWORK, tmp_path / "cache")
+    store = ActivationStore(split, NETWORK, tmp_path / "cache")
     with pytest.raises(ValueError, match=r"NaN or infinity for picture \d+\.bmp: are its weights"):
-        activations.fill(store, Counter(factor=np.nan))
+        activations.fill_store(store, Counter(factor=np.nan))
     assert len(store.missing()) == 11
 
 
@@ -169,12 +172,12 @@ def test_several_splits_take_one_network(split, tmp_path, monkeypatch):
     monkeypatch.setattr(activations.cnn, "Runner", lambda n: made.append(Counter()) or made[-1])
     monkeypatch.setattr(activations, "in_own_process", lambda function, *a: function(*a))
     other = dataclasses.replace(split, name="test")
-    stores = [Store(s, NETWORK, tmp_path / "cache") for s in (split, other)]
+    stores = [ActivationStore(s, NETWORK, tmp_path / "cache") for s in (split, other)]
     assert [count for count, _ in activations.ensure_all(stores)] == [11, 11]
     assert activations.ensure_all(stores) == [(0, 0.0)] * 2
     assert len(made) == 1
     os.utime(split.pictures[2], ns=(1, 1))
-    Store(split, NETWORK, tmp_path / "cache").ensure()
+    ActivationStore(split, NETWORK, tmp_path / "cache").ensure()
     assert [count for count, _ in activations.ensure_all(stores)] == [0, 1]
 
 
@@ -200,7 +203,8 @@ def test_two_programs_take_turns(tmp_path, capsys):
 APART = """
 import os, sys
 sys.path[:0] = [{root!r}, {tests!r}]
-import activations, tiny_network
+import tiny_network
+from data.vision import activations
 if __name__ == "__main__":
     print(activations.in_own_process(os.getpid) != os.getpid())
     try:

@@ -9,8 +9,9 @@ from tiny_network import make_split
 
 from data.language.words import Tokens, Vocabulary
 from data.scenes import world
-from data.vision import activations, boxes, cnn, descriptors, regions
-from data.vision.network import Network, NetworkDescriptor
+from data.vision import boxes, cnn, descriptors, embedding, regions, rows
+from data.vision.network import Layers, Network
+from data.vision.pixels import PixelDescriptor
 from run import recipes
 from training.batches import TrainingBatches
 
@@ -28,7 +29,7 @@ def descriptor(pictures):
 
 
 def test_boxes_are_regions_the_largest_first(pictures, descriptor):
-    found = descriptor.describe(pictures[:3])
+    found = descriptor.embed(pictures[:3])
     assert found.dtype == np.float16 and found.shape == (3, *descriptor.row_shape)
     for row, picture in enumerate(pictures[:3]):
         own = regions.find_regions(picture[None], descriptor.regions.table)
@@ -38,12 +39,12 @@ def test_boxes_are_regions_the_largest_first(pictures, descriptor):
         for place, region in enumerate(order):
             told = found[row, place, -5:].astype(float) * [64, 64, 64, 64, 4096]
             np.testing.assert_allclose(told, [*own.box[region], own.area[region]], rtol=1e-3)
-        frames = descriptor.frames(picture[None])[0]
+        frames = descriptor.frames(Image.fromarray(picture))
         np.testing.assert_allclose(frames[: len(order)] * 64, own.box[order])
 
 
 def test_each_part_of_a_box_has_norm_one(pictures, descriptor):
-    rows = descriptor.describe(pictures).astype(np.float64)
+    rows = descriptor.embed(pictures).astype(np.float64)
     sizes = {
         name: part.shape[1]
         for name, part in descriptor.regions.codes(descriptor._nothing()).items()
@@ -58,33 +59,32 @@ def test_each_part_of_a_box_has_norm_one(pictures, descriptor):
 
 
 def test_one_picture_is_described_as_among_others_and_after_a_file(pictures, descriptor, tmp_path):
-    many = descriptor.describe(pictures[:5])
+    many = descriptor.embed(pictures[:5])
     descriptor.save(tmp_path / "boxes.npz")
-    again = descriptors.load(tmp_path / "boxes.npz")
+    again = descriptors.load_descriptor(tmp_path / "boxes.npz")
     assert isinstance(again, boxes.BoxDescriptor)
     assert again.fingerprint() == descriptor.fingerprint()
-    np.testing.assert_array_equal(again.describe(pictures[3:4])[0], many[3])
-    one = descriptors.describe_picture(again, Image.fromarray(pictures[3]), tmp_path)
-    np.testing.assert_array_equal(one[0], many[3].astype(np.float32))
+    np.testing.assert_array_equal(again.embed(pictures[3:4])[0], many[3])
+    np.testing.assert_array_equal(again.describe([Image.fromarray(pictures[3])])[0], many[3])
     descriptor.regions.save(tmp_path / "regions.npz")
-    assert isinstance(descriptors.load(tmp_path / "regions.npz"), regions.RegionDescriptor)
-    with pytest.raises(ValueError, match="train the run anew"):
-        boxes.BoxDescriptor.load(tmp_path / "regions.npz")
+    assert isinstance(
+        descriptors.load_descriptor(tmp_path / "regions.npz"), regions.RegionDescriptor
+    )
 
 
 def test_a_picture_of_one_colour_has_one_box(descriptor):
-    rows = descriptor.describe(np.full((1, 64, 64, 3), 200, np.uint8))
+    rows = descriptor.embed(np.full((1, 64, 64, 3), 200, np.uint8))
     assert rows[0, 0].any() and not rows[0, 1:].any()
-    assert descriptor.describe(np.zeros((0, 64, 64, 3), np.uint8)).shape[0] == 0
+    assert descriptor.embed(np.zeros((0, 64, 64, 3), np.uint8)).shape[0] == 0
 
 
 def test_a_split_is_described_once_and_mapped(descriptor, tmp_path):
     split = make_split(tmp_path, 70)
-    vectors = descriptors.image_vectors(split, descriptor, tmp_path / "cache")
+    vectors = descriptor.rows(split, types.SimpleNamespace(cache_dir=tmp_path / "cache"))
     assert isinstance(vectors, np.memmap) and vectors.shape == (70, *descriptor.row_shape)
-    pixels = descriptors.read_all(split, np.arange(70))
-    np.testing.assert_array_equal(vectors[66], descriptor.describe(pixels[66:67])[0])
-    assert descriptors.size_of(vectors) == descriptor.row_shape[1]
+    pixels = rows.read_all(split, np.arange(70))
+    np.testing.assert_array_equal(vectors[66], descriptor.embed(pixels[66:67])[0])
+    assert descriptor.feature_dim == vectors.shape[2]
 
 
 # ---- A CNN's last map ---------------------------------------------------------------------------
@@ -102,32 +102,25 @@ def test_a_grid_by_loops():
             cells = maps[:, top:bottom, left:right]
             expected = cells.mean(axis=(1, 2))
             np.testing.assert_allclose(found[:, row, column], expected, rtol=1e-5, atol=1e-6)
-    frames = boxes.grid_frames(3)
-    np.testing.assert_allclose(frames[5], [2 / 3, 1 / 3, 1, 2 / 3])
 
 
-def test_a_grid_of_a_network_is_mapped_from_its_store_and_the_same_without_tensorflow(tmp_path):
-    settings = types.SimpleNamespace(
-        features="grid", grid=2, cnn="MobileNetV2", image_weights="none", data_seed=0, crops=10,
-        resize="squash", pre_activation=True, cache_dir=tmp_path / "cache", image_size=32,
-        model="dual_path",
-    )  # fmt: skip
-    network = cnn.describe_network(settings)
-    assert (network.crops, network.grid, network.pre_activation) == (1, 2, False)
-    split = make_split(tmp_path, 3)
-    descriptor = descriptors.learn(split, settings)
-    assert isinstance(descriptor, NetworkDescriptor)
-    vectors = descriptors.image_vectors(split, descriptor, settings.cache_dir)
-    assert vectors.shape == (3, 4, 1280) and isinstance(vectors, np.memmap)
-    descriptor.save(tmp_path / "grid.npz")
-    again = descriptors.load(tmp_path / "grid.npz")
-    assert again is not None
-    descriptors.export(again, settings.cache_dir)
-    picture = activations.open_picture(split, 1)
-    one = descriptors.describe_picture(again, picture, settings.cache_dir)
-    largest = np.abs(vectors[1]).max()  # a network without weights hardly answers
-    assert largest > 0
-    np.testing.assert_allclose(one[0] / largest, vectors[1] / largest, atol=1e-3)
+@pytest.mark.parametrize(
+    ("size", "resize", "expected"),
+    [
+        # The middle 224 of 256 pixels, cut in 2 x 2: the lower right place.
+        ((640, 480), "squash", [0.5, 0.5, 0.9375, 0.9375]),
+        # 512 x 256 pixels, of which the middle 224 x 224.
+        ((800, 400), "short_side", [0.5, 0.5, 0.71875, 0.9375]),
+    ],
+)
+def test_frames_of_a_grid_lie_where_the_network_looked(size, resize, expected):
+    network = Network("MobileNetV2", "none", "random 0", 224, 1, resize, grid=2)
+    descriptor = embedding.NetworkDescriptor(network, Layers(["grid"], [12], (0, 12)), "grid")
+    frames = descriptor.frames(Image.new("RGB", size))
+    assert frames.shape == (4, 4)
+    np.testing.assert_allclose(frames[3], expected, atol=1e-6)
+    by_rows = frames[[1, 2]][:, [0, 1]] - frames[0][:2]
+    np.testing.assert_allclose(by_rows > 0.1, [[True, False], [False, True]])
 
 
 def test_a_grid_leaves_older_caches_and_files_as_they_are():
@@ -137,9 +130,9 @@ def test_a_grid_leaves_older_caches_and_files_as_they_are():
     assert "grid" not in str(sorted(set(vars(plain)) - {"grid"}))
     with pytest.raises(ValueError, match="a grid is of 1 crop"):
         Network(*facts, grid=2)
-    settings = types.SimpleNamespace(features="grid", grid=2, cnn="VGG16")
+    settings = types.SimpleNamespace(grid=2, cnn="VGG16")
     with pytest.raises(ValueError, match="VGG16 ends in dense layers"):
-        cnn.describe_network(settings)
+        cnn.describe_network(settings, as_grid=True)
 
 
 # ---- Batches ------------------------------------------------------------------------------------
@@ -164,15 +157,19 @@ def test_batches_bring_boxes_of_a_memory_map(captions, tmp_path):
 @pytest.mark.parametrize(
     ("shape", "model", "says"),
     [
-        ((2, 7), "joint", "this data has vectors of 7 numbers"),
-        ((2, 3, 7), "gru", "this data has 3 boxes of 7 numbers: use --model joint"),
+        ((7,), "joint", "this data has vectors of 7 numbers"),
+        ((3, 7), "gru", "this data has 3 boxes of 7 numbers: use --model joint"),
     ],
 )
 def test_boxes_and_vectors_go_to_those_who_read_them(shape, model, says):
+    descriptor = descriptors.ReadyVectors(shape)
     with pytest.raises(ValueError, match=says):
-        descriptors.check_boxes(np.zeros(shape), model)
-    descriptors.check_boxes(np.zeros((2, 3, 7)), "joint")
-    descriptors.check_boxes(np.zeros((2, 7)), "gru")
+        descriptors.check_reads(descriptor, model, model == "joint")
+    descriptors.check_reads(descriptor, "other", model != "joint")
+    pixels = PixelDescriptor(64, 73)
+    descriptors.check_reads(pixels, "dual_path", False)
+    with pytest.raises(ValueError, match="this data has pictures"):
+        descriptors.check_reads(pixels, "joint", True)
 
 
 def test_plain_words_end_and_know_no_punctuation():

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 from conftest import SHARED
 from PIL import Image
+from tiny_network import make_split
 
-from data.vision import cnn, descriptors
-from data.vision.network import Layers, Network, NetworkDescriptor
+from data.vision import cnn
+from data.vision.descriptors import load_descriptor
+from data.vision.embedding import NetworkDescriptor
+from data.vision.network import Layers, Network, cut_crops
+from data.vision.rows import open_picture
 from run import replicas
 from run.graphs import Tower
 
@@ -136,7 +140,7 @@ def crops():
 
 def by_hand(crops):
     """Means over space and crops of what single layers answer, with MobileNetV2's preprocessing."""
-    base, _ = cnn.build(SMALL)
+    base, _ = cnn.load_network(SMALL)
     names = ["Conv1_relu", "expanded_conv_project_BN", "block_3_depthwise_relu", "out_relu"]
     model = keras.Model(base.input, [base.get_layer(name).output for name in names])
     rows = []
@@ -168,28 +172,56 @@ def test_a_picture_alone_is_as_among_others():
 
 def test_exported_network_gives_the_same(monkeypatch, tmp_path):
     model = hand_made(False)  # MobileNetV2 takes 10 s to export
-    monkeypatch.setattr(cnn, "build", lambda _: (model, False))
+    monkeypatch.setattr(cnn, "load_network", lambda _: (model, False))
     network = dataclasses.replace(SMALL, size=12)
     runner = cnn.Runner(network)
-    last = NetworkDescriptor(network, runner.layers, "last")
-    descriptors.export(last, tmp_path)
-    path = descriptors.network_path(last, tmp_path)
-    pixels = np.random.default_rng(2).integers(0, 256, (20, 30, 3)).astype(np.uint8)
-    picture = Image.fromarray(pixels)
-    rows = runner(descriptors.cut_crops(picture, network)[None])
-    answer = Tower(path)(descriptors.cut_crops(picture, network).astype("f"))
+    last, settings = (
+        NetworkDescriptor(network, runner.layers, "last"),
+        types.SimpleNamespace(cache_dir=tmp_path),
+    )
+    last.export(settings)
+    pixels = np.random.default_rng(2).integers(0, 256, (2, 20, 30, 3)).astype(np.uint8)
+    pictures = [Image.fromarray(one) for one in pixels]
+    crops = cut_crops(pictures[0], network)
+    rows = runner(crops[None])
+    answer = Tower(last.exported(settings))(crops.astype("f"))
     assert answer.shape == (10, runner.layers.num_columns)
     np.testing.assert_allclose(answer.mean(axis=0), rows[0], atol=1e-4)
-    vector = descriptors.describe_picture(last, picture, tmp_path)
-    assert vector.shape == (1, 7) and vector.dtype == np.float32
-    np.testing.assert_allclose(vector, last.describe(rows), atol=1e-4)
+    last.open(settings)
+    vectors = last.describe(pictures)
+    assert vectors.shape == (2, 7) and vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors[:1], last.embed(rows), atol=1e-4)
     mean = rows[0, : runner.layers.feature_dim] - np.where(np.arange(32) % 2, 1, -1)
     fne = NetworkDescriptor(network, runner.layers, "fne", mean, np.ones(32))
-    vector = descriptors.describe_picture(fne, picture, tmp_path)
-    assert vector.dtype == np.float32
+    fne.open(settings)
+    vector = fne.describe(pictures[:1])
+    assert vector.dtype == np.int8
     np.testing.assert_array_equal(vector[0], np.where(np.arange(32) % 2, 1, -1))
+    settings.cache_dir = tmp_path / "none"
     with pytest.raises(ValueError, match=r"\.onnx is missing: python test\.py writes it"):
-        descriptors.describe_picture(last, picture, tmp_path / "none")
+        last.open(settings)
+
+
+def test_a_grid_is_mapped_from_its_store_and_the_same_without_tensorflow(monkeypatch, tmp_path):
+    model = hand_made(False)  # ends in a map of 5 x 5 places
+    monkeypatch.setattr(cnn, "load_network", lambda _: (model, False))
+    settings = types.SimpleNamespace(
+        grid=2, cnn="MobileNetV2", image_weights="none", data_seed=0, crops=10, resize="squash",
+        pre_activation=True, cache_dir=tmp_path / "cache", image_size=12, model="dual_path",
+    )  # fmt: skip
+    network = cnn.describe_network(settings, as_grid=True)
+    assert (network.crops, network.grid, network.pre_activation) == (1, 2, False)
+    split = make_split(tmp_path, 3)
+    descriptor = NetworkDescriptor.from_split(split, settings, "grid")
+    vectors = descriptor.rows(split, settings)
+    assert vectors.shape == (3, 4, 7) and isinstance(vectors, np.memmap)
+    descriptor.save(tmp_path / "grid.npz")
+    again = load_descriptor(tmp_path / "grid.npz")
+    again.export(settings)
+    again.open(settings)
+    one = again.describe([open_picture(split, 1)])
+    assert np.abs(vectors[1]).max() > 0.01
+    np.testing.assert_allclose(one[0], vectors[1], atol=1e-5)
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real weights are not at hand")
@@ -210,7 +242,7 @@ def test_random_weights_follow_the_seed(monkeypatch):
     monkeypatch.setattr(keras.applications, "MobileNetV2", lambda **_: hand_made(False))
 
     def first(identity):
-        model, _ = cnn.build(dataclasses.replace(SMALL, weights_id=identity))
+        model, _ = cnn.load_network(dataclasses.replace(SMALL, weights_id=identity))
         return model.get_weights()[0]
 
     np.testing.assert_array_equal(first("random 0"), first("random 0"))
@@ -233,7 +265,7 @@ def from_file(path, name="MobileNetV2"):
 
 def test_weights_of_a_file_with_or_without_classifier(weights_file):
     path, kernel = weights_file
-    model, _ = cnn.build(from_file(path))
+    model, _ = cnn.load_network(from_file(path))
     np.testing.assert_array_equal(model.get_weights()[0], kernel)
 
 
@@ -244,7 +276,7 @@ def test_weights_of_another_network_are_refused(weights_file, name, monkeypatch)
     cheap = {"weights": None, "include_top": False, "input_shape": (32, 32, 3)}
     monkeypatch.setattr(keras.applications, name, lambda **_: small(**cheap))
     with pytest.raises(ValueError, match=f"does not hold weights of {name} .*is --cnn right") as e:
-        cnn.build(from_file(weights_file[0], name))
+        cnn.load_network(from_file(weights_file[0], name))
     assert "\n" not in str(e.value)
 
 
@@ -252,13 +284,13 @@ def test_a_file_that_is_no_weights_is_refused(tmp_path):
     path = tmp_path / "bad.weights.h5"
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"bad\.weights\.h5 does not hold weights of MobileNetV2"):
-        cnn.build(from_file(path))
+        cnn.load_network(from_file(path))
 
 
 def test_a_file_that_was_exchanged_is_refused(weights_file):
     network = dataclasses.replace(from_file(weights_file[0]), weights_id="0" * 64)
     with pytest.raises(ValueError, match="is not the file of weights any more"):
-        cnn.build(network)
+        cnn.load_network(network)
 
 
 def test_without_a_network_connection_one_line_says_what_to_put_where(monkeypatch, tmp_path):
@@ -271,7 +303,7 @@ def test_without_a_network_connection_one_line_says_what_to_put_where(monkeypatc
     file = r"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1\.0_224_no_top\.h5"
     said = rf"fetch https://\S+/{file} and put it into \S+ as {file}, or .*--image_weights PATH$"
     with pytest.raises(ValueError, match=said) as error:
-        cnn.build(Network("MobileNetV2", "imagenet", "imagenet", 224))
+        cnn.load_network(Network("MobileNetV2", "imagenet", "imagenet", 224))
     assert str(tmp_path / "models") in str(error.value)
 
 

@@ -11,9 +11,9 @@ from tiny_network import LAYERS, NETWORK, Counter, make_split
 
 from data import datasets
 from data.scenes import world
-from data.vision import activations, cnn, descriptors, network, regions
+from data.vision import activations, boxes, cnn, descriptors, embedding, network, regions, rows
+from data.vision.pixels import PixelDescriptor
 
-REGIONS = types.SimpleNamespace(features="auto", data_seed=0)
 COLOURS = {"red": (222, 40, 40), "blue": (35, 95, 235)}
 
 
@@ -28,7 +28,7 @@ def descriptor(pictures):
 
 
 def split_of(pictures, **others):
-    count = len(pictures)
+    count = 4 if pictures is None else len(pictures)
     return datasets.Split(
         name="train",
         image_names=[f"{row}.png" for row in range(count)],
@@ -37,6 +37,11 @@ def split_of(pictures, **others):
         pictures=pictures,
         **others,
     )
+
+
+def kept(folder):
+    """Settings that say where rows are kept."""
+    return types.SimpleNamespace(cache_dir=folder)
 
 
 def files_of(pictures, folder):
@@ -56,7 +61,7 @@ def drawn(shape, colour, centre=(32, 32), radius=9, ground="white"):
 
 def blocks(descriptor, picture):
     """The sums of products of one picture, before they are standardised, by their two codes."""
-    raw = descriptor.describe(picture[None])[0] * descriptor.scale + descriptor.centre
+    raw = descriptor.embed(picture[None])[0] * descriptor.scale + descriptor.centre
     codes = descriptor.codes(regions.find_regions(picture[None], descriptor.table))
     sizes = [codes[a].shape[1] * codes[b].shape[1] for a, b in regions.PAIRS]
     parts = np.split(raw, np.cumsum(sizes)[:-1])
@@ -190,14 +195,14 @@ def test_size_is_shared_between_its_neighbours():
 
 
 def test_one_picture_is_described_as_in_a_batch(descriptor, pictures):
-    whole = descriptor.describe(pictures)
+    whole = descriptor.embed(pictures)
     assert whole.dtype == np.float32
     assert whole.shape == (60, descriptor.feature_dim)
-    alone = np.concatenate([descriptor.describe(pictures[row : row + 1]) for row in range(60)])
+    alone = np.concatenate([descriptor.embed(pictures[row : row + 1]) for row in range(60)])
     np.testing.assert_array_equal(alone, whole)
-    np.testing.assert_array_equal(descriptor.describe(pictures[::-1]), whole[::-1])
+    np.testing.assert_array_equal(descriptor.embed(pictures[::-1]), whole[::-1])
     np.testing.assert_allclose(whole.mean(axis=0), 0, atol=1e-5)
-    assert descriptor.describe(pictures[:0]).shape == (0, descriptor.feature_dim)
+    assert descriptor.embed(pictures[:0]).shape == (0, descriptor.feature_dim)
 
 
 def test_learning_twice_gives_the_same_and_another_seed_another(descriptor, pictures):
@@ -206,21 +211,54 @@ def test_learning_twice_gives_the_same_and_another_seed_another(descriptor, pict
     assert regions.RegionDescriptor.learn(pictures, 1).fingerprint() != descriptor.fingerprint()
 
 
-def test_saved_is_reloaded(descriptor, pictures, tmp_path):
-    descriptor.save(tmp_path / "features.npz")
-    loaded = descriptors.load(tmp_path / "features.npz")
-    assert loaded is not None
-    assert loaded.fingerprint() == descriptor.fingerprint()
-    np.testing.assert_array_equal(loaded.describe(pictures), descriptor.describe(pictures))
-    assert descriptors.load(tmp_path / "none.npz") is None
+LAST = ("last", "fne", "grid")
 
 
-def test_a_file_of_another_descriptor_is_refused(tmp_path):
-    np.savez(tmp_path / "features.npz", words=np.zeros((2, 3)))
-    with pytest.raises(
-        ValueError, match=r"features\.npz holds another descriptor .* train the run"
-    ):
-        regions.RegionDescriptor.load(tmp_path / "features.npz")
+def one_of(kind, region_descriptor):
+    """A descriptor of a kind, where learning takes no time."""
+    if kind in LAST:
+        seen = dataclasses.replace(NETWORK, grid=2) if kind == "grid" else NETWORK
+        layers = network.Layers(["grid"], [12], (0, 12)) if kind == "grid" else LAYERS
+        return embedding.NetworkDescriptor(seen, layers, kind, np.arange(10.0), np.ones(10))
+    return {
+        "regions": region_descriptor,
+        "boxes": boxes.BoxDescriptor(region_descriptor, 5),
+        "ready": descriptors.ReadyVectors((36, 2048)),
+        "pixels": PixelDescriptor(64, 73, 0.8, True),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", descriptors.KINDS)
+def test_every_kind_names_itself_in_its_file(kind, descriptor, tmp_path):
+    saved = one_of(kind, descriptor)
+    saved.save(tmp_path / "features.npz")
+    assert str(np.load(tmp_path / "features.npz")["kind"]) == kind == saved.kind
+    loaded = descriptors.load_descriptor(tmp_path / "features.npz")
+    assert type(loaded) is type(saved) and loaded.kind == kind
+    assert loaded.row_shape == saved.row_shape and loaded.dtype == saved.dtype
+    assert loaded.feature_dim == (0 if kind == "pixels" else saved.row_shape[-1])
+    assert loaded.fingerprint() == saved.fingerprint()
+    assert bool(loaded.fingerprint()) == (kind not in ("ready", "pixels"))
+    for name, array in saved.arrays().items():
+        np.testing.assert_array_equal(loaded.arrays()[name], array)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"words": np.zeros(2)}, r"\(kind none: 'none'\)"),  # of a version that named no kind
+        ({"kind": np.array("regions"), "words": np.zeros(2)}, "kind regions: .*words"),
+        ({"kind": np.array("boxes"), "palette": np.zeros(2)}, "kind boxes: 'boxes'"),
+        ({"kind": np.array("fne"), "facts": np.array("{")}, "kind fne: "),
+    ],
+)
+def test_a_file_of_another_descriptor_is_refused(arrays, says, tmp_path):
+    np.savez(tmp_path / "features.npz", **arrays)
+    message = rf"features\.npz holds another descriptor .*{says}.*: train the run anew$"
+    with pytest.raises(ValueError, match=message):
+        descriptors.load_descriptor(tmp_path / "features.npz")
+    with pytest.raises(ValueError, match=r"none\.npz is missing"):
+        descriptors.load_descriptor(tmp_path / "none.npz")
 
 
 @pytest.mark.parametrize("kind", ["one colour", "noise", "grey"])
@@ -231,9 +269,9 @@ def test_pictures_with_next_to_nothing_in_them(kind, pictures, descriptor):
         "noise": rng.integers(0, 256, (3, 64, 64, 3), np.uint8),
         "grey": np.repeat(pictures[:3, ..., :1], 3, axis=3),
     }[kind]
-    assert np.isfinite(descriptor.describe(odd)).all()
+    assert np.isfinite(descriptor.embed(odd)).all()
     own = regions.RegionDescriptor.learn(odd)
-    vectors = own.describe(np.concatenate([odd, pictures[:3]]))
+    vectors = own.embed(np.concatenate([odd, pictures[:3]]))
     assert vectors.shape == (6, own.feature_dim)
     assert np.isfinite(vectors).all()
 
@@ -246,17 +284,17 @@ def test_vectors_come_from_the_cache_until_a_picture_changes(
 ):
     paths = files_of(pictures[:5], tmp_path)
     split = split_of(paths)
-    first = descriptors.image_vectors(split, descriptor, tmp_path / "cache")
-    np.testing.assert_array_equal(first, descriptor.describe(pictures[:5]))
-    describe = regions.RegionDescriptor.describe
-    monkeypatch.setattr(regions.RegionDescriptor, "describe", lambda *_: pytest.fail("again"))
-    hit = descriptors.image_vectors(split, descriptor, tmp_path / "cache")
+    first = descriptor.rows(split, kept(tmp_path / "cache"))
+    np.testing.assert_array_equal(first, descriptor.embed(pictures[:5]))
+    describe = regions.RegionDescriptor.embed
+    monkeypatch.setattr(regions.RegionDescriptor, "embed", lambda *_: pytest.fail("again"))
+    hit = descriptor.rows(split, kept(tmp_path / "cache"))
     assert hit.tobytes() == first.tobytes()
-    monkeypatch.setattr(regions.RegionDescriptor, "describe", describe)
+    monkeypatch.setattr(regions.RegionDescriptor, "embed", describe)
     Image.fromarray(pictures[9]).save(paths[2])  # as many bytes as before
     os.utime(paths[2], ns=(1, 1))
-    changed = descriptors.image_vectors(split, descriptor, tmp_path / "cache")
-    np.testing.assert_array_equal(changed[2], descriptor.describe(pictures[9:10])[0])
+    changed = descriptor.rows(split, kept(tmp_path / "cache"))
+    np.testing.assert_array_equal(changed[2], descriptor.embed(pictures[9:10])[0])
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
@@ -264,20 +302,20 @@ def test_pictures_in_memory_and_in_files_are_described_alike(descriptor, picture
     files = split_of(files_of(pictures[:70], tmp_path))
     memory = split_of(pictures[:70])
     np.testing.assert_array_equal(
-        descriptors.image_vectors(files, descriptor, tmp_path / "cache"),
-        descriptors.image_vectors(memory, descriptor, tmp_path / "cache"),
+        descriptor.rows(files, kept(tmp_path / "cache")),
+        descriptor.rows(memory, kept(tmp_path / "cache")),
     )
 
 
 def test_a_half_written_cache_is_never_used(descriptor, pictures, tmp_path, monkeypatch):
     split = split_of(pictures[:5])
     with monkeypatch.context() as patch:
-        patch.setattr(regions.RegionDescriptor, "describe", lambda *_: 1 / 0)
+        patch.setattr(regions.RegionDescriptor, "embed", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            descriptors.image_vectors(split, descriptor, tmp_path)
+            descriptor.rows(split, kept(tmp_path))
     assert list(tmp_path.iterdir()) == []
-    vectors = descriptors.image_vectors(split, descriptor, tmp_path)
-    np.testing.assert_array_equal(vectors, descriptor.describe(pictures[:5]))
+    vectors = descriptor.rows(split, kept(tmp_path))
+    np.testing.assert_array_equal(vectors, descriptor.embed(pictures[:5]))
 
 
 def test_all_broken_pictures_of_a_split_are_counted_in_one_error(descriptor, pictures, tmp_path):
@@ -293,12 +331,12 @@ def test_all_broken_pictures_of_a_split_are_counted_in_one_error(descriptor, pic
         r"picture \S*\b3\.bmp is empty .*; picture \S*\b70\.bmp .*; and 2 more\. "
     )
     with pytest.raises(ValueError, match=said):
-        descriptors.image_vectors(split, descriptor, tmp_path / "cache")
+        descriptor.rows(split, kept(tmp_path / "cache"))
     assert list((tmp_path / "cache").iterdir()) == []
     with pytest.raises(ValueError, match=said):
-        descriptors.read_all(split, np.array([1, 3]))  # also of rows that were not asked for
+        rows.read_all(split, np.array([1, 3]))  # also of rows that were not asked for
     with pytest.raises(ValueError, match=said):
-        descriptors.learn(split, REGIONS)
+        descriptors.learn_descriptor("regions", split, types.SimpleNamespace(data_seed=0))
 
 
 def test_pictures_of_any_size_and_mode_are_described(descriptor, tmp_path):
@@ -311,43 +349,72 @@ def test_pictures_of_any_size_and_mode_are_described(descriptor, tmp_path):
     paths = [str(tmp_path / name) for name in made]
     for path, picture in zip(paths, made.values(), strict=True):
         picture.save(path)
-    vectors = descriptors.image_vectors(split_of(paths), descriptor, tmp_path / "cache")
+    vectors = descriptor.rows(split_of(paths), kept(tmp_path / "cache"))
     plain = np.full((1, 64, 64, 3), (200, 10, 10), np.uint8)
-    np.testing.assert_array_equal(vectors[:2], np.repeat(descriptor.describe(plain), 2, axis=0))
-    np.testing.assert_array_equal(vectors[3], descriptor.describe(np.full_like(plain, 255))[0])
+    np.testing.assert_array_equal(vectors[:2], np.repeat(descriptor.embed(plain), 2, axis=0))
+    np.testing.assert_array_equal(vectors[3], descriptor.embed(np.full_like(plain, 255))[0])
     assert np.abs(vectors[2] - vectors[0]).max() > 1
+    described = descriptor.describe([datasets.load_picture(path) for path in paths])
+    np.testing.assert_array_equal(described, vectors)
 
 
 def test_pictures_are_squeezed_by_the_mean_of_what_a_pixel_covers():
     large = np.zeros((128, 128, 3), np.uint8)
     large[10, 10] = 200
-    small = descriptors.to_array(Image.fromarray(large))
+    small = rows.squeeze(Image.fromarray(large))
     assert small.shape == (64, 64, 3)
     assert small[5, 5].tolist() == [50, 50, 50]
     assert small.sum() == 150
 
 
-def test_a_split_that_brings_vectors_needs_no_descriptor(pictures, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("asked", "has", "data", "kind"),
+    [
+        ("auto", "vectors pictures", "table", "ready"),
+        ("bottom_up", "vectors", "table", "ready"),
+        ("auto", "pictures", "table", "grid"),
+        ("auto", "pictures", "scenes", "boxes"),
+        ("grid", "pictures", "scenes", "grid"),
+        ("fne", "vectors pictures", "table", "fne"),
+        ("pixels", "pictures", "table", "pixels"),
+        ("auto", "", "table", "neither pictures nor vectors"),
+        ("pixels", "", "table", "neither pictures nor vectors"),
+        ("fne", "vectors", "table", "--features fne describes pictures, .* ready vectors"),
+        ("pixels", "vectors", "table", "--features pixels reads pictures, .* ready vectors"),
+    ],
+)
+def test_which_kind_a_run_uses(asked, has, data, kind):
+    settings = types.SimpleNamespace(features=asked, data=data)
+    pictures = np.zeros((4, 64, 64, 3), np.uint8) if "pictures" in has else None
+    vectors = np.eye(4, dtype=np.float32) if "vectors" in has else None
+    split = split_of(pictures, vectors=vectors)
+    if kind in descriptors.KINDS:
+        assert descriptors.choose_features(settings, split, "grid") == kind
+    else:
+        with pytest.raises(ValueError, match=kind):
+            descriptors.choose_features(settings, split, "grid")
+
+
+def test_ready_vectors_are_the_splits_own_and_of_one_size(tmp_path):
     vectors = np.eye(4, dtype=np.float32)
-    split = split_of(pictures[:4], vectors=vectors)
-    assert descriptors.learn(split, REGIONS) is None
-    assert descriptors.image_vectors(split, None, tmp_path) is vectors
-    monkeypatch.setattr(regions.RegionDescriptor, "learn", lambda *_: "learned")  # unless asked
-    asked = types.SimpleNamespace(features="regions", data_seed=0)
-    assert descriptors.learn(split, asked) == "learned"
+    split = split_of(None, vectors=vectors)
+    ready = descriptors.learn_descriptor("ready", split, None)
+    assert ready.row_shape == (4,) and ready.rows(split, None) is vectors
+    with pytest.raises(ValueError, match="vectors have 2 numbers, the run was trained on 4: is --"):
+        ready.rows(dataclasses.replace(split, vectors=vectors[:, :2]), None)
+    with pytest.raises(ValueError, match="train split has no vectors, unlike the training split"):
+        ready.rows(dataclasses.replace(split, vectors=None), None)
 
 
-def test_neither_pictures_nor_vectors_is_one_clear_error(descriptor, pictures, tmp_path):
-    bare = dataclasses.replace(split_of(pictures[:4]), pictures=None)
-    with pytest.raises(ValueError, match="neither pictures nor vectors"):
-        descriptors.learn(bare, REGIONS)
-    with pytest.raises(ValueError, match="train split has no pictures to describe"):
-        descriptors.image_vectors(bare, descriptor, tmp_path)
-    with pytest.raises(ValueError, match="train split has no vectors"):
-        descriptors.image_vectors(bare, None, tmp_path)
-    given = dataclasses.replace(bare, vectors=np.eye(4, dtype=np.float32))
-    with pytest.raises(ValueError, match=r"--features fne describes pictures, .* ready vectors"):
-        descriptors.learn(given, types.SimpleNamespace(features="fne"))
+@pytest.mark.parametrize(("kind", "verb"), [("regions", "describe"), ("grid", "describe"),
+                                           ("pixels", "read")])  # fmt: skip
+def test_a_split_without_pictures_is_refused(kind, verb, descriptor, tmp_path):
+    made = one_of(kind, descriptor)
+    with pytest.raises(ValueError, match=f"the train split has no pictures to {verb}, unlike"):
+        made.rows(split_of(None, vectors=np.eye(4, dtype=np.float32)), kept(tmp_path))
+    if kind == "regions":
+        with pytest.raises(ValueError, match="one row for each picture: it has no boxes"):
+            made.frames(Image.new("RGB", (9, 9)))
 
 
 # ---- Networks -----------------------------------------------------------------------------------
@@ -358,29 +425,25 @@ def networks(monkeypatch):
     """Runners that were made, of a network of NumPy in place of a CNN, in this process."""
     made = []
     monkeypatch.setattr(cnn, "Runner", lambda _: made.append(Counter()) or made[-1])
-    monkeypatch.setattr(cnn, "describe_network", lambda _: NETWORK)
+    monkeypatch.setattr(cnn, "describe_network", lambda *_: NETWORK)
     monkeypatch.setattr(activations, "in_own_process", lambda function, *given: function(*given))
     return made
 
 
-def network_settings(folder, kind="fne"):
-    return types.SimpleNamespace(features=kind, data_seed=0, cache_dir=folder / "cache")
-
-
 def answers(split):
     """(N, C) of the network of NumPy, picture by picture."""
-    pictures = [activations.open_picture(split, row) for row in range(split.num_images)]
+    pictures = [rows.open_picture(split, row) for row in range(split.num_images)]
     return np.concatenate([Counter()(network.cut_crops(p, NETWORK)[None]) for p in pictures])
 
 
 def test_embeddings_of_all_splits_use_the_training_pictures_statistics(networks, tmp_path):
     (tmp_path / "other").mkdir()
     train, test = make_split(tmp_path, 20), make_split(tmp_path / "other", 7, name="test", seed=1)
-    descriptor = descriptors.learn(train, network_settings(tmp_path))
-    rows = answers(train).astype(np.float64)
-    mean, std = rows.mean(axis=0), rows.std(axis=0)
+    descriptor = descriptors.learn_descriptor("fne", train, kept(tmp_path / "cache"))
+    seen = answers(train).astype(np.float64)
+    mean, std = seen.mean(axis=0), seen.std(axis=0)
     for split in (train, test):
-        vectors = descriptors.image_vectors(split, descriptor, tmp_path / "cache")
+        vectors = descriptor.rows(split, kept(tmp_path / "cache"))
         z = (answers(split) - mean) / np.where(std == 0, np.inf, std)
         assert vectors.dtype == np.int8 and isinstance(vectors, np.memmap)
         np.testing.assert_array_equal(vectors, np.where(z > 0.15, 1, np.where(z < -0.25, -1, 0)))
@@ -390,26 +453,22 @@ def test_embeddings_of_all_splits_use_the_training_pictures_statistics(networks,
 def test_both_kinds_share_one_pass_and_the_cache_needs_no_network(networks, tmp_path):
     train = make_split(tmp_path, 20)
     for kind in ("fne", "last", "fne"):
-        descriptor = descriptors.learn(train, network_settings(tmp_path, kind))
-        assert isinstance(descriptor, network.NetworkDescriptor)
-        vectors = descriptors.image_vectors(train, descriptor, tmp_path / "cache")
+        descriptor = descriptors.learn_descriptor(kind, train, kept(tmp_path / "cache"))
+        vectors = descriptor.rows(train, kept(tmp_path / "cache"))
         assert vectors.shape == (20, descriptor.feature_dim)
     assert len(networks) == 1
-    last = descriptors.learn(train, network_settings(tmp_path, "last"))
-    vectors = descriptors.image_vectors(train, last, tmp_path / "cache")
+    last = descriptors.learn_descriptor("last", train, kept(tmp_path / "cache"))
+    vectors = last.rows(train, kept(tmp_path / "cache"))
     own = answers(train)[:, slice(*LAYERS.last)]
     np.testing.assert_allclose(vectors, own / np.linalg.norm(own, axis=1)[:, None], rtol=1e-6)
 
 
 def test_a_saved_network_descriptor_gives_the_same_vectors(networks, tmp_path):
     train = make_split(tmp_path, 20)
-    descriptor = descriptors.learn(train, network_settings(tmp_path))
-    assert isinstance(descriptor, network.NetworkDescriptor)
+    descriptor = descriptors.learn_descriptor("fne", train, kept(tmp_path / "cache"))
     descriptor.save(tmp_path / "features.npz")
-    loaded = descriptors.load(tmp_path / "features.npz")
-    first, again = (
-        descriptors.image_vectors(train, d, tmp_path / "cache") for d in (descriptor, loaded)
-    )
+    loaded = descriptors.load_descriptor(tmp_path / "features.npz")
+    first, again = (d.rows(train, kept(tmp_path / "cache")) for d in (descriptor, loaded))
     assert first.filename == again.filename  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -418,7 +477,7 @@ def test_broken_pictures_leave_no_vectors_but_all_other_activations(networks, tm
     good = (tmp_path / "3.bmp").read_bytes()
     (tmp_path / "3.bmp").write_bytes(good[:50])
     with pytest.raises(ValueError, match=r"^1 picture of the train split cannot be read: .*3\.bmp"):
-        descriptors.learn(train, network_settings(tmp_path))
+        descriptors.learn_descriptor("fne", train, kept(tmp_path / "cache"))
     (tmp_path / "3.bmp").write_bytes(good)
-    descriptors.learn(train, network_settings(tmp_path))
+    descriptors.learn_descriptor("fne", train, kept(tmp_path / "cache"))
     assert [runner.seen for runner in networks] == [19, 1]

@@ -7,16 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.vision import descriptors
-from data.vision.network import (
-    RESIZES,
-    Layers,
-    Network,
-    NetworkDescriptor,
-    cut_crops,
-    discretise,
-    moments,
-)
+from data.vision.embedding import NetworkDescriptor, discretise, moments
+from data.vision.network import RESIZES, Layers, Network, cut_crops
 
 NETWORK = Network("VGG16", "/somewhere/weights.h5", "a1b2", 224)
 LAYERS = Layers(["one", "two"], [3, 4], (3, 7))
@@ -52,7 +44,7 @@ def train():
 def test_embedding_is_the_papers(train):
     others = np.random.default_rng(1).gamma(1.0, 2.0, (30, 7)).astype(np.float32)
     for pictures in (train, others):  # with the training pictures' statistics, both
-        vectors = descriptor_of(train).describe(pictures)
+        vectors = descriptor_of(train).embed(pictures)
         assert vectors.dtype == np.int8
         assert vectors.tolist() == paper_embedding(train, pictures)
     assert {-1, 0, 1} == set(vectors.ravel().tolist())
@@ -79,7 +71,7 @@ def test_no_pictures_have_no_mean():
 
 def test_last_layer_has_length_one(train):
     train[0] = 0
-    vectors = descriptor_of(train, "last").describe(train)
+    vectors = descriptor_of(train, "last").embed(train)
     assert vectors.dtype == np.float32
     assert vectors.shape == (40, 4)
     np.testing.assert_allclose(np.linalg.norm(vectors[1:], axis=1), 1, rtol=1e-6)
@@ -146,18 +138,6 @@ def test_unknown_ways_of_cropping_are_refused(wrong):
 # ---- The record ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ("fne", "last"))  # grid: see test_boxes
-def test_saved_is_reloaded(train, kind, tmp_path):
-    descriptor = descriptor_of(train, kind)
-    descriptor.save(tmp_path / "features.npz")
-    loaded = descriptors.load(tmp_path / "features.npz")
-    assert isinstance(loaded, NetworkDescriptor)
-    assert loaded.network == NETWORK and loaded.layers == LAYERS
-    assert loaded.fingerprint() == descriptor.fingerprint()
-    assert loaded.feature_dim == {"fne": 7, "last": 4}[kind]
-    np.testing.assert_array_equal(loaded.describe(train), descriptor.describe(train))
-
-
 def test_fingerprint_is_of_all_but_where_the_weights_lie(train):
     marks = {descriptor_of(train).fingerprint(), descriptor_of(train, "last").fingerprint()}
     marks.add(descriptor_of(train[:20]).fingerprint())
@@ -167,12 +147,6 @@ def test_fingerprint_is_of_all_but_where_the_weights_lie(train):
     own |= {NETWORK.fingerprint(), dataclasses.replace(NETWORK, pre_activation=True).fingerprint()}
     assert len(own) == 7
     assert dataclasses.replace(NETWORK, weights="/moved").fingerprint() == NETWORK.fingerprint()
-
-
-def test_a_file_of_another_descriptor_is_refused(tmp_path):
-    np.savez(tmp_path / "features.npz", facts=np.frombuffer(b'{"kind": 3}', np.uint8))
-    with pytest.raises(ValueError, match=r"features\.npz holds another descriptor .*train the run"):
-        descriptors.load(tmp_path / "features.npz")
 
 
 def test_layers_know_their_offsets():

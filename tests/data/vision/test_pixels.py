@@ -15,7 +15,8 @@ from PIL import Image, ImageOps
 from data import datasets
 from data.pictures import load_picture
 from data.vision import decoding
-from data.vision.pixels import Pictures, view_side
+from data.vision.pixels import PixelRows
+from data.vision.windows import view_side
 
 SIDE = 16
 BILINEAR = Image.Resampling.BILINEAR
@@ -55,8 +56,10 @@ def as_bytes(image, **options):
 
 def whole(pictures, rows):
     """Windows of whole pictures, none mirrored."""
-    corner = np.zeros_like(pictures.shapes[rows])
-    return np.concatenate([corner, pictures.shapes[rows]], axis=1), np.zeros(len(rows), bool)
+    corner = np.zeros_like(pictures.decoded.shapes[rows])
+    return np.concatenate([corner, pictures.decoded.shapes[rows]], axis=1), np.zeros(
+        len(rows), bool
+    )
 
 
 def read(pictures, rows, windows=None, mirrored=None):
@@ -69,7 +72,7 @@ def read(pictures, rows, windows=None, mirrored=None):
 def opened(split, folder, cache="none", side=SIDE, crop_area=0.8, mirror=True):
     settings = types.SimpleNamespace(image_size=side, crop_area=crop_area, image_pooling="mean")
     view = view_side(settings)
-    return Pictures(split, side, crop_area, mirror, cache, folder / "cache", view)
+    return PixelRows(split, side, crop_area, mirror, cache, folder / "cache", view)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +97,7 @@ def test_windows_follow_the_law(tmp_path):
     windows, mirrored = pictures.windows(rows, np.random.default_rng(0))
     assert windows.dtype == np.int32 and windows.shape == (8000, 4) and mirrored.dtype == bool
     y, x, height, width = windows.T
-    of = pictures.shapes[rows]
+    of = pictures.decoded.shapes[rows]
     assert ((y >= 0) & (x >= 0) & (y + height <= of[:, 0]) & (x + width <= of[:, 1])).all()
     area, aspect = height * width / of.prod(axis=1), width / height
     assert area.min() > 0.79 and area.max() <= 1  # half a pixel each
@@ -142,19 +145,19 @@ def test_scales_keep_the_short_side():
 def test_crops_without_resizing_are_slices_of_the_decoded_picture(photos, tmp_path):
     """To the byte, although only a band of rows is decoded; at scale 1 as load_picture decodes."""
     pictures = opened(photos, tmp_path)
-    assert set(pictures.scales.tolist()) == {1, 2, 4, 8}
+    assert set(pictures.decoded.scales.tolist()) == {1, 2, 4, 8}
     rng = np.random.default_rng(0)
     rows = np.repeat(np.arange(6), 5)
-    corners = np.floor(rng.random((30, 2)) * (pictures.shapes[rows] - SIDE + 1))
+    corners = np.floor(rng.random((30, 2)) * (pictures.decoded.shapes[rows] - SIDE + 1))
     windows = np.concatenate([corners, np.full((30, 2), SIDE)], axis=1).astype(np.int32)
     turned = read(pictures, rows, windows, np.ones(30, bool))
     crops = read(pictures, rows, windows, np.zeros(30, bool))
     for crop, back, row, (y, x, _, _) in zip(crops, turned, rows, windows, strict=True):
         with Image.open(photos.pictures[row]) as picture:
-            scale = int(pictures.scales[row])
+            scale = int(pictures.decoded.scales[row])
             picture.draft(None, (picture.width // scale, picture.height // scale))
             pixels = np.asarray(picture)
-        assert pixels.shape[:2] == tuple(pictures.shapes[row])
+        assert pixels.shape[:2] == tuple(pictures.decoded.shapes[row])
         np.testing.assert_array_equal(crop, pixels[y : y + SIDE, x : x + SIDE])
         np.testing.assert_array_equal(back, crop[:, ::-1])
         if scale == 1:
@@ -184,7 +187,7 @@ def test_crops_are_resized_bilinearly_and_mirrored(photos, tmp_path):
     mirrored[:2] = False, True
     crops = read(pictures, np.arange(6), windows, mirrored)
     for row, (y, x, height, width) in enumerate(windows):
-        wanted = bilinear(pictures.pixels(row)[y : y + height, x : x + width], SIDE)
+        wanted = bilinear(pictures.decoded.pixels(row)[y : y + height, x : x + width], SIDE)
         wanted = wanted[:, ::-1] if mirrored[row] else wanted
         assert abs(crops[row] - wanted).max() <= 0.51  # rounded, from float32
 
@@ -202,7 +205,7 @@ def test_all_caches_give_the_same_bytes(photos, tmp_path):
     found = {}
     for cache in ("none", "memory", "disk", "disk", "auto"):
         pictures = opened(photos, tmp_path, cache)
-        assert pictures.cache == ("memory" if cache == "auto" else cache)
+        assert pictures.decoded.cache == ("memory" if cache == "auto" else cache)
         windows, mirrored = pictures.windows(rows, np.random.default_rng(5))
         groups = [pictures.views(group) for group in pictures.view_groups(2)]
         found = found or {"crops": read(pictures, rows, windows, mirrored), "views": groups}
@@ -262,8 +265,12 @@ def test_a_batch_read_whole_in_parts_or_in_a_stream_is_the_same(photos, tmp_path
 def test_pictures_in_memory(tmp_path):
     pixels = RNG.integers(0, 256, (5, 20, 24, 3), np.uint8)
     split: Any = dataclasses.replace(make_split(tmp_path, {}), pictures=pixels)
-    pictures = Pictures(split, 20, cache_dir=tmp_path / "cache")
-    assert len(pictures) == 5 and pictures.cache == "none" and not (tmp_path / "cache").exists()
+    pictures = PixelRows(split, 20, cache_dir=tmp_path / "cache")
+    assert (
+        len(pictures) == 5
+        and pictures.decoded.cache == "none"
+        and not (tmp_path / "cache").exists()
+    )
     windows = np.tile(np.array([0, 3, 20, 20]), (2, 1))
     crops = read(pictures, [4, 1], windows, np.array([False, True]))
     np.testing.assert_array_equal(crops[0], pixels[4, :, 3:23])
@@ -311,7 +318,7 @@ def test_odd_pictures_are_read_as_load_picture_reads_them(tmp_path, cache):
     for row, name in enumerate(split.image_names):
         upright = load_picture(split.pictures[row])
         assert np.ptp(np.asarray(upright)) > 0, name
-        scale = pictures.scales[row]
+        scale = pictures.decoded.scales[row]
         assert scale == (2 if "turned" in name else 4 if name == "palette.png" else
                          2 if name == "several.mpo" else 1)  # fmt: skip
         wanted = bilinear(np.asarray(upright.reduce(int(scale))), SIDE)
@@ -328,7 +335,7 @@ def test_a_hundred_megapixels_are_decoded_at_an_eighth(tmp_path):
     huge = Image.linear_gradient("L").resize((11600, 8700))
     split = make_split(tmp_path, {"huge.jpg": huge})
     pictures = opened(split, tmp_path)
-    assert pictures.scales[0] == 8 and pictures.shapes[0].tolist() == [1088, 1450]
+    assert pictures.decoded.scales[0] == 8 and pictures.decoded.shapes[0].tolist() == [1088, 1450]
     crop = read(pictures, [0], np.array([[1000, 40, 88, 88]]), np.array([False]))[0]
     assert abs(crop[..., 0].mean() / 255 - 1044 / 1088) < 0.01
     assert pictures.views([0]).shape == (1, 18, 24, 3)
@@ -356,7 +363,7 @@ def test_broken_pictures_are_grey_named_once_and_counted(tmp_path, cache):
     if cache == "disk again":
         opened(split, tmp_path, "disk")
     pictures = opened(split, tmp_path, cache.split()[0])
-    assert {1, 2, 3, 6} <= set(pictures.broken)  # by its end a JPEG is known to be cut off
+    assert {1, 2, 3, 6} <= set(pictures.decoded.broken)  # by its end a JPEG is known to be cut off
     crops = read(pictures, np.arange(7))
     assert (crops[bad] == 128).all()
     assert all(np.ptp(crops[row]) > 50 for row in (0, 5))
@@ -366,7 +373,7 @@ def test_broken_pictures_are_grey_named_once_and_counted(tmp_path, cache):
         assert part in said
     assert "\n" not in said and pictures.complaint() is None
     np.testing.assert_array_equal(read(pictures, np.arange(7)), crops)
-    assert sorted(pictures.broken) == bad and pictures.complaint() is None
+    assert sorted(pictures.decoded.broken) == bad and pictures.complaint() is None
 
 
 def test_views_refuse_broken_pictures_and_count_all(tmp_path):
@@ -459,11 +466,13 @@ def test_views_are_whole_pictures(photos, tmp_path):
         views = pictures.views(group)
         turned = pictures.views(group, mirrored=True)
         np.testing.assert_array_equal(turned, views[:, :, ::-1])
-        height, width = pictures.shapes[group[0]]
+        height, width = pictures.decoded.shapes[group[0]]
         assert min(views.shape[1:3]) == 18
         assert views.shape[2] / views.shape[1] == pytest.approx(width / height, rel=0.04)
         for view, row in zip(views, group, strict=True):
-            small = Image.fromarray(pictures.pixels(row)).resize(view.shape[1::-1], BILINEAR)
+            small = Image.fromarray(pictures.decoded.pixels(row)).resize(
+                view.shape[1::-1], BILINEAR
+            )
             assert abs(np.asarray(small).astype(int) - view).mean() < 8
     assert opened(photos, tmp_path, crop_area=1.0).views([0]).shape == (1, 16, 16, 3)
     repeated = pictures.views([3, 3, 3])
@@ -500,4 +509,4 @@ def test_exif_turns_as_pillow_does(tmp_path):
     pictures = opened(split, tmp_path)
     for row in range(7):
         crop = read(pictures, [row], np.array([[0, 0, 16, 16]]), np.zeros(1, bool))[0]
-        np.testing.assert_array_equal(crop, pictures.pixels(row)[:16, :16])
+        np.testing.assert_array_equal(crop, pictures.decoded.pixels(row)[:16, :16])

@@ -7,9 +7,7 @@ import pytest
 import reference_joint
 from PIL import Image
 
-from answering import writing
 from data.language.words import Vocabulary
-from data.vision.network import Layers, Network, NetworkDescriptor
 from grading import caption_grades
 from run import heat
 from systems.joint import beam
@@ -140,27 +138,6 @@ def test_the_best_ids_fall_and_equal_ones_stand_in_order():
     np.testing.assert_array_equal(beam.best_ids(scores, 3)[0], [1, 2, 4])
     np.testing.assert_array_equal(beam.best_ids(scores, 1), [[1], [0]])
     np.testing.assert_array_equal(beam.best_ids(scores, 9)[0], [1, 2, 4, 0, 3])
-
-
-# ---- Frames ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("size", "resize", "expected"),
-    [
-        # The middle 224 of 256 pixels, cut in 2 x 2: the lower right place.
-        ((640, 480), "squash", [0.5, 0.5, 0.9375, 0.9375]),
-        # 512 x 256 pixels, of which the middle 224 x 224.
-        ((800, 400), "short_side", [0.5, 0.5, 0.71875, 0.9375]),
-    ],
-)
-def test_frames_of_a_grid_lie_where_the_network_looked(size, resize, expected):
-    network = Network("MobileNetV2", "none", "random 0", 224, 1, resize, grid=2)
-    layers = Layers(["grid"], [12], (0, 12))
-    descriptor = NetworkDescriptor(network, layers, "grid")
-    frames = writing.frames_of(descriptor, Image.new("RGB", size))
-    assert frames.shape == (4, 4)
-    np.testing.assert_allclose(frames[3], expected, atol=1e-6)
 
 
 def test_a_spotlight_falls_on_what_is_looked_at():

@@ -393,7 +393,7 @@ def test_it_writes_the_same_without_tensorflow(tmp_path):
     model, batch = build(), make_batch()
     run = folder.Run(tmp_path)
     chosen = types.SimpleNamespace(model="joint", image_size=64, write_weight=1.0)
-    grading_export.export(run, model, chosen)
+    grading_export.export_towers(run, model, chosen)
     boxes = np.random.default_rng(3).normal(size=(6, 9, 7)).astype("f")  # of another number
     speakers = writing.open_speaker(run), beam.Speaker(*model.speaking.steps)
     for width in (1, 3):
@@ -416,6 +416,7 @@ class Tower:
     """Stands for a tower that is exported."""
 
     input_shape = (None, None, 7)
+    layers = ()
 
     def __call__(self, inputs):
         return inputs
@@ -429,7 +430,7 @@ def test_a_writer_that_was_not_trained_is_not_exported(tmp_path):
     model = types.SimpleNamespace(encoder_models=towers, speaking=None)
     chosen = types.SimpleNamespace(model="joint", image_size=64, write_weight=0.0)
     run = folder.Run(tmp_path)
-    grading_export.export(run, model, chosen)
+    grading_export.export_towers(run, model, chosen)
     assert run.query_tower.is_file() and run.image_tower.is_file()
     with pytest.raises(ValueError, match="of a run that writes captions"):
         writing.open_speaker(run)

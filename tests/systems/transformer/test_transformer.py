@@ -183,17 +183,6 @@ def test_a_vocabulary_of_pieces_remembers_how_many_it_reads(tmp_path):
     assert max(Tokens(["dog " * 99], Vocabulary(made.words, "pieces")).lengths) == 32
 
 
-def test_tf_data_reads_as_many():
-    pytest.importorskip("tensorflow_text")
-    from training import tokenise
-
-    vocabulary = Vocabulary.from_captions(CAPTIONS, 60, "pieces", longest=4)
-    found, expected = tokenise.tokenise(CAPTIONS, vocabulary), Tokens(CAPTIONS, vocabulary)
-    np.testing.assert_array_equal(found.flat, expected.flat)
-    np.testing.assert_array_equal(found.lengths, expected.lengths)
-    assert max(found.lengths) == 4
-
-
 # ---- Weights ------------------------------------------------------------------------------------
 
 
