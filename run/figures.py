@@ -101,8 +101,7 @@ def learning_curves(
     label = shown.removeprefix("val_").replace("_", " ")
     both = "rsum" in label or label == "bleu4"  # no direction of its own, or named with it
     style(below, f"validation {label}" if both else f"validation {label}, text to image", "epoch")
-    below.margins(y=0.12)
-    below.set_ylim(bottom=0)
+    below.set_ylim(0, 1.12 * max(values) or None)  # room for the mark where all are nearly equal
     below.xaxis.get_major_locator().set_params(integer=True)
     save(figure, path)
 
