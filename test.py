@@ -211,13 +211,13 @@ def grade_run(run):
     from run import replicas
 
     replicas.set_devices(threads=1, cpu_only=True)
-    from systems.engine import dual_encoder
+    from systems.engine import encoding
 
     model = load_model(run, settings, vocabulary)
-    model.for_test(settings)
-    chunk = model.chunks["text"]
+    model.for_test()
+    chunk = model.parts.chunks.text
     cores = FLAGS.threads or -(-FLAGS.batch_size // chunk) or os.cpu_count() or 1
-    image, text = dual_encoder.encode(model, vectors, Tokens(split.captions, vocabulary), cores)
+    image, text = encoding.encode_split(model, vectors, Tokens(split.captions, vocabulary), cores)
     score, found = grading_score.grade(
         image,
         text,
@@ -238,7 +238,7 @@ def grade_run(run):
         model=settings.model,
         loss=settings.loss,
         recipe=settings.recipe,
-        **({"shifts": settings.test_shifts} if settings.model == "dual_path" else {}),
+        **model.parts.protocol,
     )
     hashes = hash_inputs(run, settings, split, descriptor)
     save_projections(run, split, image, text, settings.similarity)
@@ -274,12 +274,12 @@ def grade_captions(run, model, settings, vocabulary, split, vectors):
     Returns:
       (title, N lists of captions) by width of the beam; () where the model does not write.
     """
-    if not export.writes(model, settings):
+    if model.parts.writer is None:
         return ()
     from grading import caption_grades
     from systems.joint import beam
 
-    speaker = beam.Speaker(*model.speaking.steps)
+    speaker = beam.Speaker(*model.parts.writer.compiled)
     written = caption_grades.write_all(speaker, vectors, vocabulary, settings.max_length)
     facts = {"data": settings.data, "split": FLAGS.split, "most_words": settings.max_length}
     print(caption_grades.report(run / "captions.json", written, split, facts))

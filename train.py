@@ -259,19 +259,16 @@ def build(settings, batches, vocabulary, strategy):
     import keras
 
     import models
-    from systems.engine import gradient_cache, optimization
+    from systems.engine import optimization
 
     keras.utils.set_random_seed(settings.seed)
     keras.mixed_precision.set_global_policy(settings.precision)
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = models.build_model(settings, models.sizes(settings, vocabulary))
-        if settings.micro_batch:
-            gradient_cache.check(model, settings)
-            model.micro_batch = settings.micro_batch
         if settings.standardize:
             model.image_tower.get_layer("standardize").adapt(batches.vectors)
         optimizer = optimization.build_optimizer(
-            settings, batches.steps_per_epoch, model.rates(settings)
+            settings, batches.steps_per_epoch, model.parts.rates
         )
         model.compile(optimizer=optimizer, jit_compile=False)
         model.optimizer.build(model.trainable_variables)
@@ -307,7 +304,7 @@ def caption_scores(model, settings, splits, vectors, vocabulary):
     from grading import caption_grades
     from systems.joint import beam
 
-    speaker = beam.Speaker(*model.speaking.steps)
+    speaker = beam.Speaker(*model.parts.writer.compiled)
     of = (vectors["validation"], splits["validation"], vocabulary, settings.max_length)
     return functools.partial(caption_grades.score_captions, speaker, *of)
 
@@ -322,7 +319,8 @@ def fill_words(model, settings, vocabulary, tokens):
 
     from data.language import word_vectors
 
-    if settings.model not in ("gru", "dual_path", "joint"):
+    words = model.parts.words
+    if words is None:
         raise ValueError(
             f"--word_vectors is for --model gru, dual_path and joint, not {settings.model}"
         )
@@ -332,11 +330,9 @@ def fill_words(model, settings, vocabulary, tokens):
             f"{settings.word_vectors} has vectors of {rows.shape[1]} numbers, --word_dim is "
             f"{settings.word_dim}: give --word_dim {rows.shape[1]}"
         )
-    table = model.text_tower.get_layer("words").embeddings
-    values = keras.ops.convert_to_numpy(table).copy()
-    padding = int(settings.model != "dual_path")  # row 0, where there is one
-    values[padding : len(rows) + padding][found] = rows[found]
-    table.assign(values)
+    values = keras.ops.convert_to_numpy(words.weights).copy()
+    values[words.padding : len(rows) + words.padding][found] = rows[found]
+    words.weights.assign(values)
     return word_vectors.coverage_line(found, tokens.flat)
 
 
@@ -362,7 +358,6 @@ def main(argv):
     began = time.perf_counter()  # a first phase has told its own time
     splits, vocabulary, descriptor, vectors = read_data(settings, run, resumed)
     replicas.set_devices(FLAGS.virtual_devices, FLAGS.threads, FLAGS.deterministic)
-    import models
     from training.records import Pace
 
     # Before anything else runs in TensorFlow: several workers must find each other first.
@@ -370,11 +365,11 @@ def main(argv):
     batches = make_batches(settings, splits["train"], vectors["train"], vocabulary)
     model = build(settings, batches, vocabulary, strategy)
     watchers = make_callbacks(settings, run, splits["validation"], vectors, vocabulary, chief)
-    if settings.model == "joint" and settings.write_weight:
+    if model.parts.writer:
         watchers[0].more = caption_scores(model, settings, splits, vectors, vocabulary)
     records, notes = watchers[1], []
     if not resumed:
-        models.load_published(model, settings)
+        model.parts.load_published(settings)
     if resumed:
         records.restore(model)
     elif settings.init_from:

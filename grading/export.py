@@ -11,20 +11,13 @@ import numpy as np
 from run import files
 
 
-def writes(model, settings):
-    """Whether a model was trained to write captions."""
-    return hasattr(model, "speaking") and settings.write_weight > 0
-
-
 def export(run, model, settings):
     """Writes the towers; and the two steps of writing, where the model was trained to write.
 
     Args:
-      run: `experiment.Run`; model: a `dual_encoder.DualEncoder`.
-      settings: of the run: model, write_weight, and image_size where the tower reads pixels.
+      run: `experiment.Run`; model: a `models.DualEncoder`.
+      settings: of the run: image_size where the tower reads pixels.
     """
-    from systems.engine import hub
-
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"keras\.src\.export")
     towers = model.encoder_models
@@ -35,20 +28,20 @@ def export(run, model, settings):
         run.query_tower: (towers.text, np.ones((2, 3), np.int32)),
         run.image_tower: (towers.image, np.zeros(shape, np.uint8 if pictures else "f")),
     }
-    if writes(model, settings):
+    if model.parts.writer is not None:
         examples |= writing_steps(run, model, examples[run.image_tower][1])
     for path, (tower, example) in examples.items():
         tower(example)  # Keras exports only what was called once
         with files.atomic_path(path) as temporary:
-            if settings.model == "transformer" and tower is towers.text:
-                hub.export_text(tower, temporary)
+            if tower is towers.text:
+                model.parts.export_text(tower, temporary)
             else:
                 tower.export(temporary, format="onnx", verbose=False)
 
 
 def writing_steps(run, model, boxes):
     """{path: (model, example of its inputs)} of `writer.use_models`, for boxes (2, R, F)."""
-    first, following = model.speaking.models
+    first, following = model.parts.writer.models
     memory = first(boxes)
     unread = np.zeros((2, model.embed_dim), "f")
     numbers = (np.ones(2, np.int32), np.arange(2, dtype=np.int32))
