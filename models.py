@@ -80,7 +80,7 @@ def build_model(settings, facts):
         settings.beta,
         settings.literal_relevance,
         settings.views_weight,
-        LearnedNumbers(starts, settings.loss, name="learned") if starts else None,
+        LearnedNumbers(starts, settings.loss, name="learned"),
     )
     freezing.choose_trained(model, settings.train)
     if settings.micro_batch:
@@ -110,7 +110,7 @@ class DualEncoder(keras.Model):
         report's run "beta = 0.5" is b1 = 0.5, b2 = b3 = 0.25). 0 leaves them out.
       literal_relevance: see `relevance_matrix`.
       views_weight: of each side beside a second view of itself (`views`); 0 leaves them out.
-      learned: numbers of the loss that are trained, or None.
+      learned: `LearnedNumbers` of the loss; None: it has none.
 
     Attributes:
       encoders: graphs of what makes rows after training; `encoder_models` are the Keras models they
@@ -125,7 +125,8 @@ class DualEncoder(keras.Model):
     ):
         super().__init__(name="dual_encoder")
         self.image_tower, self.text_tower = parts.image, parts.text
-        self.heads, self.balance, self.learned = list(parts.heads), parts.balance, learned
+        self.heads, self.balance = list(parts.heads), parts.balance
+        self.learned = learned or LearnedNumbers({}, "", name="learned")
         self.parts, self.pair_loss = parts, loss
         self.literal_relevance, self.views_weight = literal_relevance, views_weight
         raw = getattr(loss, "raw", False)
@@ -152,7 +153,7 @@ class DualEncoder(keras.Model):
 
     def learned_numbers(self):
         """{name: scalar} of the trained numbers of the loss."""
-        return self.learned.values() if self.learned else {}
+        return self.learned.values()
 
     # ---- Forward --------------------------------------------------------------------------------
 
@@ -184,7 +185,8 @@ class DualEncoder(keras.Model):
             towers = (self.image_tower, self.text_tower)
             shared = [variable for tower in towers for variable in tower.trainable_variables]
             return self.balance.weigh(shares, shared)
-        return sum(self.term_weights[name] * share for name, share in shares.items())
+        total: Any = sum(self.term_weights[name] * share for name, share in shares.items())
+        return total
 
     def shares(self, batch, outputs):
         """{name: this replica's share of a term of the whole batch's loss}, without its weight."""
@@ -206,12 +208,12 @@ class DualEncoder(keras.Model):
                     shares[name] = ops.sum(term) / size
         return shares
 
-    def loss_terms(self, batch, rows):
+    def loss_terms(self, batch, outputs):
         """Scalars of the WHOLE batch, of `COMPARED` those that have a weight; all have B rows."""
         names = [name for name in COMPARED if name in self.term_weights]
         relevance = self.relevance(batch) if names else ()
         return {
-            name: self.pair_term(relevance, *(rows[side] for side in COMPARED[name]))
+            name: self.pair_term(relevance, *(outputs[side] for side in COMPARED[name]))
             for name in names
         }
 

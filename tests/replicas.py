@@ -21,6 +21,7 @@ os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 from data.language import word_pieces
 from data.language.words import Tokens, Vocabulary
 from run import options, recipes
+from run.facts import Facts
 from run.replicas import distribute, is_chief, make_strategy, replicas_here, set_devices
 from training.batches import TrainingBatches, tfidf_rows
 
@@ -103,8 +104,9 @@ def every_loss(strategy):
     from keras import ops
 
     import losses
-    from systems.engine.dual_encoder import DualEncoder
+    from models import DualEncoder
     from systems.engine.layers import UnitNorm
+    from systems.engine.parts import Parts
 
     kinds = {name: losses.build_loss(name) for name in options.LOSSES}
     for name in ("modified", "cross_entropy"):
@@ -128,7 +130,8 @@ def every_loss(strategy):
     numbers = keras.Input((ROW,))
     tower = keras.Model(numbers, UnitNorm()(numbers))  # is not asked
     with strategy.scope() if strategy else contextlib.nullcontext():
-        model = EveryLoss(tower, tower, kinds["modified"], terms=dict.fromkeys(kinds, 1.0))
+        model = EveryLoss(Parts(tower, tower), kinds["modified"])
+        model.term_weights = dict.fromkeys(kinds, 1.0)
     model.trackers = dict.fromkeys(kinds, SimpleNamespace(update_state=lambda *_, **__: None))
     return model
 
@@ -199,11 +202,9 @@ def train(loss, strategy, **changes):
     keras.mixed_precision.set_global_policy(settings.precision)
     batches = make_batches(settings)
     with strategy.scope() if strategy else contextlib.nullcontext():
-        sizes = {"feature_dim": 12, "vocabulary_size": int(batches.tokens.flat.max())}
-        sizes |= {"train_images": IMAGES, "num_phrases": PHRASES}
-        model = models.build_model(settings, sizes)
-        model.micro_batch = settings.micro_batch
-        rates = model.rates(settings)
+        facts = Facts(12, int(batches.tokens.flat.max()), IMAGES, PHRASES)
+        model = models.build_model(settings, facts)
+        rates = model.parts.rates
         optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch, rates)
         model.compile(optimizer=optimizer, jit_compile=False)
         model.optimizer.build(model.trainable_variables)

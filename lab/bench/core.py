@@ -282,7 +282,8 @@ def bench_step():
     tf = replicas.import_tensorflow()
     replicas.set_devices(threads=FLAGS.threads)
     import losses
-    from systems.engine import dual_encoder
+    import models
+    from systems.engine.parts import Parts
     from systems.projection import towers
 
     size, feature, hidden, embed = (scaled(n) for n in (1024, 2048, 2048, 32))
@@ -304,7 +305,8 @@ def bench_step():
             text_tower = towers.text_projection(scaled(words), hidden, embed)
             other = rng.integers(1, scaled(words), (size, 12)).astype(np.int32)
         image_tower = towers.image_projection(feature, hidden, embed)
-        model = dual_encoder.DualEncoder(image_tower, text_tower, losses.build_loss("modified"))
+        parts = Parts(image_tower, text_tower)
+        model = models.DualEncoder(parts, losses.build_loss("modified"))
         batch = {"image": image, "tokens": other, "image_id": identity}
         functions = [training_step(model, batch, optimizer), products]
         peak, seconds = peak_memory(), take_turns(functions, 5 if words else 12)

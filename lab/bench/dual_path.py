@@ -14,6 +14,7 @@ import numpy as np
 from lab.bench import system2
 from lab.bench.timing import peak_memory, scaled, summarise, take_turns
 from run import recipes, replicas
+from run.facts import Facts
 
 CLASSES = 113_287  # training images of COCO
 WORDS = 20_074  # of the published dictionary
@@ -30,7 +31,7 @@ def text_towers(scale, threads):
     """Captions that the convolutional tower encodes, beside the GRU of the same embedding size.
 
     The published widths, once by one shift as in validation, and at an eighth of the width; the GRU
-    reads captions sorted by length, as `encode` has them.
+    reads captions sorted by length, as `encode_split` has them.
     """
     replicas.import_tensorflow()
     replicas.set_devices(threads=threads)
@@ -38,7 +39,7 @@ def text_towers(scale, threads):
 
     size, count, words = scaled(1024, scale), scaled(2048, scale), scaled(WORDS, scale)
     tokens = system2.make_tokens(count, words)
-    of_data = {"feature_dim": 8, "vocabulary_size": words, "train_images": 8}
+    of_data = Facts(8, words, train_images=8)
     gru = make_settings("mh_bl", embed_dim=size, word_dim=300)
     found = []
     reader = models.build_model(gru, of_data)
@@ -56,12 +57,12 @@ def text_towers(scale, threads):
 
 
 def encode_texts(model, tokens):
-    """Encodes captions as `dual_encoder.encode` does, one chunk at a time."""
-    order, chunk = tokens.order(), model.chunks["text"]
+    """Encodes captions as `encode_split` does, one chunk at a time."""
+    order, chunk = tokens.order(), model.parts.chunks.text
     for start in range(0, len(order), chunk):
         part = order[start : start + chunk]
         filled = np.concatenate([part, np.full(chunk - len(part), part[0])])
-        model.encoders["text"](tokens.pad(filled))
+        model.encoders.text(tokens.pad(filled))
 
 
 def stage_one(scale, threads):
@@ -113,9 +114,9 @@ def training_step(features, words, images):
         image_size=SIDE,
         optimizer="adamw",
     )
-    sizes = {"feature_dim": 1280, "vocabulary_size": words, "train_images": images}
+    sizes = Facts(1280, words, images)
     model = models.build_model(settings, sizes)
-    optimizer = optimization.build_optimizer(settings, 10, model.rates(settings))
+    optimizer = optimization.build_optimizer(settings, 10, model.parts.rates)
     optimizer.build(model.trainable_variables)
 
     @tf.function
@@ -150,9 +151,9 @@ def classifier(scale, threads):
     images, size = scaled(CLASSES, scale), 2048
     # The paper's sizes but for the text path, which is narrow here: what is measured is W.
     settings = make_settings("dual_path_stage1", features="last", text_width=0.05, word_dim=25)
-    sizes = {"feature_dim": size, "vocabulary_size": 1000, "train_images": images}
+    sizes = Facts(size, 1000, images)
     model = models.build_model(settings, sizes)
-    optimizer = optimization.build_optimizer(settings, 10, model.rates(settings))
+    optimizer = optimization.build_optimizer(settings, 10, model.parts.rates)
     model.compile(optimizer=optimizer, jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     rng = np.random.default_rng(0)

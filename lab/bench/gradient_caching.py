@@ -37,12 +37,11 @@ def make_training(scale, threads, loss, way):
     settings.loss, settings.batch_size = loss, part if way == "small" else count
     settings.bucket = -(-count // part) if way == "small" else 0  # parts are sorted by themselves
     settings.micro_batch = part if way == "parts" else 0
-    vectors = np.random.default_rng(0).standard_normal((count, sizes["feature_dim"]), np.float32)
-    tokens = system2.make_tokens(5 * count, sizes["vocabulary_size"])
+    vectors = np.random.default_rng(0).standard_normal((count, sizes.feature_dim), np.float32)
+    tokens = system2.make_tokens(5 * count, sizes.vocabulary_size)
     owner = np.repeat(np.arange(count, dtype=np.int32), 5)
     batches = TrainingBatches(vectors, tokens, owner, settings)
     model = models.build_model(settings, sizes)
-    model.micro_batch = settings.micro_batch
     optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch)
     model.compile(optimizer=optimizer, jit_compile=False)
     optimizer.build(model.trainable_variables)

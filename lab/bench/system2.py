@@ -22,6 +22,7 @@ from data.language.words import Tokens
 from data.vision import activations, cnn, descriptors
 from lab.bench.timing import peak_memory, scaled, summarise, take_turns
 from run import recipes, replicas
+from run.facts import Facts
 
 MEAN, SPREAD, SHORTEST, LONGEST = 12.8, 3.8, 4, 38  # tokens of Flickr8k's captions, the end one too
 PADDED = 32  # tokens
@@ -53,7 +54,7 @@ def make_settings(scale):
     """Recipe settings, their sizes times `scale`; and those of the data for `build_model`."""
     sizes = {"embed_dim": 1024, "word_dim": 300, "batch_size": 128}
     chosen = RECIPE | {name: scaled(size, scale) for name, size in sizes.items()}
-    of_data = {"feature_dim": scaled(3328, scale), "vocabulary_size": scaled(7000, scale)}
+    of_data = Facts(scaled(3328, scale), scaled(7000, scale))
     return recipes.Settings(**{**recipes.default_settings(), **chosen}), of_data
 
 
@@ -85,7 +86,7 @@ def keras_reader(settings, num_ids):
     tokens = keras.Input((None,), dtype="int32")
     words = keras.layers.Embedding(num_ids + 1, settings.word_dim)(tokens)
     row = keras.layers.GRU(settings.embed_dim)(words, mask=keras.ops.not_equal(tokens, 0))
-    for layer in towers.finish(settings.absolute):
+    for layer in towers.last_steps(settings.absolute):
         row = layer(row)
     return keras.Model(tokens, row)
 
@@ -101,19 +102,20 @@ def sentences(scale, threads):
     tf = replicas.import_tensorflow()
     replicas.set_devices(threads=threads)
     import models
-    from systems.engine import dual_encoder, optimization
+    from systems.engine import optimization
+    from systems.engine.parts import Parts
     from systems.gru import towers
     from training.batches import TrainingBatches
 
     settings, sizes = make_settings(scale)
     rng, count = np.random.default_rng(0), settings.bucket * settings.batch_size
-    vectors = rng.standard_normal((count, sizes["feature_dim"]), np.float32)
-    tokens, owner = make_tokens(5 * count, sizes["vocabulary_size"]), np.repeat(np.arange(count), 5)
+    vectors = rng.standard_normal((count, sizes.feature_dim), np.float32)
+    tokens, owner = make_tokens(5 * count, sizes.vocabulary_size), np.repeat(np.arange(count), 5)
     batches = TrainingBatches(vectors, tokens, owner, settings)
     ours = models.build_model(settings, sizes)
-    image = towers.image_map(settings, sizes["feature_dim"])
-    text = keras_reader(settings, sizes["vocabulary_size"])
-    with_keras = dual_encoder.DualEncoder(image, text, ours.pair_loss)
+    image = towers.image_map(settings, sizes.feature_dim)
+    text = keras_reader(settings, sizes.vocabulary_size)
+    with_keras = models.DualEncoder(Parts(image, text), ours.pair_loss)
     for model in (ours, with_keras):
         optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch)
         model.compile(optimizer=optimizer, jit_compile=False)
@@ -156,7 +158,7 @@ def epoch_gflop(batches, settings, sizes):
     shapes = [batches.share(step, 0, 1)["tokens"].shape for step in range(batches.steps_per_epoch)]
     # Forward, weight gradient, input gradient; there is none of the image vectors.
     reading = 6 * sum(rows * length for rows, length in shapes) * 3 * units * (units + words)
-    return 1e-9 * (reading + 4 * batches.items * sizes["feature_dim"] * units)
+    return 1e-9 * (reading + 4 * batches.items * sizes.feature_dim * units)
 
 
 # ---- Encoding -----------------------------------------------------------------------------------
@@ -171,14 +173,14 @@ def encode(scale, threads):
     replicas.import_tensorflow()
     replicas.set_devices(threads=1, cpu_only=True)
     import models
-    from systems.engine import dual_encoder
+    from systems.engine import encoding
 
     settings, sizes = make_settings(scale)
     count, workers = scaled(25000, scale), threads or os.cpu_count() or 1
-    tokens = make_tokens(count, sizes["vocabulary_size"])
+    tokens = make_tokens(count, sizes.vocabulary_size)
     model = models.build_model(settings, sizes)
-    keras_tower = keras_reader(settings, sizes["vocabulary_size"])
-    vectors = np.zeros((1, sizes["feature_dim"]), np.float32)  # test.py encodes images besides
+    keras_tower = keras_reader(settings, sizes.vocabulary_size)
+    vectors = np.zeros((1, sizes.feature_dim), np.float32)  # test.py encodes images besides
     part, peaks = min(count, max(workers * ROWS, count // 10)), []
 
     def chunk(compute, start):
@@ -190,13 +192,13 @@ def encode(scale, threads):
             list(pool.map(partial(chunk, compute), range(0, part, ROWS)))
 
     def ours():
-        dual_encoder.encode(model, vectors, tokens, workers)
+        encoding.encode_split(model, vectors, tokens, workers)
         peaks.append(peak_memory())
 
-    padded = [partial(in_order, model.encoders["text"])]
+    padded = [partial(in_order, model.encoders.text)]
     padded.append(partial(in_order, replicas.compiled(keras_tower)))
     few = Tokens.from_flat(tokens.flat[: tokens.starts[8]], tokens.lengths[:8])
-    dual_encoder.encode(model, vectors, few, workers)
+    encoding.encode_split(model, vectors, few, workers)
     for function in padded:
         chunk(function.args[0], 0)
     seconds = take_turns([ours, *padded], 3)  # ours comes first

@@ -14,6 +14,7 @@ from data.language.words import Vocabulary
 from lab.bench.dual_path import make_settings
 from lab.bench.timing import peak_memory, scaled, summarise, take_turns
 from run import replicas
+from run.facts import Facts
 
 PIECES = 30_521  # of BERT's vocabulary, but for the padding
 LONGEST = 32
@@ -44,8 +45,8 @@ def published_step(scale, threads):
         backbone_rate=1,
     )
     words, side, pairs = scaled(PIECES, scale, 64), scaled(SIDE, scale, 32), scaled(PAIRS, scale, 4)
-    model = models.build_model(settings, {"feature_dim": 0, "vocabulary_size": words})
-    optimizer = optimization.build_optimizer(settings, 10, model.rates(settings))
+    model = models.build_model(settings, Facts(vocabulary_size=words))
+    optimizer = optimization.build_optimizer(settings, 10, model.parts.rates)
     model.compile(optimizer=optimizer, jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     rng = np.random.default_rng(0)
@@ -77,7 +78,7 @@ def write_query_tower(run, scale, embed_dim):
     words += [f"word{number}" for number in range(count - len(words))]
     Vocabulary(words, "pieces").save(run.vocabulary)
     settings = make_settings("transformer_scenes", text_size=size_of(scale), embed_dim=embed_dim)
-    hub.export_text(towers.text_tower(settings, len(words)), run.query_tower)
+    hub.export_text(towers.piece_tower(settings, len(words)), run.query_tower)
 
 
 BENCHES = (published_step,)

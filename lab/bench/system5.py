@@ -18,6 +18,7 @@ from grading import pair_recall
 from lab.bench.dual_path import make_settings
 from lab.bench.timing import peak_memory, scaled, summarise, take_turns
 from run import replicas
+from run.facts import Facts
 
 IMAGES, CAPTIONS, DIM = 40_504, 202_520, 1024  # val2014, five captions an image
 WRITTEN, BOXES, FEATURE, WORDS = 1000, 16, 1854, 118  # of scenes
@@ -63,11 +64,11 @@ def beam(scale, threads):
     from systems.joint import beam as joint_beam
 
     vocabulary = Vocabulary([f"w{number}" for number in range(WORDS)], "plain_words")
-    sizes = {"feature_dim": FEATURE, "vocabulary_size": vocabulary.num_ids}
+    sizes = Facts(FEATURE, vocabulary.num_ids)
     model = models.build_model(make_settings("joint_scenes"), sizes)
     rng, count = np.random.default_rng(0), scaled(WRITTEN, scale)
     boxes = rng.standard_normal((count, BOXES, FEATURE), np.float32)
-    speaker = joint_beam.Speaker(*model.speaking.steps)
+    speaker = joint_beam.Speaker(*model.parts.writer.compiled)
     write = partial(joint_beam.write, speaker, vocabulary=vocabulary, width=5, most=20)
 
     def alone():

@@ -168,34 +168,45 @@ def learning_rates(settings, image, text, head):
 
 
 def build(settings, facts, loss):
-    """System 3, from a run's settings: L = lambda1 L_rank + lambda2 L_visual + lambda3 L_textual.
-
-    The towers end before the last ReLU. Training compares what is behind it; the classifier reads
-    the same; use reads the towers' own rows, divided by their norm: mirrored pictures are added and
-    captions summed over `test_shifts` in the final measurement, not in validation.
-
-    Reference: [Dual] section 3.3 and the authors' code.
-    """
-    pixels = settings.features == "pixels"
-    image = cnn_tower(settings) if pixels else vector_tower(settings, facts.feature_dim)
+    """System 3, from a run's settings."""
+    if settings.features == "pixels":
+        image = cnn_tower(settings)
+    else:
+        image = vector_tower(settings, facts.feature_dim)
     text = text_cnn(settings, facts.vocabulary_size)
-    ranking, *lambdas = parse_lambdas(settings.lambdas)
-    terms = {name: weight for name, weight in zip(PATHS, lambdas, strict=True) if weight}
     classes = settings.num_classes or facts.train_images
     if settings.classes == "phrases":
         classes = facts.num_phrases
-    head = InstanceHead(terms, classes, settings.embed_dim, settings)
+    return two_paths(image, text, classes, settings, loss)
+
+
+def two_paths(image, text, classes, settings, loss):
+    """Two towers under one classifier: L = lambda1 L_rank + lambda2 L_visual + lambda3 L_textual.
+
+    The towers end before the last ReLU. Training compares what is behind it; the classifier reads
+    the same; use reads the towers' own rows, divided by their norm. The final measurement adds
+    mirrored pictures and sums captions over `test_shifts`; validation does not.
+
+    Args:
+      image: pictures or vectors -> (b, D); text: (b, 32) ids -> (b, D), with a layer "words".
+      classes: K.
+
+    Reference: [Dual] section 3.3 and the authors' code.
+    """
+    ranking, *lambdas = parse_lambdas(settings.lambdas)
+    terms = {name: weight for name, weight in zip(PATHS, lambdas, strict=True) if weight}
+    head = InstanceHead(terms, classes, image.output_shape[-1], settings)
     raw = getattr(loss, "raw", False)
     read, read_text = (path_reader(side, raw, settings.compare_relu) for side in (image, text))
     shifts = 0 if settings.test_shifts == "all" else int(settings.test_shifts)
 
     def for_test():
-        mirror = settings.mirror and pixels
+        mirror = settings.mirror and len(image.input_shape) == 4
         return Sides(image_rows(image, mirror), text_rows(text, shifts))
 
     def load_published(settings):
-        if pixels:
-            load_backbone(find_backbone(image), settings)
+        if (network := find_backbone(image)) is not None:
+            load_backbone(network, settings)
 
     return Parts(
         image,

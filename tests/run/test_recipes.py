@@ -7,6 +7,7 @@ from absl import flags
 from conftest import ROOT
 
 from run import options, recipes
+from run.facts import Facts
 
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.flags"))
 LATER = {
@@ -239,10 +240,10 @@ def test_every_recipe_builds_a_model(name):
     sizes = {"hidden_dim": 4, "embed_dim": 4, "word_dim": 3, "text_width": 1 / 64}
     sizes |= {"cnn": "small", "image_size": 32, "text_size": "tiny"}
     small = recipes.Settings(**{**vars(settings), **sizes})
-    of_data = {"feature_dim": 5, "vocabulary_size": 6, "train_images": 7, "num_phrases": 8}
+    of_data = Facts(5, 6, 7, 8)
     model = models.build_model(small, of_data)
     assert model.count_params() > 0
-    assert optimization.build_optimizer(small, 3, model.rates(small)) is not None
+    assert optimization.build_optimizer(small, 3, model.parts.rates) is not None
     values = flags.FlagValues()
     options.define_training_flags(values)
     values(recipes.with_recipe(["train.py", f"--recipe={name}"]))

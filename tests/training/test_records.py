@@ -10,6 +10,7 @@ from PIL import Image
 import models
 from data.language.words import Tokens, Vocabulary
 from run import figures, files, recipes
+from run.facts import Facts
 from run.folder import Run
 from training import waiting
 from training.records import (
@@ -29,7 +30,7 @@ def make_model():
     keras.utils.set_random_seed(0)
     small = {"hidden_dim": 4, "embed_dim": 3}
     settings = recipes.Settings(**{**recipes.default_settings(), **small})
-    model = models.build_model(settings, {"feature_dim": 5, "vocabulary_size": 2})
+    model = models.build_model(settings, Facts(5, 2))
     model.compile(optimizer=keras.optimizers.SGD(0.1))
     model.optimizer.build(model.trainable_variables)
     return model
