@@ -1,36 +1,51 @@
-"""The table of models: from a run's settings to its dual encoder, for training and grading alike.
+"""The dual encoder, and the table of systems that it is built of.
 
-The towers of each system stand in a file of their own.
+    model = build_model(settings, facts)
+
+A system's `build` makes `Parts`: a tower for each side, and heads where it has more than one loss.
+The tower turns its side of a batch into rows of L2 norm 1; the normalisation is its last step and
+happens nowhere else. `DualEncoder` joins the parts; no system changes it.
+
+Shape letters: B batch, b rows of one replica, D embedding.
+
+Reference: [IRSE] M. Sijmkens, IRSE project report, 2021, section 1.
 """
 
-from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-from losses import build_loss
-from run import recipes
-from systems.dual_path.towers import dual_path_model
-from systems.engine import backbone, freezing, hub
-from systems.engine.dual_encoder import DualEncoder
-from systems.engine.learned import choose_learned
-from systems.gru.towers import gru_model
-from systems.joint.towers import joint_model
-from systems.projection.towers import projection_model
-from systems.transformer.towers import transformer_model
+import keras
+from keras import ops
+
+from losses import build_loss, relevance_matrix
+from run import replicas
+from systems import sheets
+from systems.engine import blocks, freezing, gradient_cache
+from systems.engine.heads import per_caption
+from systems.engine.learned import LearnedNumbers, choose_learned
+from systems.engine.parts import Sides, reader
+from systems.engine.views import VIEWS, check_views, second_views
+
+COMPARED = {  # whose rows a term of the pair loss compares
+    "image_text": ("image", "text"),
+    "ranking": ("image", "text"),
+    "image_image": ("image", "image"),
+    "text_text": ("text", "text"),
+    **VIEWS,
+}
 
 
-def build_model(settings, sizes):
+def build_model(settings, facts):
     """The model that `settings` describe, with fresh weights.
 
     Args:
       settings: the run's configuration.
-      sizes: {"feature_dim": F, "vocabulary_size": number of word ids, "train_images": N,
-        "num_phrases": what the classifier of --classes phrases tells apart}.
+      facts: `Facts` of its data.
 
     Raises:
       ValueError: there is no such model, loss or choice of --train, the names are listed; or the
-        model cannot have what --learn or --views_weight ask for.
+        model cannot have what --learn, --views_weight or --micro_batch ask for.
     """
-    if settings.model not in MODELS:
-        raise ValueError(f"unknown model {settings.model!r}: choose from {', '.join(MODELS)}")
     loss = build_loss(
         settings.loss,
         alpha=settings.alpha,
@@ -44,50 +59,215 @@ def build_model(settings, sizes):
         redundancy=settings.barlow_lambda,
         reduction=settings.reduction,
     )
-    model = MODELS[settings.model](settings, sizes, loss)
-    model.learn(choose_learned(settings.learn, loss, settings.loss), settings.loss)
+    build = sheets.find_function(sheets.sheet(settings.model).build)
+    parts = build(settings, facts, loss)
+    starts = choose_learned(settings.learn, loss, settings.loss)
     if settings.views_weight:
-        model.use_views(settings.views_weight, recipes.drawn_views(settings))
-    return freezing.choose_trained(model, settings.train)
+        check_views(parts, settings.views_weight, settings.drawn_views)
+    model = DualEncoder(
+        parts,
+        loss,
+        settings.beta,
+        settings.literal_relevance,
+        settings.views_weight,
+        LearnedNumbers(starts, settings.loss, name="learned"),
+    )
+    freezing.choose_trained(model, settings.train)
+    if settings.micro_batch:
+        gradient_cache.check_micro_batch(model, settings)
+        model.micro_batch = settings.micro_batch
+    return model
 
 
-def sizes(settings, vocabulary):
-    """What `build_model` must know of a run's data."""
-    return {
-        "feature_dim": settings.feature_dim,
-        "vocabulary_size": vocabulary.num_ids,
-        "train_images": settings.train_images,
-        "num_phrases": settings.num_phrases,
-    }
+class DualEncoder(keras.Model):
+    """Two towers, a loss of pairs, and heads.
 
+        l = sum over terms of weight x loss
 
-def load_published(model, settings):
-    """Gives the towers of a new run the weights that --image_weights and --text_weights name.
+    Args:
+      parts: of a system.
+      loss: called as `loss(relevance, {"image", "text"})`; one that is `raw` reads the rows before
+        their norm.
+      beta: share of the intra-modal losses, in [0, 1]: b1 = 1 - beta, b2 = b3 = beta / 2 in
+        l = b1 l_image_text + b2 l_image_image + b3 l_text_text ([IRSE] assignment, Eq. 7; the
+        report's run "beta = 0.5" is b1 = 0.5, b2 = b3 = 0.25). 0 leaves them out.
+      literal_relevance: see `relevance_matrix`.
+      views_weight: of each side beside a second view of itself (`views`); 0 leaves them out.
+      learned: `LearnedNumbers` of the loss; None: it has none.
 
-    Raises:
-      ValueError: they cannot be had.
+    Attributes:
+      encoders: graphs of what makes rows after training; `encoder_models` are the Keras models they
+        were made from.
+      micro_batch: pairs of a batch that are trained on at once (`gradient_cache`); 0: all.
     """
-    own = backbone.find_backbone(model)
-    if own is not None:
-        backbone.load_backbone(own, settings)
-    if settings.model == "transformer" and not settings.init_from:
-        hub.load_text_weights(model.text_tower, settings.text_weights)
+
+    micro_batch = 0
+
+    def __init__(
+        self, parts, loss, beta=0.0, literal_relevance=False, views_weight=0.0, learned=None
+    ):
+        super().__init__(name="dual_encoder")
+        self.image_tower, self.text_tower = parts.image, parts.text
+        self.heads, self.balance = list(parts.heads), parts.balance
+        self.learned = learned or LearnedNumbers({}, "", name="learned")
+        self.parts, self.pair_loss = parts, loss
+        self.literal_relevance, self.views_weight = literal_relevance, views_weight
+        raw = getattr(loss, "raw", False)
+        self.readers = parts.readers or Sides(reader(parts.image, raw), reader(parts.text, raw))
+        self.use_encoders(parts.encoders or Sides(parts.image, parts.text))
+        self.term_weights = pair_weights(beta, parts.ranking)
+        for head in self.heads:
+            self.term_weights |= head.terms
+        self.term_weights |= dict.fromkeys(VIEWS, views_weight) if views_weight else {}
+        names = [*self.term_weights, *(name for head in self.heads for name in head.shown)]
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
+        self.embed_dim = parts.text.output_shape[-1]
+        self.built = True  # all parts are, so fit need not build it from a first batch
+
+    def use_encoders(self, models):
+        """Sets what makes rows after training: Keras models, of pictures or vectors and of ids."""
+        self.encoder_models = models
+        self.encoders = Sides(replicas.compiled(models.image), replicas.compiled(models.text))
+
+    def for_test(self):
+        """Makes `encoders` those of the final measurement, where they differ from validation's."""
+        if self.parts.for_test is not None:
+            self.use_encoders(self.parts.for_test())
+
+    def learned_numbers(self):
+        """{name: scalar} of the trained numbers of the loss."""
+        return self.learned.values()
+
+    # ---- Forward --------------------------------------------------------------------------------
+
+    def call(self, batch, training=False):
+        """The batch dict -> {"image": (b, D), "text": (b, D)}, second views, outputs of heads."""
+        image = self.readers.image(batch["image"], training)
+        rows = per_caption(batch, image["rows"])
+        tokens, outputs = self.parts.prepare(batch, rows)
+        text = self.readers.text(tokens, training)
+        outputs |= {"image": rows, "text": text["rows"]}
+        if self.views_weight:
+            outputs |= second_views(self.readers, batch, training)
+        for head in self.heads:
+            outputs |= head(batch, {"image": image, "text": text}, training=training)
+        return outputs
+
+    # ---- Loss -----------------------------------------------------------------------------------
+
+    def compute_loss(
+        self, x: Any = None, y=None, y_pred: Any = None, sample_weight=None, training=True
+    ):
+        """The weighted sum of all terms, as this replica's share of the whole batch's loss.
+
+        Args:
+          x: this replica's batch dict; y_pred: what `call` made of it. The others are Keras'.
+        """
+        shares = self.shares(x, y_pred)
+        if training and self.balance is not None:
+            towers = (self.image_tower, self.text_tower)
+            shared = [variable for tower in towers for variable in tower.trainable_variables]
+            return self.balance.weigh(shares, shared)
+        total: Any = sum(self.term_weights[name] * share for name, share in shares.items())
+        return total
+
+    def shares(self, batch, outputs):
+        """{name: this replica's share of a term of the whole batch's loss}, without its weight."""
+        kept = {key: batch[key] for key in ("image_id", "concepts", "similarity") if key in batch}
+        kept |= {"text_id": outputs["text_id"]} if "text_id" in outputs else {}
+        sides = ("image", "text", "image_view", "text_view")
+        rows = {key: outputs[key] for key in sides if key in outputs}
+        whole, rows = replicas.gather(kept), replicas.gather(rows)
+        terms = self.loss_terms(whole, rows)
+        here = ops.shape(batch["image_id"])[0]
+        for name, term in terms.items():
+            self.trackers[name].update_state(term, sample_weight=here)
+        shares = {name: term / replicas.num_replicas() for name, term in terms.items()}
+        size = ops.cast(ops.shape(whole["image_id"])[0], "float32")
+        for head in self.heads:  # no replica needs the others' rows
+            for name, term in head.row_terms(batch, outputs).items():
+                self.trackers[name].update_state(term)
+                if name in head.terms:
+                    shares[name] = ops.sum(term) / size
+        return shares
+
+    def loss_terms(self, batch, outputs):
+        """Scalars of the WHOLE batch, of `COMPARED` those that have a weight; all have B rows."""
+        names = [name for name in COMPARED if name in self.term_weights]
+        relevance = self.relevance(batch) if names else ()
+        return {
+            name: self.pair_term(relevance, *(outputs[side] for side in COMPARED[name]))
+            for name in names
+        }
+
+    def relevance(self, batch):
+        """(B, B) relevance of the whole batch; what makes its parts, where the loss takes parts;
+        () where it heeds none.
+        """
+        if not getattr(self.pair_loss, "heeds_relevance", True):
+            return ()
+        make = partial(
+            relevance_matrix,
+            batch["image_id"],
+            batch.get("concepts"),
+            batch.get("similarity"),
+            self.literal_relevance,
+            batch.get("text_id"),
+        )
+        return make if self.micro_batch and blocks.can_block(self.pair_loss) else make()
+
+    def pair_term(self, relevance, image, text):
+        """The loss of (B, D) rows of the whole batch, a scalar."""
+        numbers = self.learned_numbers()
+        if callable(relevance):
+            size = self.micro_batch
+            return blocks.in_blocks(self.pair_loss, relevance, image, text, size, numbers)
+        # Keras has divided a mean, but not a sum, by the number of replicas: undone here, because
+        # compute_loss does it for both.
+        whole = replicas.num_replicas() if self.pair_loss.reduction == "mean" else 1
+        return whole * self.pair_loss(relevance, {"image": image, "text": text, **numbers})
+
+    # ---- What Keras calls -----------------------------------------------------------------------
+
+    def train_step(self, data):
+        """One step on a batch: Keras' own, or that of `gradient_cache`."""
+        return (
+            gradient_cache.train_step(self, data) if self.micro_batch else super().train_step(data)
+        )
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing: towers and optimizer are built before fit.
+
+        Keras' own averages the first batch over the replicas to learn its shapes, which fails for a
+        dict of PerReplica values under MultiWorkerMirroredStrategy (Keras 3.15).
+        """
+
+    def get_metrics_result(self):
+        """Running means over the epoch: `loss`, and its terms where there are several; and what is
+        trained of the loss, as it is now.
+        """
+        results = super().get_metrics_result()
+        weights = self.term_weights if self.balance is None else self.balance.weights_now()
+        if len(self.trackers) == 1:
+            results = {"loss": results["loss"]}
+        elif self.heads:
+            # Keras weighs a replica's share of the loss by its rows, which the sum over rows has
+            # done already: with unequal shares it would show another number.
+            results["loss"] = sum(weight * results[name] for name, weight in weights.items())
+        if self.balance is not None:
+            results |= {f"{name}_weight": weight for name, weight in weights.items()}
+        return replicas.metric_shape(results | self.learned_numbers())
 
 
-def two_towers(make):
-    """A system of two towers and nothing else, from what makes the towers."""
+def pair_weights(beta, ranking=None):
+    """{name of a term of the pair loss: its weight}, of those that are computed.
 
-    def build(settings, sizes, loss):
-        image, text = make(settings, sizes)
-        return DualEncoder(image, text, loss, settings.beta, settings.literal_relevance)
-
-    return build
-
-
-MODELS: dict[str, Callable] = {
-    "projection": two_towers(projection_model),
-    "gru": two_towers(gru_model),
-    "dual_path": dual_path_model,
-    "transformer": transformer_model,
-    "joint": joint_model,
-}
+    Args:
+      beta: see `DualEncoder`; ranking: see `Parts`.
+    """
+    if not 0.0 <= beta <= 1.0:
+        raise ValueError(f"beta is {beta}; it must lie between 0 and 1")
+    if ranking is not None:
+        return {"ranking": ranking} if ranking else {}
+    within = {"image_image": beta / 2, "text_text": beta / 2} if beta else {}
+    return {"image_text": 1.0 - beta, **within}

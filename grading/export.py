@@ -11,19 +11,15 @@ import warnings
 import numpy as np
 
 from run import files
-
-
-def writes(model, settings):
-    """Whether a model was trained to write captions."""
-    return hasattr(model, "speaking") and settings.write_weight > 0
+from systems.engine.parts import export_onnx
 
 
 def export_towers(run, model, settings):
     """Writes the towers; and the two steps of writing, where the model was trained to write.
 
     Args:
-      run: `run.folder.Run`; model: a `DualEncoder`.
-      settings: of the run: write_weight, and image_size where the tower reads pixels.
+      run: `run.folder.Run`; model: a `models.DualEncoder`.
+      settings: of the run: image_size where the tower reads pixels.
     """
     export_query(run, model)
     tower = model.encoder_models.image
@@ -32,40 +28,36 @@ def export_towers(run, model, settings):
     shape = (2, *(size or side for size in tower.input_shape[1:]))
     image = np.zeros(shape, np.uint8 if pictures else "f")
     write_onnx(tower, image, run.image_tower)
-    if writes(model, settings):
+    if model.parts.writer is not None:
         for path, (step, example) in writing_steps(run, model, image).items():
             write_onnx(step, example, path)
 
 
 def export_query(run, model):
     """Writes the text tower: (B, T) int32 ids -> (B, D) unit rows."""
-    tower, example = model.encoder_models.text, np.ones((2, 3), np.int32)
-    # A published transformer: of its size, and with a function that ONNX lacks.
-    if any(layer.name == "backbone" for layer in tower.layers):
-        from systems.engine import hub
-
-        with files.atomic_path(run.query_tower) as temporary:
-            hub.export_text(tower, temporary)
-    else:
-        write_onnx(tower, example, run.query_tower)
+    write_onnx(
+        model.encoder_models.text, np.ones((2, 3), np.int32), run.query_tower,
+        model.parts.export_text,
+    )  # fmt: skip
 
 
-def write_onnx(model, example, path):
+def write_onnx(model, example, path, write=export_onnx):
     """Writes a Keras model as ONNX.
 
     Args:
       example: of its inputs, by which the number of their axes is known.
+      write: (model, path) -> the file.
     """
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     model(example)  # Keras exports only what was called once
     with warnings.catch_warnings(), files.atomic_path(path) as temporary:
         warnings.filterwarnings("ignore", category=FutureWarning)
-        model.export(temporary, format="onnx", verbose=False)
+        write(model, temporary)
 
 
 def writing_steps(run, model, boxes):
     """{path: (model, example of its inputs)} of `writer.use_models`, for boxes (2, R, F)."""
-    first, following = model.speaking.models
+    first, following = model.parts.writer.models
     memory = first(boxes)
     unread = np.zeros((2, model.embed_dim), "f")
     numbers = (np.ones(2, np.int32), np.arange(2, dtype=np.int32))

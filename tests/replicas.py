@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # On a processor oneDNN's convolutions of an empty share have a wrong shape (TensorFlow 2.21).
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
+from run.facts import Facts
+
 from data.language import word_pieces
 from data.language.words import Tokens, Vocabulary
 from run import options, recipes
@@ -103,8 +105,9 @@ def every_loss(strategy):
     from keras import ops
 
     import losses
-    from systems.engine.dual_encoder import DualEncoder
+    from models import DualEncoder
     from systems.engine.layers import UnitNorm
+    from systems.engine.parts import Parts
 
     kinds = {name: losses.build_loss(name) for name in options.LOSSES}
     for name in ("modified", "cross_entropy"):
@@ -128,7 +131,8 @@ def every_loss(strategy):
     numbers = keras.Input((ROW,))
     tower = keras.Model(numbers, UnitNorm()(numbers))  # is not asked
     with strategy.scope() if strategy else contextlib.nullcontext():
-        model = EveryLoss(tower, tower, kinds["modified"], terms=dict.fromkeys(kinds, 1.0))
+        model = EveryLoss(Parts(tower, tower), kinds["modified"])
+        model.term_weights = dict.fromkeys(kinds, 1.0)
     model.trackers = dict.fromkeys(kinds, SimpleNamespace(update_state=lambda *_, **__: None))
     return model
 
@@ -199,11 +203,9 @@ def train(loss, strategy, **changes):
     keras.mixed_precision.set_global_policy(settings.precision)
     batches = make_batches(settings)
     with strategy.scope() if strategy else contextlib.nullcontext():
-        sizes = {"feature_dim": 12, "vocabulary_size": int(batches.tokens.flat.max())}
-        sizes |= {"train_images": IMAGES, "num_phrases": PHRASES}
-        model = models.build_model(settings, sizes)
-        model.micro_batch = settings.micro_batch
-        rates = model.rates(settings)
+        facts = Facts(12, int(batches.tokens.flat.max()), IMAGES, PHRASES)
+        model = models.build_model(settings, facts)
+        rates = model.parts.rates
         optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch, rates)
         model.compile(optimizer=optimizer, jit_compile=False)
         model.optimizer.build(model.trainable_variables)

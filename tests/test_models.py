@@ -1,5 +1,6 @@
 """Towers and the dual encoder: shapes, parameter counts, and what they are equal to."""
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -9,12 +10,14 @@ import reference
 import reference_ranking
 from absl import flags
 from keras import ops
+from run.facts import Facts
 
 import models
 from data import datasets
 from data.language.words import Tokens, Vocabulary
 from run import options, options_data, recipes, replicas
-from systems.engine import bag, dual_encoder, freezing, layers, optimization
+from systems.engine import bag, encoding, freezing, layers, optimization
+from systems.engine.parts import Sides
 
 # {model: parameters, moving statistics included} for F = 7, V = 11, H = 5, D = 3, N = 6
 PARAMETERS = {
@@ -53,7 +56,7 @@ def settings(**changes):
 
 def build(**changes):
     keras.utils.set_random_seed(0)
-    sizes = {"feature_dim": 7, "vocabulary_size": 11, "train_images": 6}
+    sizes = Facts(7, 11, train_images=6)
     return models.build_model(settings(**changes), sizes)
 
 
@@ -68,14 +71,14 @@ def random_batch(rows=4, seed=0):
 
 
 def test_every_model_has_its_parameter_count():
-    assert set(PARAMETERS) == set(models.MODELS) == set(options.MODELS)
+    assert set(PARAMETERS) == set(models.SYSTEMS) == set(options.MODELS)
     for name, count in PARAMETERS.items():
         assert build(model=name).count_params() == count
 
 
 def test_the_published_size_has_the_published_parameters():
     published = settings(hidden_dim=2048, embed_dim=32, standardize=False)
-    model = models.build_model(published, {"feature_dim": 2048, "vocabulary_size": 1000})
+    model = models.build_model(published, Facts(2048, 1000))
     per_head = 4 * 2048 + 2048 * 32 + 32
     expected = (2048 * 2048 + 2048 + per_head) + (1000 * 2048 + 2048 + per_head)
     assert model.count_params() == expected
@@ -84,7 +87,7 @@ def test_the_published_size_has_the_published_parameters():
 def test_the_published_size_of_system_5():
     sizes = {"embed_dim": 1024, "hidden_dim": 1000, "attention_dim": 512, "word_dim": 300}
     published = settings(model="joint", **sizes)
-    model = models.build_model(published, {"feature_dim": 2048, "vocabulary_size": 10002})
+    model = models.build_model(published, Facts(2048, 10002))
     boxes, words = 2048 * 1024 + 1024 + 1025, 10004 * 300  # with unknown, end, start, padding
     reader = (300 + 1024 + 1) * 4096
     attend = (1000 + 1024 + 1024 + 1000 + 1) * 4000
@@ -212,20 +215,20 @@ def test_concepts_reach_the_loss():
     assert plain != pytest.approx(graded, rel=1e-2)
 
 
-def test_encoding_in_chunks_is_encoding_at_once(monkeypatch):
+def test_encoding_in_chunks_is_encoding_at_once():
     model = build()
     captions = ["aa bb", "cc", "", "aa aa aa cc", "bb"]
     tokens = Tokens(captions, Vocabulary(["aa", "bb", "cc"]))
     vectors = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float16)
-    whole = dual_encoder.encode(model, vectors, tokens)
+    whole = encoding.encode_split(model, vectors, tokens)
     direct = model.image_tower(vectors.astype("float32"), training=False)
     np.testing.assert_allclose(whole[0], direct, atol=1e-6)
     np.testing.assert_allclose(
         whole[1], model.text_tower(tokens.pad(np.arange(5)), training=False), atol=1e-6
     )
-    monkeypatch.setattr(model, "chunks", {"image": 2, "text": 2})
+    model.parts = replace(model.parts, chunks=Sides(2, 2))
     for workers in (1, 3):
-        for a, b in zip(whole, dual_encoder.encode(model, vectors, tokens, workers), strict=True):
+        for a, b in zip(whole, encoding.encode_split(model, vectors, tokens, workers), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-6)
 
 
@@ -317,13 +320,11 @@ def test_the_decay_of_adamw_is_keras_own():
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["Adam", "AdamW"])
-def test_the_fast_step_is_that_of_keras(name):
+def test_the_fast_step_is_that_of_keras():
     rng = np.random.default_rng(0)
     start = rng.standard_normal((4, 3)).astype("float32")
     ours, theirs = keras.Variable(start), keras.Variable(start)
-    fast = getattr(optimization, name)(0.01)
-    plain = getattr(keras.optimizers, name)(0.01)
+    fast, plain = optimization.Adam(0.01), keras.optimizers.Adam(0.01)
     for _ in range(5):
         gradient = ops.convert_to_tensor(rng.standard_normal((4, 3)).astype("float32"))
         fast.apply([gradient], [ours])
@@ -439,7 +440,7 @@ def test_names_offered_by_flags_are_those_that_exist():
     import losses
 
     assert tuple(losses.LOSSES) == options.LOSSES
-    assert tuple(models.MODELS) == options.MODELS
+    assert tuple(models.SYSTEMS) == options.MODELS
     assert tuple(datasets.DATASETS) == options_data.DATA
     offered = flags.FlagValues()
     options.define_training_flags(offered)

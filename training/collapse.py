@@ -15,7 +15,7 @@ References:
 import keras
 import numpy as np
 
-from systems.engine.dual_encoder import encode_rows
+from systems.engine.encoding import encode_rows
 
 PAIRS = 128  # of the probe
 PERIOD = 25  # steps between two looks

@@ -188,16 +188,16 @@ def _take_over_paths(first, before, facts, model):
     except (OSError, KeyError, ValueError) as error:
         reason = (str(error).splitlines() or ["unreadable"])[0]
         raise ValueError(f"{first.best_weights} cannot be taken over ({reason})") from None
-    for part in ("image_path", "image_head", "text_tower", "classifier"):
+    for part in ("image_path", "image_head", "text_tower", "instance"):
         pairs = [find_part(side, part) for side in (source, model)]
-        if all(pairs):
+        if all(part is not None and part.weights for part in pairs):
             pairs[1].set_weights(pairs[0].get_weights())
     return files.file_hash(first.best_weights)
 
 
 def find_part(model, name) -> Any:
-    """A part of a model that reads pictures: a layer of its image tower, or its text tower or
-    classifier; None where it has none.
+    """A part of a model that reads pictures: a layer of its image tower, its text tower or one of
+    its heads; None where it has none.
     """
-    layers = {layer.name: layer for layer in model.image_tower.layers}
-    return layers.get(name) or getattr(model, name, None)
+    parts = (*model.image_tower.layers, model.text_tower, *model.heads)
+    return {part.name: part for part in parts}.get(name)

@@ -13,7 +13,7 @@ import numpy as np
 
 import metrics
 from run import figures, files
-from systems.engine.dual_encoder import encode
+from systems.engine.encoding import encode_split
 
 LOWER_IS_BETTER = ("median_rank", "mean_rank", "loss")
 
@@ -127,7 +127,7 @@ class Validation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None and not np.isfinite(logs["loss"]):
             return  # there is nothing to measure; Records says so
-        image, text = encode(self.model, self.vectors, self.tokens)
+        image, text = encode_split(self.model, self.vectors, self.tokens)
         values = validation_metrics(image, text, self.caption_image, self.similarity)
         values |= self.more() if self.more else {}
         self.values = {f"val_{name}": value for name, value in values.items()}

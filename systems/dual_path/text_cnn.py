@@ -40,7 +40,7 @@ STAGES = (
 )
 
 
-def scaled(channels, width):
+def scaled_channels(channels, width):
     """A number of channels at `width` times the published one, at least 1."""
     return max(1, round(channels * width))
 
@@ -110,10 +110,6 @@ class Words(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return (*input_shape, self.dim)
 
-    def get_config(self):
-        own = {"num_words": self.num_words, "dim": self.dim, "start": self.start}
-        return {**super().get_config(), **own}
-
 
 def text_cnn(settings, num_words):
     """(B, 32) word ids, 0 pads -> (B, D), before the last ReLU.
@@ -137,10 +133,10 @@ def text_cnn(settings, num_words):
     if settings.word_dropout:
         x = keras.layers.Dropout(settings.word_dropout, noise_shape=(None, None, 1))(x)
     for number, stage in enumerate(STAGES, start=2):
-        channels = scaled(stage.channels, settings.text_width)
+        channels = scaled_channels(stage.channels, settings.text_width)
         for block in range(stage.blocks):
             first = block == 0
-            inner = scaled(stage.first if first else stage.inner, settings.text_width)
+            inner = scaled_channels(stage.first if first else stage.inner, settings.text_width)
             stride = stage.stride if first else 1
             name = f"text_{number}_{block + 1}"
             x = residual_block(x, inner, channels, stride, first, settings.zero_init, name)

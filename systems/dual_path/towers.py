@@ -11,259 +11,24 @@ Reference:
          the authors' code.
 """
 
-from typing import Any
+from functools import partial
 
 import keras
 from keras import ops
 
-from losses import FAR
-from run import replicas
+from systems.dual_path.head import PATHS, InstanceHead, exchange
 from systems.dual_path.text_cnn import ShiftSum, text_cnn
-from systems.engine.backbone import find_backbone, image_backbone, strongest_places
-from systems.engine.dual_encoder import DualEncoder, per_caption
+from systems.engine.backbone import (
+    find_backbone,
+    image_backbone,
+    load_backbone,
+    strongest_places,
+)
 from systems.engine.layers import UnitNorm, he_normal, norm
+from systems.engine.parts import Parts, Sides, WordTable, rates_of
 
-CHUNKS = {"image": 32, "text": 64}  # a caption goes through its tower once for each shift
+CHUNKS = Sides(image=32, text=64)  # a caption goes through its tower once for each shift
 NORM_SCALE_RATE, BIAS_RATE = 2.0, 20.0  # of learning_rate, with sgd
-
-
-def instance_terms(logits, labels):
-    """-log softmax(W^T f)_c: (b, K) logits and (b,) classes -> (b,) float32, >= 0.
-
-    Reference: [Dual] Eq. 4.5 to 4.8.
-    """
-    logits = ops.cast(logits, "float32")
-    own = ops.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
-    return ops.logsumexp(logits, axis=1) - own
-
-
-def phrase_terms(logits, shares):
-    """-sum_k s_k log softmax(W^T f)_k: (b, K) logits and (b, K) shares -> (b,) float32, >= 0.
-
-    Reference: Joulin et al., Learning visual features from large weakly supervised data, ECCV 2016,
-      Eq. 2.
-    """
-    logits = ops.cast(logits, "float32")
-    said = ops.sum(shares, axis=1)  # 1, or 0: nothing
-    return said * ops.logsumexp(logits, axis=1) - ops.sum(shares * logits, axis=1)
-
-
-def hardest_texts(anchors, anchor_id, texts, text_id):
-    """For each anchor image the candidate caption that is most like it and not its own.
-
-    Args:
-      anchors: (A, D), texts: (P, D) unit rows; anchor_id (A,), text_id (P,) their images.
-
-    Returns:
-      (A,) int32 rows of texts.
-
-    Reference: [Dual], the authors' code: the highest cosine of 256 random training captions.
-    """
-    scores = ops.matmul(anchors, ops.transpose(texts))
-    own = ops.equal(anchor_id[:, None], text_id[None, :])
-    return ops.argmax(ops.where(own, FAR, scores), axis=1)
-
-
-class DualPath(DualEncoder):
-    """Two CNNs, one classifier: L = lambda1 L_rank + lambda2 L_visual + lambda3 L_textual.
-
-    The towers end before the last ReLU. Training compares what is behind it; the classifier reads
-    the same behind a dropout, at its own length; use reads the towers' own rows, divided by their
-    norm.
-
-    Args:
-      image_tower: pictures or vectors -> (b, D); text_tower: (b, 32) ids -> (b, D).
-      loss: L_rank, called as in `DualEncoder`.
-      lambdas: (lambda1, lambda2, lambda3) >= 0; a term of weight 0 is not computed.
-      num_classes: K.
-      settings: with dropout, mirror, compare_relu, classifier_bias and literal_relevance.
-
-    Reference: [Dual] section 3.3 and the authors' code.
-    """
-
-    def __init__(self, image_tower, text_tower, loss, lambdas, num_classes, settings):
-        names = ("ranking", "visual", "textual")
-        terms = {name: weight for name, weight in zip(names, lambdas, strict=True) if weight}
-        literal = settings.literal_relevance
-        super().__init__(image_tower, text_tower, loss, 0.0, literal, terms=terms)
-        self.classified = [side for side in ("visual", "textual") if side in terms]
-        for side in self.classified:
-            self.trackers[f"{side}_error"] = keras.metrics.Mean(name=f"{side}_error")
-        self.unit = UnitNorm()
-        self.compare_relu = settings.compare_relu
-        self.dropouts = {side: keras.layers.Dropout(settings.dropout) for side in names[1:]}
-        self.classifier: Any = None
-        if self.classified:
-            # Its initial weights are a tenth of the other layers', as in the paper's code.
-            start = keras.initializers.RandomNormal(stddev=0.1 * (2.0 / self.embed_dim) ** 0.5)
-            self.classifier = keras.layers.Dense(
-                num_classes, use_bias=settings.classifier_bias, kernel_initializer=start,
-                name="classifier",
-            )  # fmt: skip
-            self.classifier.build((None, self.embed_dim))
-        self.chunks = dict(CHUNKS)
-        self.mirror = settings.mirror and len(image_tower.input_shape) == 4
-        self.use_encoders(image_rows(image_tower, False), text_rows(text_tower, 1))
-
-    def for_test(self, settings):
-        """Mirrored pictures are added, captions summed over `test_shifts`; validation does not."""
-        shifts = 0 if settings.test_shifts == "all" else int(settings.test_shifts)
-        self.use_encoders(
-            image_rows(self.image_tower, self.mirror), text_rows(self.text_tower, shifts)
-        )
-
-    def call(self, batch, training=False):
-        """The batch dict -> unit rows "image", "text" (b, D), and what `row_terms` reads.
-
-        Pictures that were read once for all their captions go through the classifier once: then
-        "visual" has a row for each of them.
-        """
-        pictures = self.image_tower(batch["image"], training=training)
-        outputs = {"image": per_caption(batch, self.compared(pictures))}
-        outputs |= self.second_views(batch, training)
-        texts = {"tokens": batch["tokens"]}
-        if "pool" in batch:
-            texts = self.exchange(batch, outputs["image"])
-            outputs["text_id"], outputs["text_label"] = texts["image_id"], texts["label"]
-        text = self.text_tower(texts["tokens"], training=training)
-        outputs["text"] = self.compared(text)
-        features = {"visual": pictures, "textual": text}
-        for side in self.classified:
-            row = ops.relu(features[side])
-            outputs[side] = self.dropouts[side](row, training=training)
-        return outputs
-
-    def compared(self, features):
-        """Unit rows of the towers' features, as the ranking loss compares them; or raw ones."""
-        rows = ops.cast(ops.relu(features) if self.compare_relu else features, "float32")
-        return rows if self.raw else self.unit(rows)
-
-    def rows(self, side, inputs, training):
-        """(b, D) rows of one side's inputs, as the ranking loss compares them."""
-        return self.compared(getattr(self.readers, side)(inputs, training=training))
-
-    def exchange(self, batch, image):
-        """The batch's texts with those of its second half replaced by the hardest of the pool.
-
-        Args:
-          batch: with pool (p, 32), pool_id and pool_label (p,): this replica's candidates; and row
-            (b,), the places of its rows in the whole batch.
-          image: (b, D) unit rows.
-
-        Returns:
-          {"tokens" (b, 32), "image_id" (b,), "label" (b,)}.
-
-        Differs from the paper: one pool for the anchors of a batch, not one for each anchor.
-        """
-        pool = {key: batch[key] for key in ("pool", "pool_id", "pool_label")}
-        # No gradient is wanted: they are read as after training.
-        rows = self.compared(self.text_tower(pool["pool"], training=False))
-        pool["rows"] = ops.stop_gradient(rows)
-        pool = replicas.gather(pool)
-        here = {"image": ops.stop_gradient(image), "image_id": batch["image_id"]}
-        whole = replicas.gather(here)
-        size = ops.shape(whole["image_id"])[0]
-        half = size // 2
-        anchors, ids = whole["image"][:half], whole["image_id"][:half]
-        chosen = hardest_texts(anchors, ids, pool["rows"], pool["pool_id"])
-        place = batch["row"] - half  # among the negatives
-        chosen = ops.concatenate([chosen, ops.zeros((1,), chosen.dtype)])  # for the others
-        changed = ops.logical_and(place >= 0, place < half)
-        mine = ops.take(chosen, ops.where(changed, place, half))  # (b,) rows of the pool
-        found = {
-            "tokens": (batch["tokens"], pool["pool"]),
-            "image_id": (batch["image_id"], pool["pool_id"]),
-            "label": (batch["label"], pool["pool_label"]),
-        }
-        return {
-            key: ops.where(
-                changed[:, None] if key == "tokens" else changed, ops.take(new, mine, axis=0), own
-            )
-            for key, (own, new) in found.items()
-        }
-
-    def row_terms(self, batch, outputs):
-        """Instance losses, and the errors of both paths as classifiers: {name: (b,)}.
-
-        Where an image has shares of several classes, an error is a class that it has no share of.
-        """
-        if self.classifier is None:
-            return {}
-        if len(batch["label"].shape) == 2:
-            return self.phrase_rows(batch, outputs)
-        labels = {"visual": batch["label"]}
-        labels["textual"] = outputs.get("text_label", batch["label"])
-        captions = batch.get("image_row")  # the picture of each caption
-        if captions is not None and "visual" in outputs:
-            count = ops.shape(outputs["visual"])[0]
-            mine = ops.equal(ops.arange(count)[:, None], captions)  # (pictures, b)
-            labels["visual"] = ops.max(ops.where(mine, labels["visual"], 0), axis=1, initial=0)
-        # One product with W for both paths: one gradient of its size, not two.
-        logits = self.classifier(ops.concatenate([outputs[side] for side in self.classified]))
-        found, start = {}, 0
-        for side in self.classified:
-            size = ops.shape(outputs[side])[0]
-            own, start = logits[start : start + size], start + size
-            wrong = ops.not_equal(ops.argmax(own, axis=1), ops.cast(labels[side], "int32"))
-            terms = {side: instance_terms(own, labels[side])}
-            terms[f"{side}_error"] = ops.cast(wrong, "float32")
-            if side == "visual":  # a picture counts for each of its captions
-                terms = {name: per_caption(batch, term) for name, term in terms.items()}
-            found |= terms
-        return found
-
-    def phrase_rows(self, batch, outputs):
-        """`row_terms` where the classes are phrases: {name: (b,)}."""
-        found = {}
-        for side in self.classified:
-            logits = self.classifier(outputs[side])
-            if side == "visual":  # a picture counts for each of its captions
-                logits = per_caption(batch, logits)
-            chosen = ops.argmax(logits, axis=1)[:, None]
-            wrong = ops.equal(ops.take_along_axis(batch["label"], chosen, axis=1)[:, 0], 0.0)
-            found[side] = phrase_terms(logits, batch["label"])
-            found[f"{side}_error"] = ops.cast(wrong, "float32")
-        return found
-
-    def get_metrics_result(self):
-        """As in `DualEncoder`, but the loss is the sum of its terms' means over the rows.
-
-        Keras' own weighs a replica's share of the loss by its rows, which the sum over rows has
-        done already: with unequal shares it would show another number.
-        """
-        results = super().get_metrics_result()
-        if len(self.trackers) > 1:
-            parts = self.term_weights.items()
-            loss: Any = sum(weight * results[name] for name, weight in parts)
-            results["loss"] = loss
-        return results
-
-    def rates(self, settings):
-        """{path of a weight: factor of the learning rate} of those that differ from 1.
-
-        Reference: [Dual], the authors' code: effective 0.01 for new layers, 1e-3 for the
-          classifier, 1e-4 for the words and the image CNN; with sgd scales of batch norm twice, the
-          word layer's bias 20 times the rate of new layers.
-        """
-        words = self.text_tower.get_layer("words")
-        found = {}
-        if settings.optimizer == "sgd":
-            for variable in self.trainable_variables:
-                if variable.name == "gamma":
-                    found[variable.path] = NORM_SCALE_RATE
-            found[words.bias.path] = BIAS_RATE
-        parts = {settings.word_rate: [words.embeddings]}
-        if self.classifier is not None:
-            own = parts.setdefault(settings.classifier_rate, [])
-            own += self.classifier.trainable_variables
-        for rate, variables in parts.items():
-            found |= {variable.path: rate for variable in variables}
-        if (backbone := find_backbone(self)) is not None:
-            found |= {v.path: settings.backbone_rate for v in backbone.trainable_variables}
-        return {path: rate for path, rate in found.items() if rate != 1.0}
-
-
-# ---- Towers -------------------------------------------------------------------------------------
 
 
 @keras.saving.register_keras_serializable("matchbox")
@@ -299,7 +64,7 @@ def image_head(channels, settings):
     return keras.Model(maps, SumPositions()(norm("image_head_norm")(x)), name="image_path")
 
 
-def image_cnn(settings):
+def cnn_tower(settings):
     """(B, h, w, 3) uint8 pictures -> (B, D), before the last ReLU.
 
     A picture of the training size gives one position; a larger one gives several, which are summed.
@@ -320,7 +85,7 @@ def image_cnn(settings):
     return keras.Model(pixels, head(maps), name="image_tower")
 
 
-def image_vectors(settings, feature_dim):
+def vector_tower(settings, feature_dim):
     """(B, F) cached vectors of the backbone -> (B, D), before the last ReLU."""
     vectors = keras.Input((feature_dim,), name="image")
     maps = keras.layers.Reshape((1, 1, feature_dim))(vectors)
@@ -364,21 +129,94 @@ def parse_lambdas(text):
     return found
 
 
-def dual_path_model(settings, sizes, loss):
-    """System 3, from a run's settings.
+def path_reader(tower, raw, compare_relu):
+    """The reader of one side: "end", where the tower ends, and "rows" as the ranking loss compares.
 
     Args:
-      settings: the run's configuration.
-      sizes: {"feature_dim": F of cached vectors, "vocabulary_size": V, "train_images": N,
-        "num_phrases": K with --classes phrases}.
-      loss: L_rank.
+      tower: (inputs) -> (b, D), before the last ReLU.
+      raw: rows before their L2 norm; compare_relu: rows behind the ReLU.
     """
+    unit = UnitNorm()
+
+    def read(inputs, training=False):
+        end = tower(inputs, training=training)
+        rows = ops.cast(ops.relu(end) if compare_relu else end, "float32")
+        return {"end": end, "rows": rows if raw else unit(rows)}
+
+    return read
+
+
+def learning_rates(settings, image, text, head):
+    """{path of a weight: factor of the learning rate} of those that differ from 1.
+
+    Reference: [Dual], the authors' code: effective 0.01 for new layers, 1e-3 for the classifier,
+      1e-4 for the words and the image CNN; with sgd scales of batch norm twice, the word layer's
+      bias 20 times the rate of new layers.
+    """
+    words, network = text.get_layer("words"), find_backbone(image)
+    of_sgd = []
+    if settings.optimizer == "sgd":
+        towers = [*image.trainable_variables, *text.trainable_variables]
+        scales = [variable for variable in towers if variable.name == "gamma"]
+        of_sgd = [(NORM_SCALE_RATE, scales), (BIAS_RATE, [words.bias])]
+    return rates_of(
+        *of_sgd,
+        (settings.word_rate, [words.embeddings]),
+        (settings.classifier_rate, head.trainable_variables),
+        (settings.backbone_rate, network.trainable_variables if network else []),
+    )
+
+
+def build(settings, facts, loss):
+    """System 3, from a run's settings."""
     if settings.features == "pixels":
-        image = image_cnn(settings)
+        image = cnn_tower(settings)
     else:
-        image = image_vectors(settings, sizes["feature_dim"])
-    text = text_cnn(settings, sizes["vocabulary_size"])
-    classes = settings.num_classes or sizes["train_images"]
-    if settings.classes == "phrases":
-        classes = sizes["num_phrases"]
-    return DualPath(image, text, loss, parse_lambdas(settings.lambdas), classes, settings)
+        image = vector_tower(settings, facts.feature_dim)
+    text = text_cnn(settings, facts.vocabulary_size)
+    return two_paths(image, text, facts.num_classes, settings, loss)
+
+
+def two_paths(image, text, classes, settings, loss):
+    """Two towers under one classifier: L = lambda1 L_rank + lambda2 L_visual + lambda3 L_textual.
+
+    The towers end before the last ReLU. Training compares what is behind it; the classifier reads
+    the same; use reads the towers' own rows, divided by their norm. The final measurement adds
+    mirrored pictures and sums captions over `test_shifts`; validation does not.
+
+    Args:
+      image: pictures or vectors -> (b, D); text: (b, 32) ids -> (b, D), with a layer "words".
+      classes: K.
+
+    Reference: [Dual] section 3.3 and the authors' code.
+    """
+    ranking, *lambdas = parse_lambdas(settings.lambdas)
+    terms = {name: weight for name, weight in zip(PATHS, lambdas, strict=True) if weight}
+    head = InstanceHead(terms, classes, image.output_shape[-1], settings)
+    raw = getattr(loss, "raw", False)
+    read, read_text = (path_reader(side, raw, settings.compare_relu) for side in (image, text))
+    shifts = 0 if settings.test_shifts == "all" else int(settings.test_shifts)
+
+    def for_test():
+        mirror = settings.mirror and len(image.input_shape) == 4
+        return Sides(image_rows(image, mirror), text_rows(text, shifts))
+
+    def load_published(settings):
+        if (network := find_backbone(image)) is not None:
+            load_backbone(network, settings)
+
+    return Parts(
+        image,
+        text,
+        readers=Sides(read, read_text),
+        heads=(head,),
+        ranking=ranking,
+        rates=learning_rates(settings, image, text, head),
+        prepare=partial(exchange, read_text),
+        encoders=Sides(image_rows(image, False), text_rows(text, 1)),
+        for_test=for_test,
+        chunks=CHUNKS,
+        words=WordTable(text.get_layer("words").embeddings, padding=0),
+        protocol={"shifts": settings.test_shifts},
+        load_published=load_published,
+    )

@@ -105,9 +105,8 @@ def image_backbone(settings):
     return made
 
 
-def find_backbone(model):
-    """The image CNN in a model that reads pictures; None in one that reads vectors."""
-    tower = model.image_tower
+def find_backbone(tower):
+    """The image CNN in an image tower that reads pictures; None in one that reads vectors."""
     return next((layer for layer in tower.layers if layer.name == "backbone"), None)
 
 

@@ -45,12 +45,3 @@ class BagOfWords(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.units)
-
-    def get_config(self):
-        own = {"vocabulary_size": self.vocabulary_size, "units": self.units}
-        return {
-            **super().get_config(),
-            **own,
-            "scale": self.scale,
-            "word_dropout": self.word_dropout,
-        }

@@ -29,7 +29,7 @@ from run import replicas
 from systems.engine.layers import lengths
 
 
-def check(model, settings):
+def check_micro_batch(model, settings):
     """Refuses what micro batches would change. Raises ValueError, which says what."""
     given = f"--micro_batch {settings.micro_batch}"
     if settings.micro_batch >= settings.batch_size:
@@ -68,7 +68,7 @@ def train_step(model, data):
     import tensorflow as tf
 
     batch = keras.utils.unpack_x_y_sample_weight(data)[0]
-    parts = Parts(model, batch)
+    parts = MicroBatches(model, batch)
     seeds = [v for v in model.variables if v.name == "seed_generator_state"]
     first = [seed.value * 1 for seed in seeds]  # a copy
     outputs = parts.embed()
@@ -91,7 +91,7 @@ def train_step(model, data):
     return model.compute_metrics(batch, None, outputs)
 
 
-class Parts:
+class MicroBatches:
     """A batch in micro batches of equal size, but for the last.
 
     Args:

@@ -68,7 +68,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # ---- Text ---------------------------------------------------------------------------------------
 
 
-def text_tower(num_pieces, embed_dim, size="base", dropout=0.1):
+def transformer_tower(num_pieces, embed_dim, size="base", dropout=0.1):
     """(B, T) ids of word pieces, 0 pads -> (B, D), not of norm 1.
 
     The last layer's row at the first position, [CLS], through a dense layer without activation.
@@ -109,10 +109,10 @@ def text_tower(num_pieces, embed_dim, size="base", dropout=0.1):
 
 
 def load_text_weights(tower, weights):
-    """Gives the transformer of a new `text_tower` the weights that --text_weights names.
+    """Gives the transformer of a new `transformer_tower` the weights that --text_weights names.
 
     Args:
-      tower: of `text_tower`.
+      tower: of `transformer_tower`.
       weights: "none", a preset of KerasHub (distil_bert_base_en_uncased, hf://...), its folder, or
         a file of Keras weights (.weights.h5) of the bare transformer.
 
@@ -120,7 +120,7 @@ def load_text_weights(tower, weights):
       ValueError: they cannot be had, or are of another size.
     """
     if weights not in NO_WEIGHTS:
-        fill(tower.get_layer("backbone"), weights, "--text_weights")
+        fill_network(tower.get_layer("backbone"), weights, "--text_weights")
 
 
 def preset_vocabulary(weights):
@@ -210,7 +210,7 @@ def load_resnet_weights(backbone, name, weights):
         if not weights:
             raise ValueError(f"there are no ImageNet weights of {name}: pass --image_weights none")
     source = resnet(name)
-    fill(source, weights, "--image_weights")
+    fill_network(source, weights, "--image_weights")
     for layer in backbone.layers:
         if layer.weights:
             layer.set_weights(source.get_layer(layer.name).get_weights())
@@ -219,7 +219,7 @@ def load_resnet_weights(backbone, name, weights):
 # ---- Weights ------------------------------------------------------------------------------------
 
 
-def fill(network, weights, flag):
+def fill_network(network, weights, flag):
     """Sets a KerasHub network to published weights.
 
     Args:
@@ -262,7 +262,7 @@ def _read_file(network, path, flag):
             warnings.simplefilter("ignore")  # of what is raised, or found below
             network.load_weights(path)
     except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-        reason = _first_line(error)
+        reason = _short(error)
     if not all(np.isfinite(values).all() for values in network.get_weights()):
         raise ValueError(
             f"{flag} {path} does not hold the weights of this network ({reason}): is it the right "
@@ -274,15 +274,15 @@ def _cannot_have(flag, weights, error):
     if weights.endswith(".h5"):
         return f"{flag} {weights}: there is no such file"
     if isinstance(error, ImportError):
-        return f"{flag} {weights} needs {error.name or _first_line(error)}: pip install it"
+        return f"{flag} {weights} needs {error.name or _short(error)}: pip install it"
     return (
-        f"{flag} {weights} cannot be had ({_first_line(error)}): expected a preset of KerasHub "
+        f"{flag} {weights} cannot be had ({_short(error)}): expected a preset of KerasHub "
         f"where there is a network, the folder of one that was fetched elsewhere, a .weights.h5 "
         "file, or none to train from scratch"
     )
 
 
-def _first_line(error):
+def _short(error):
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(":")
 
 
@@ -297,7 +297,7 @@ def export_text(tower, path):
     again, and leaves some of them in the file twice.
 
     Args:
-      tower: `text_tower`, or a model around it; path: a file to write.
+      tower: `transformer_tower`, or a model around it; path: a file to write.
     """
     from tf2onnx import optimizer
 

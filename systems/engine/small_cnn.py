@@ -67,9 +67,6 @@ class WholeCells(keras.layers.Layer):
         sides = (side and -(-side // self.cell) * self.cell for side in input_shape[1:3])
         return (input_shape[0], *sides, input_shape[3])
 
-    def get_config(self):
-        return {**super().get_config(), "cell": self.cell}
-
 
 @keras.saving.register_keras_serializable("matchbox")
 class SelfSimilarity(keras.layers.Layer):

@@ -13,6 +13,7 @@ from keras import ops
 
 from systems.engine.bag import BagOfWords
 from systems.engine.layers import Absolute, Standardize, UnitNorm
+from systems.engine.parts import Parts, WordTable
 
 POOLINGS = ("last", "max", "mean")
 LOWEST = -2.0  # below every state
@@ -210,12 +211,8 @@ class SentenceGRU(keras.layers.Layer):
     def compute_output_shape(self, words_shape, tokens_shape=None):
         return (words_shape[0], self.units)
 
-    def get_config(self):
-        own = {"units": self.units, "pooling": self.pooling, "reverse": self.reverse}
-        return {**super().get_config(), **own}
 
-
-def finish(absolute):
+def last_steps(absolute):
     """The last steps of a tower: L2 norm, then perhaps the absolute value ([FNE] section 3.3)."""
     return [UnitNorm(), Absolute()] if absolute else [UnitNorm()]
 
@@ -232,7 +229,7 @@ def image_map(settings, feature_dim):
     if settings.image_dropout:
         layers += [keras.layers.Dropout(settings.image_dropout)]
     layers += [keras.layers.Dense(settings.embed_dim, use_bias=settings.image_bias)]
-    return keras.Sequential(layers + finish(settings.absolute), name="image_tower")
+    return keras.Sequential(layers + last_steps(settings.absolute), name="image_tower")
 
 
 def sentence_reader(settings, num_ids):
@@ -268,25 +265,19 @@ def sentence_reader(settings, num_ids):
         row = keras.layers.Add()([row, bag(tokens)])
     if settings.dropout:
         row = keras.layers.Dropout(settings.dropout)(row)
-    for layer in finish(settings.absolute):
+    for layer in last_steps(settings.absolute):
         row = layer(row)
     return keras.Model(tokens, row, name="text_tower")
 
 
-def gru_model(settings, sizes):
+def build(settings, facts, loss):
     """System 2: the towers of UVS, VSE++ and order-embeddings, as [FNE] varies them.
-
-    Args:
-      settings: the run's configuration.
-      sizes: {"feature_dim": F, "vocabulary_size": number of word ids}.
-
-    Returns:
-      (image tower, text tower).
 
     Reference: [FNE] section 3, Table 1.
     Differs from the paper's code, with the recipes sh to poe: validation after each epoch (there
       every 100 updates), the short last batch of an epoch is kept, batches hold captions of similar
       length, Adam's epsilon is 1e-7 (there 1e-8) and its bias correction is right.
     """
-    image = image_map(settings, sizes["feature_dim"])
-    return image, sentence_reader(settings, sizes["vocabulary_size"])
+    image = image_map(settings, facts.feature_dim)
+    text = sentence_reader(settings, facts.vocabulary_size)
+    return Parts(image, text, words=WordTable(text.get_layer("words").embeddings, padding=1))

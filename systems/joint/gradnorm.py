@@ -42,14 +42,14 @@ class GradNorm(keras.layers.Layer):
     of the model makes the step, at a rate of its own (`optimization.own_rate`).
 
     Args:
-      number: K; alpha: how strongly a loss that lags is favoured.
+      names: of the K losses; alpha: how strongly a loss that lags is favoured.
 
     Reference: [GradNorm] Eq. 1 and 2.
     """
 
-    def __init__(self, number, alpha, **kwargs):
+    def __init__(self, names, alpha, **kwargs):
         super().__init__(**kwargs)
-        self.number, self.alpha = number, alpha
+        self.names, self.alpha, number = tuple(names), alpha, len(names)
         # Replicas have made the same step, so that any of them may say where it ends.
         shared = {"shape": (number,), "aggregation": "only_first_replica"}
         self.balance = self.add_weight(
@@ -58,26 +58,29 @@ class GradNorm(keras.layers.Layer):
         self.first = self.add_weight(**shared, initializer="zeros", trainable=False, name="first")
         self.built = True
 
+    def weights_now(self):
+        """{name of a loss: its weight}."""
+        return dict(zip(self.names, ops.unstack(ops.cast(self.balance, "float32")), strict=True))
+
     def weigh(self, shares, shared):
-        """The weights as they are, and a term of value 0 whose gradient is that of L_grad.
+        """The weighted sum of the losses, whose gradient by the weights is that of L_grad.
 
         Args:
-          shares: K scalars, what this replica adds to each loss of the whole batch.
+          shares: {name: scalar}, what this replica adds to each loss of the whole batch.
           shared: the variables that several losses move.
-
-        Returns:
-          (K,) weights, without gradient; the term.
         """
-        losses = ops.stop_gradient(replicas.add_up([ops.stack(shares)])[0])
+        own = [shares[name] for name in self.names]
+        losses = ops.stop_gradient(replicas.add_up([ops.stack(own)])[0])
         first = ops.cast(self.first, "float32")
         first = ops.where(first > 0, first, ops.maximum(losses, 1e-12))
         self.first.assign(ops.cast(first, self.first.dtype))
-        norms = [replicas.gradient_norm(share, shared) for share in shares]
-        norms, weights = ops.stack(norms), ops.cast(self.balance, "float32")
-        slope = self.slope(ops.stop_gradient(weights), ops.stop_gradient(norms), losses / first)
-        # Each replica adds its share of the gradient.
+        norms = ops.stack([replicas.gradient_norm(share, shared) for share in own])
+        weights = ops.cast(self.balance, "float32")
+        fixed = ops.stop_gradient(weights)
+        slope = self.slope(fixed, ops.stop_gradient(norms), losses / first)
+        # Each replica adds its share of the gradient; the term's value is 0.
         term = ops.sum(weights * slope) / replicas.num_replicas()
-        return ops.stop_gradient(weights), term - ops.stop_gradient(term)
+        return ops.sum(fixed * ops.stack(own)) + (term - ops.stop_gradient(term))
 
     def slope(self, weights, norms, ratios):
         """Gradient of L_grad by the weights (K,).
@@ -98,6 +101,3 @@ class GradNorm(keras.layers.Layer):
         for name in ("balance", "first"):
             if name in there:
                 getattr(self, name).assign(store[name])
-
-    def get_config(self):
-        return {**super().get_config(), "number": self.number, "alpha": self.alpha}

@@ -79,9 +79,6 @@ class StartFirst(keras.layers.Layer):
         moved = ops.concatenate([first, tokens[:, :-1]], axis=1)
         return ops.where(ops.equal(tokens, 0), 0, moved)
 
-    def get_config(self):
-        return {**super().get_config(), "start": self.start}
-
 
 @keras.saving.register_keras_serializable("matchbox")
 class SentenceLSTM(keras.layers.Layer):
@@ -118,9 +115,6 @@ class SentenceLSTM(keras.layers.Layer):
 
     def compute_output_shape(self, shape):
         return (*shape[:2], self.units)
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}
 
 
 @keras.saving.register_keras_serializable("matchbox")
@@ -331,10 +325,6 @@ class Writer(keras.layers.Layer):
 
     def compute_output_shape(self, boxes_shape, *others, **more):
         return (others[-1][0] if others else None,)
-
-    def get_config(self):
-        own = {"units": self.units, "attention": self.attention, "ids": self.ids}
-        return {**super().get_config(), **own, "dropout": self.drop.rate}
 
 
 # ---- In use -------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import keras
 from run import replicas
 from systems.engine.bag import BagOfWords
 from systems.engine.layers import Standardize, UnitNorm
+from systems.engine.parts import Parts
 
 
 def projection_head(embed_dim, dropout):
@@ -51,20 +52,13 @@ def text_projection(vocabulary_size, hidden_dim, embed_dim, dropout=0.5, **bag):
     return keras.Sequential(layers + projection_head(embed_dim, dropout), name="text_tower")
 
 
-def projection_model(settings, sizes):
-    """System 1: two projection MLPs; the text is a bag of words.
-
-    Args:
-      settings: the run's configuration (`embed_dim`, `hidden_dim`, `dropout`, ...).
-      sizes: {"feature_dim": F, "vocabulary_size": V}.
-
-    Returns:
-      (image tower, text tower).
+def build(settings, facts, loss):
+    """System 1, from a run's settings (`embed_dim`, `hidden_dim`, `dropout`, ...).
 
     Reference: [IRSE] section 1.
     """
     image = image_projection(
-        sizes["feature_dim"],
+        facts.feature_dim,
         settings.hidden_dim,
         settings.embed_dim,
         settings.dropout,
@@ -72,11 +66,11 @@ def projection_model(settings, sizes):
         settings.standardize,
     )
     text = text_projection(
-        sizes["vocabulary_size"],
+        facts.vocabulary_size,
         settings.hidden_dim,
         settings.embed_dim,
         settings.dropout,
         scale=settings.bag_scale,
         word_dropout=settings.word_dropout,
     )
-    return image, text
+    return Parts(image, text)

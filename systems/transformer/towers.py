@@ -9,34 +9,21 @@ Reference:
            EE-608, EPFL, 2021, and the authors' code.
 """
 
-from functools import partial
-
 import keras
 from keras import ops
 
 from systems.engine import hub
-from systems.engine.backbone import find_backbone, image_backbone, strongest_places
-from systems.engine.dual_encoder import DualEncoder
+from systems.engine.backbone import (
+    find_backbone,
+    image_backbone,
+    load_backbone,
+    strongest_places,
+)
 from systems.engine.layers import Standardize, UnitNorm, lengths
+from systems.engine.parts import Parts, Sides, rates_of, reader
 
-CHUNKS = {"image": 32, "text": 128}  # the published networks take 45 MB of a picture
+CHUNKS = Sides(image=32, text=128)  # the published networks take 45 MB of a picture
 PARTS = 4  # of a batch's captions
-
-
-class Transformer(DualEncoder):
-    """Two towers; the image CNN may have a learning rate of its own."""
-
-    def rates(self, settings):
-        """{path of a weight: factor of the learning rate} of those that differ from 1."""
-        backbone = find_backbone(self)
-        if backbone is None or settings.backbone_rate == 1.0:
-            return {}
-        return {weight.path: settings.backbone_rate for weight in backbone.trainable_variables}
-
-    def rows(self, side, inputs, training):
-        """(b, D) float32 rows; captions that are trained on are read `by_length`."""
-        read = partial(super().rows, side, training=training)
-        return by_length(read, inputs) if side == "text" and training else read(inputs)
 
 
 def by_length(read, tokens, parts=PARTS):
@@ -57,13 +44,15 @@ def by_length(read, tokens, parts=PARTS):
     tokens, found, size = ops.take(tokens, order, 0), ops.take(found, order), ops.shape(tokens)[0]
     rows = []
     for part in range(parts):
-        here = slice(part * size // parts, (part + 1) * size // parts)
-        longest = ops.max(found[here], initial=1)  # a part may be empty
-        rows.append(read(tokens[here, :longest]))
+        start, end = part * size // parts, (part + 1) * size // parts
+        # Of fewer captions than parts, some parts are empty: they read a row and drop it.
+        here = slice(start, ops.maximum(end, start + 1))
+        longest = ops.max(found[here], initial=1)
+        rows.append(read(tokens[here, :longest])[: end - start])
     return ops.take(ops.concatenate(rows), ops.argsort(order), axis=0)
 
 
-def image_tower(settings, feature_dim):
+def picture_tower(settings, feature_dim):
     """(B, h, w, 3) uint8 pictures, or (B, F) vectors -> (B, D) unit rows.
 
     The mean of the network's last map, or with `image_pooling` "places" what `strongest_places`
@@ -92,7 +81,7 @@ def image_tower(settings, feature_dim):
     return keras.Model(image, UnitNorm(name="unit")(rows), name="image_tower")
 
 
-def text_tower(settings, num_pieces):
+def piece_tower(settings, num_pieces):
     """(B, T) ids of word pieces, 0 pads -> (B, D) unit rows.
 
     Args:
@@ -101,24 +90,45 @@ def text_tower(settings, num_pieces):
 
     Reference: [Smooth], slide "DistilBERT": [CLS] of the last layer, 768 -> 128.
     """
-    bare = hub.text_tower(num_pieces, settings.embed_dim, settings.text_size, settings.dropout)
+    bare = hub.transformer_tower(
+        num_pieces, settings.embed_dim, settings.text_size, settings.dropout
+    )
     return keras.Model(bare.input, UnitNorm(name="unit")(bare.output), name="text_tower")
 
 
-def transformer_model(settings, sizes, loss):
+def build(settings, facts, loss):
     """System 4, from a run's settings.
 
-    Args:
-      settings: the run's configuration.
-      sizes: {"feature_dim": F of vectors, "vocabulary_size": V}.
-      loss: called as in `DualEncoder`.
+    The image CNN may have a learning rate of its own; captions that are trained on are read
+    `by_length`.
 
     Differs from the paper, with the recipes simclr to max_triplet: the best epoch is that of the
       highest rsum on all of validation, there that of the lowest loss on each image's first
       caption; crops are drawn anew in every epoch, there once for the whole run.
     """
-    image = image_tower(settings, sizes["feature_dim"])
-    text = text_tower(settings, sizes["vocabulary_size"])
-    model = Transformer(image, text, loss, settings.beta, settings.literal_relevance)
-    model.chunks = dict(CHUNKS)
-    return model
+    image = picture_tower(settings, facts.feature_dim)
+    text = piece_tower(settings, facts.vocabulary_size)
+    network, raw = find_backbone(image), getattr(loss, "raw", False)
+    read = reader(text, raw)
+
+    def read_text(tokens, training=False):
+        if not training:
+            return read(tokens)
+        return {"rows": by_length(lambda few: read(few, training)["rows"], tokens)}
+
+    def load_published(settings):
+        if network is not None:
+            load_backbone(network, settings)
+        if not settings.init_from:
+            hub.load_text_weights(text, settings.text_weights)
+
+    trained = network.trainable_variables if network else []
+    return Parts(
+        image,
+        text,
+        readers=Sides(reader(image, raw), read_text),
+        rates=rates_of((settings.backbone_rate, trained)),
+        chunks=CHUNKS,
+        load_published=load_published,
+        export_text=hub.export_text,
+    )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from run.facts import Facts
 
 from data.language.words import Tokens
 from lab.bench import system2
@@ -35,7 +36,7 @@ def test_the_work_of_an_epoch():
     # Products of rows (inner) x (outer), 2 operations each, forward and two gradients; the image
     # side has one gradient only.
     words, recurrent, image = 27 * 7 * 30 * 6, 27 * 10 * 30 * 6, 6 * 11 * 10 * 4
-    found = system2.epoch_gflop(Batches(), settings, {"feature_dim": 11})
+    found = system2.epoch_gflop(Batches(), settings, Facts(feature_dim=11))
     assert found == pytest.approx(1e-9 * (words + recurrent + image))
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from run.facts import Facts
 from test_recipes import parse
 
 import metrics
@@ -34,7 +35,7 @@ def drawn_ranks(seed, worst=20):
 @pytest.mark.parametrize("name", [*league.LEAGUE, *league.UNLESS_NAMED])
 def test_every_loss_of_the_league_can_be_built(name):
     made = parse(["--recipe=gru_best", "--embed_dim=4", "--word_dim=3", *league.flags_of(name, {})])
-    sizes = {"feature_dim": 5, "vocabulary_size": 6, "train_images": 7, "num_phrases": 0}
+    sizes = Facts(5, 6, train_images=7)
     loss = models.build_model(made, sizes).pair_loss
     numbers = {"temperature": made.temperature, "margin": made.margin, "bias": made.logit_bias}
     for number, value in numbers.items():

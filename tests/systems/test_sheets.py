@@ -265,7 +265,7 @@ def test_a_recipe_builds_a_model_and_holds_only_what_differs(name):
     facts = Facts(feature_dim=5, vocabulary_size=6, train_images=7, num_classes=8)
     model = models.build_model(small, facts)
     assert model.count_params() > 0
-    assert optimization.build_optimizer(small, 3, model.rates) is not None
+    assert optimization.build_optimizer(small, 3, model.parts.rates) is not None
     text = (ROOT / "recipes" / f"{name}.flags").read_text()
     assert text.startswith("#") and f"--recipe {name}" in text  # says where it is from, and its use
     given = [line for line in text.splitlines() if line.startswith("--")]

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from run.facts import Facts
 
 import models
 from data.language.words import Tokens, Vocabulary
@@ -35,7 +36,7 @@ def make_watch(loss="max_hinge", stop=False, **changes):
     small = {"model": "gru", "embed_dim": 6, "word_dim": 4, "margin": 0.2, "loss": loss}
     settings = recipes.Settings(**{**recipes.default_settings(), **small, **changes})
     vocabulary = Vocabulary([f"w{i}" for i in range(20)], "words")
-    model = models.build_model(settings, {"feature_dim": 5, "vocabulary_size": vocabulary.num_ids})
+    model = models.build_model(settings, Facts(5, vocabulary.num_ids))
     rng = np.random.default_rng(0)
     captions = [" ".join(rng.choice(vocabulary.words, 4)) for _ in range(40)]
     said = []

@@ -211,16 +211,16 @@ def start_dual(folder, seed=1, **changes):
 def test_the_second_stage_takes_over_both_paths_and_the_classifier(tmp_path, short, features):
     run, first = start_dual(tmp_path, features=features, classifier_bias=True)
     second = make_dual(dual(features="pixels", classifier_bias=True), 2)
-    source: Any = backbone.find_backbone(second)
+    source: Any = backbone.find_backbone(second.image_tower)
     before, step = source.get_weights(), second.optimizer.iterations.numpy()
     assert phases.take_over(run, second) == files.file_hash(run.best_weights)
-    parts = [first.image_tower.get_layer("image_path"), first.text_tower, first.classifier]
-    taken = [second.image_tower.get_layer("image_path"), second.text_tower, second.classifier]
+    parts = [first.image_tower.get_layer("image_path"), first.text_tower, first.heads[0]]
+    taken = [second.image_tower.get_layer("image_path"), second.text_tower, second.heads[0]]
     for part, own in zip(parts, taken, strict=True):
         for value, got in zip(part.get_weights(), own.get_weights(), strict=True):
             np.testing.assert_array_equal(value, got)
     if features == "pixels":
-        trained: Any = backbone.find_backbone(first)
+        trained: Any = backbone.find_backbone(first.image_tower)
         before = trained.get_weights()
     for value, got in zip(before, source.get_weights(), strict=True):
         np.testing.assert_array_equal(value, got)  # of vectors, the network stays as it is
@@ -239,10 +239,10 @@ def test_the_second_stage_takes_over_both_paths_and_the_classifier(tmp_path, sho
 def test_a_first_stage_without_a_classifier_leaves_the_seconds_as_it_is(tmp_path, short):
     run, first = start_dual(tmp_path, lambdas="1:0:0")
     second = make_dual(dual(features="pixels"), 2)
-    before = second.classifier.get_weights()
+    before = second.heads[0].get_weights()
     assert phases.find_part(first, "classifier") is None
     phases.take_over(run, second)
-    np.testing.assert_array_equal(before[0], second.classifier.get_weights()[0])
+    np.testing.assert_array_equal(before[0], second.heads[0].get_weights()[0])
     for value, got in zip(
         first.text_tower.get_weights(), second.text_tower.get_weights(), strict=True
     ):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from run.facts import Facts
 
 import models
 from data.language.words import Tokens, Vocabulary
@@ -28,7 +29,7 @@ def make_model():
     keras.utils.set_random_seed(0)
     small = {"hidden_dim": 4, "embed_dim": 3}
     settings = recipes.Settings(**{**recipes.default_settings(), **small})
-    model = models.build_model(settings, {"feature_dim": 5, "vocabulary_size": 2})
+    model = models.build_model(settings, Facts(5, 2))
     model.compile(optimizer=keras.optimizers.SGD(0.1))
     model.optimizer.build(model.trainable_variables)
     return model

@@ -11,15 +11,16 @@ import pytest
 import reference_dual_path as loops
 from keras import ops
 from reference import numerical_gradient
+from run.facts import Facts
 
 import models
 from data.language.words import Tokens
 from losses import build_loss
 from run import recipes
-from systems.dual_path import text_cnn, towers
-from systems.engine import backbone, dual_encoder, optimization
+from systems.dual_path import head, text_cnn, towers
+from systems.engine import backbone, encoding, optimization
 
-SIZES = {"feature_dim": 7, "vocabulary_size": 9, "train_images": 11}
+SIZES = Facts(7, 9, train_images=11)
 PLAIN = {"optimizer": "sgd", "schedule": "constant", "momentum": 0.0, "learning_rate": 0.1}
 PARTS = ("image_path", "text_tower", "classifier")
 
@@ -45,7 +46,7 @@ def build(**changes):
 
 def compiled(eager=True, **changes):
     model, own = build(**changes), settings(**changes)
-    optimizer = optimization.build_optimizer(own, 10, model.rates(own))
+    optimizer = optimization.build_optimizer(own, 10, model.parts.rates)
     model.compile(optimizer=optimizer, jit_compile=False, run_eagerly=eager)
     model.optimizer.build(model.trainable_variables)
     return model
@@ -59,10 +60,10 @@ def toy(lambdas=(1.0, 1.0, 1.0), size=5, **changes):
     rows = keras.layers.Embedding(
         10, size, embeddings_initializer=keras.initializers.RandomNormal(), name="words"
     )(tokens)[:, 0]
-    own = settings(**changes)
+    own = settings(lambdas=":".join(map(str, lambdas)), optimizer="adam", **changes)
     loss = build_loss(own.loss, margin=own.margin, reduction=own.reduction)
-    image = keras.Model(vectors, keras.layers.Identity()(vectors))
-    return towers.DualPath(image, keras.Model(tokens, rows), loss, lambdas, 11, own)
+    image, text = keras.Model(vectors, keras.layers.Identity()(vectors)), keras.Model(tokens, rows)
+    return models.DualEncoder(towers.two_paths(image, text, 11, own, loss), loss)
 
 
 def make_batch(rows=6, size=7, seed=0, pixels=False):
@@ -96,7 +97,7 @@ def reference_total(model, image, text, batch, lambdas, text_id=None, text_label
     text_id = ids if text_id is None else text_id
     text_label = batch["label"] if text_label is None else text_label
     rank, _ = loops.paired_hinge(image, text, ids, text_id, 1.0)
-    weights = [np.asarray(w, np.float64) for w in model.classifier.get_weights()]
+    weights = [np.asarray(w, np.float64) for w in model.heads[0].classifier.get_weights()]
     kernel, bias = weights[0], weights[1] if len(weights) > 1 else None
     visual, _ = loops.instance_loss(image, kernel, bias, batch["label"])
     textual, _ = loops.instance_loss(text, kernel, bias, text_label)
@@ -113,13 +114,13 @@ def table_of(model):
 def test_instance_terms_by_eye_and_by_symmetry():
     # exp: 1, 3, 4 of 8; then three equal classes.
     logits = np.log(np.array([[1.0, 3.0, 4.0], [2.0, 2.0, 2.0]], np.float32))
-    got = towers.instance_terms(logits, np.array([2, 1]))
+    got = head.instance_terms(logits, np.array([2, 1]))
     np.testing.assert_allclose(got, [np.log(2), np.log(3)], rtol=1e-6)
-    moved = towers.instance_terms(logits + 1000, np.array([2, 1]))
+    moved = head.instance_terms(logits + 1000, np.array([2, 1]))
     np.testing.assert_allclose(moved, got, atol=1e-4)
-    far = towers.instance_terms(np.array([[0.0, 1e4]], np.float16), np.array([0]))
+    far = head.instance_terms(np.array([[0.0, 1e4]], np.float16), np.array([0]))
     assert float(far[0]) == pytest.approx(1e4) and far.dtype == "float32"
-    none = towers.instance_terms(np.zeros((0, 3), np.float32), np.zeros(0, np.int32))
+    none = head.instance_terms(np.zeros((0, 3), np.float32), np.zeros(0, np.int32))
     assert none.shape == (0,)
 
 
@@ -129,10 +130,10 @@ def test_instance_terms_equal_the_loop_reference():
     labels = np.array([3, 0, 0, 6, 5])
     logits = loops.logits(features, kernel, bias)
     expected, terms = loops.instance_loss(features, kernel, bias, labels)
-    got = ops.convert_to_numpy(towers.instance_terms(logits.astype(np.float32), labels))
+    got = ops.convert_to_numpy(head.instance_terms(logits.astype(np.float32), labels))
     assert got.sum() == pytest.approx(expected, rel=1e-5) and len(got) == terms
     order = rng.permutation(5)
-    moved = towers.instance_terms(logits[order].astype(np.float32), labels[order])
+    moved = head.instance_terms(logits[order].astype(np.float32), labels[order])
     np.testing.assert_allclose(moved, got[order], rtol=1e-6)
 
 
@@ -142,29 +143,29 @@ def test_both_paths_end_in_one_matrix_of_weights():
     model, batch = build(classifier_bias=True, lambdas="0:1:0.5"), make_batch()
     of_classes = [tuple(w.shape) for w in model.weights if 11 in w.shape]
     assert of_classes == [(5, 11), (11,)]
-    assert sum(w is model.classifier.kernel for w in model.trainable_weights) == 1
-    std = float(ops.std(build(embed_dim=400).classifier.kernel))
+    assert sum(w is model.heads[0].classifier.kernel for w in model.trainable_weights) == 1
+    std = float(ops.std(build(embed_dim=400).heads[0].classifier.kernel))
     assert std == pytest.approx(0.1 * np.sqrt(2 / 400), rel=0.05)
-    model.classifier.bias.assign(np.linspace(-1, 1, 11))
+    model.heads[0].classifier.bias.assign(np.linspace(-1, 1, 11))
     with tf.GradientTape() as tape:
         outputs = model(tensors(batch), training=True)
         loss = model.compute_loss(x=tensors(batch), y_pred=outputs)
-    kernel, bias = (np.asarray(w, np.float64) for w in model.classifier.get_weights())
+    kernel, bias = (np.asarray(w, np.float64) for w in model.heads[0].classifier.get_weights())
     sides = [
         weight * loops.instance_gradient(outputs[side].numpy(), kernel, bias, batch["label"]) / 6
         for side, weight in (("visual", 1.0), ("textual", 0.5))
     ]
     assert min(np.abs(side).max() for side in sides) > 0.01  # each path pulls at it
-    found = tape.gradient(loss, [w.value for w in model.classifier.trainable_variables])
+    found = tape.gradient(loss, [w.value for w in model.heads[0].classifier.trainable_variables])
     np.testing.assert_allclose(found[0], sides[0] + sides[1], rtol=1e-4, atol=1e-6)
     assert np.abs(found[1]).max() > 0.01
 
 
 def test_equal_classes_give_the_logarithm_of_their_number():
     model, batch = toy((0.0, 1.0, 1.0)), make_batch(size=5)
-    model.classifier.kernel.assign(np.zeros((5, 11)))
+    model.heads[0].classifier.kernel.assign(np.zeros((5, 11)))
     outputs = model(batch)
-    terms = model.row_terms(batch, outputs)
+    terms = model.heads[0].row_terms(batch, outputs)
     for side in ("visual", "textual"):
         np.testing.assert_allclose(terms[side], np.full(6, np.log(11)), rtol=1e-6)
     loss = model.compute_loss(x=batch, y_pred=outputs)
@@ -192,7 +193,7 @@ def test_the_loss_is_the_documents(rows):
     terms = {"ranking", "visual", "textual", "visual_error", "textual_error"}
     assert set(shown) == terms | {"loss"}
     assert float(shown["loss"]) == pytest.approx(loss, rel=1e-6)
-    kernel = np.asarray(model.classifier.kernel, np.float64)
+    kernel = np.asarray(model.heads[0].classifier.kernel, np.float64)
     for side, features in (("visual", batch["image"]), ("textual", text)):
         scores = loops.logits(np.maximum(features, 0), kernel)
         error = loops.training_error(scores, batch["label"])
@@ -225,14 +226,14 @@ def test_the_gradient_equals_central_differences_of_the_loop_reference():
 def test_terms_of_weight_zero_are_not_there():
     batch = make_batch(size=5)
     ranking = toy((1.0, 0.0, 0.0))
-    assert ranking.classifier is None and len(ranking.weights) == 1
-    assert set(ranking(batch)) == {"image", "text"} and ranking.row_terms(batch, {}) == {}
+    assert ranking.heads[0].classifier is None and len(ranking.weights) == 1
+    assert set(ranking(batch)) == {"image", "text"} and ranking.heads[0].row_terms(batch, {}) == {}
     assert set(ranking.trackers) == {"ranking"}
     stage = toy((0.0, 1.0, 1.0))
     assert stage.loss_terms(batch, {}) == {} and "ranking" not in stage.trackers
     visual = toy((0.0, 1.0, 0.0))
     outputs = visual(batch)
-    assert "textual" not in outputs and set(visual.row_terms(batch, outputs)) == {
+    assert "textual" not in outputs and set(visual.heads[0].row_terms(batch, outputs)) == {
         "visual", "visual_error",
     }  # fmt: skip
 
@@ -269,7 +270,9 @@ def test_features_that_collapsed_have_a_finite_loss_and_gradient():
             loss = model.compute_loss(x=batch, y_pred=outputs)
         # Each of 2 x 3 hinges is the margin, and they are divided by six rows.
         assert float(model.get_metrics_result()["ranking"]) == pytest.approx(rank)
-        gradients = tape.gradient(loss, [image, words.value, model.classifier.kernel.value])
+        gradients = tape.gradient(
+            loss, [image, words.value, model.heads[0].classifier.kernel.value]
+        )
         assert all(np.isfinite(np.array(tf.convert_to_tensor(g))).all() for g in gradients)
 
 
@@ -285,7 +288,10 @@ def test_a_picture_of_several_captions_is_read_once():
     for key, rows in once.items():
         expected = np.array(often[key])[[0, 2, 3]] if key == "visual" else often[key]
         np.testing.assert_allclose(rows, expected, atol=1e-6)
-    terms, expected = model.row_terms(together, once), model.row_terms(apart, often)
+    terms, expected = (
+        model.heads[0].row_terms(together, once),
+        model.heads[0].row_terms(apart, often),
+    )
     assert set(terms) == set(expected) == {"visual", "textual", "visual_error", "textual_error"}
     for name, term in terms.items():
         np.testing.assert_allclose(term, expected[name], rtol=1e-5)
@@ -301,7 +307,7 @@ def test_the_hardest_text_is_the_loop_references(seed):
     anchors, pool = (np.stack([loops.unit(row) for row in x]) for x in (anchors, pool))
     ids, of_pool = rng.integers(0, 3, 4), rng.integers(0, 3, 9)
     expected = loops.hardest_texts(anchors, ids, pool, of_pool)
-    got = towers.hardest_texts(*(x.astype(np.float32) for x in (anchors,)), ids, pool, of_pool)
+    got = head.hardest_texts(*(x.astype(np.float32) for x in (anchors,)), ids, pool, of_pool)
     assert got.numpy().tolist() == expected
     free = loops.hardest_texts(anchors, ids + 50, pool, of_pool)
     assert free != expected  # an own text would have been the nearest
@@ -355,8 +361,8 @@ def test_the_pool_leaves_no_gradient_and_no_statistics():
                 weight.assign(np.linspace(-0.5, 0.7, weight.shape[0]))
         batch = make_pool(make_batch(6), [22, 23, 25, 26, 27, 28])
         if not mined:  # what was chosen, as a batch of its own
-            image = model.compared(model.image_tower(batch["image"], training=True))
-            batch = {**make_batch(6), "tokens": model.exchange(tensors(batch), image)["tokens"]}
+            image = model.readers.image(batch["image"], True)["rows"]
+            batch = {**make_batch(6), "tokens": model.parts.prepare(tensors(batch), image)[0]}
         with tf.GradientTape() as tape:
             outputs = model(tensors(batch), training=True)
             total = sum(tf.reduce_sum(outputs[key] ** 2) for key in ("visual", "textual"))
@@ -412,9 +418,9 @@ def test_dropout_of_image_vectors_is_for_training_and_is_no_weight():
 
 def test_pictures_of_the_training_size_are_vectors_of_the_backbone():
     pixels, vectors = build(features="pixels"), build(feature_dim=128)
-    source = backbone.find_backbone(pixels)
+    source = backbone.find_backbone(pixels.image_tower)
     path = pixels.image_tower.get_layer("image_path")
-    assert backbone.find_backbone(vectors) is None
+    assert backbone.find_backbone(vectors.image_tower) is None
     batch = make_batch(3, pixels=True)
     maps = np.array(source(batch["image"], training=False))
     assert maps.shape == (3, 4, 4, 128)
@@ -450,14 +456,14 @@ def test_use_reads_unit_rows_before_the_relu_and_testing_adds_mirror_and_shifts(
     model, batch = build(features="pixels", test_shifts="3"), make_batch(2, pixels=True)
     rows = np.array(model.image_tower(batch["image"], training=False))
     assert rows.min() < 0
-    encoded = dual_encoder.encode_rows(model, batch["image"], batch["tokens"])
+    encoded = encoding.encode_rows(model, batch["image"], batch["tokens"])
     unit = [loops.unit(row) for row in rows]
     np.testing.assert_allclose(encoded["image"], unit, rtol=1e-4, atol=1e-6)
     middle = text_cnn.ShiftSum(model.text_tower, 1)(batch["tokens"])
     unit = [loops.unit(row) for row in np.array(middle)]
     np.testing.assert_allclose(encoded["text"], unit, rtol=1e-4, atol=1e-6)
-    model.for_test(settings(test_shifts="3"))
-    encoded = dual_encoder.encode_rows(model, batch["image"], batch["tokens"])
+    model.for_test()
+    encoded = encoding.encode_rows(model, batch["image"], batch["tokens"])
     mirrored = np.array(model.image_tower(batch["image"][:, :, ::-1], training=False))
     expected = [
         loops.image_at_test_time(a[None, None], b[None, None])
@@ -468,11 +474,11 @@ def test_use_reads_unit_rows_before_the_relu_and_testing_adds_mirror_and_shifts(
     unit = [loops.unit(row) for row in some]
     np.testing.assert_allclose(encoded["text"], unit, rtol=1e-4, atol=1e-6)
     vectors = build(mirror=True)
-    vectors.for_test(settings())  # vectors have no mirror
-    one = np.array(vectors.encoders["image"](make_batch(2)["image"]))
+    vectors.for_test()  # vectors have no mirror
+    one = np.array(vectors.encoders.image(make_batch(2)["image"]))
     rows = np.array(vectors.image_tower(make_batch(2)["image"], training=False))
     np.testing.assert_allclose(one, [loops.unit(row) for row in rows], rtol=1e-4, atol=1e-6)
-    every = np.array(vectors.encoders["text"](batch["tokens"]))
+    every = np.array(vectors.encoders.text(batch["tokens"]))
     expected = np.array(text_cnn.ShiftSum(vectors.text_tower)(batch["tokens"]))
     unit = [loops.unit(row) for row in expected]
     np.testing.assert_allclose(every, unit, rtol=1e-4, atol=1e-6)
@@ -525,8 +531,9 @@ def test_what_is_frozen_does_not_move(changes, weights, statistics):
 
 
 def test_parts_have_their_rates():
-    model = build(features="pixels", classifier_bias=True)
-    rates = model.rates(settings(word_rate=0.5, classifier_rate=0.25, backbone_rate=0.125))
+    own = {"word_rate": 0.5, "classifier_rate": 0.25, "backbone_rate": 0.125}
+    model = build(features="pixels", classifier_bias=True, **own)
+    rates = model.parts.rates
     by_path = {w.path: w for w in model.trainable_weights}
     assert set(rates) <= set(by_path)
     for path, weight in by_path.items():
@@ -537,11 +544,11 @@ def test_parts_have_their_rates():
             expected = 0.5
         elif weight is model.text_tower.get_layer("words").bias:
             expected = 20.0
-        elif any(weight is own for own in model.classifier.weights):
+        elif any(weight is own for own in model.heads[0].classifier.weights):
             expected = 0.25
         assert rates.get(path, 1.0) == expected, path
     adam = {"optimizer": "adamw", "word_rate": 1.0, "classifier_rate": 1.0}
-    assert build().rates(settings(**adam)) == {}  # these are for sgd
+    assert build(**adam).parts.rates == {}  # these are for sgd
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
@@ -558,7 +565,7 @@ def test_a_rate_of_zero_leaves_a_weight_in_any_precision(precision):
     assert np.isfinite(float(found["loss"]))
     words = model.text_tower.get_layer("words")
     for weight, old in zip(model.weights, before, strict=True):
-        still = weight is words.embeddings or weight is model.classifier.kernel
+        still = weight is words.embeddings or weight is model.heads[0].classifier.kernel
         assert weight.dtype == "float32"
         assert (np.abs(weight.numpy() - old).max() == 0) == still, weight.path
     types = {key: keras.backend.standardize_dtype(rows.dtype) for key, rows in outputs.items()}
@@ -580,8 +587,8 @@ def test_eight_pictures_are_learned_by_heart():
         batch["tokens"] = captions.shifted(np.arange(8), rng)
         found = model.train_on_batch(tensors(batch), return_dict=True)
     assert float(found["visual_error"]) <= 0.25
-    model.for_test(settings())
-    outputs = dual_encoder.encode_rows(model, batch["image"], captions.pad(np.arange(8)))
+    model.for_test()
+    outputs = encoding.encode_rows(model, batch["image"], captions.pad(np.arange(8)))
     scores = np.array(outputs["image"]) @ np.array(outputs["text"]).T
     assert (scores.argmax(axis=1) == np.arange(8)).all()
     assert (scores.argmax(axis=0) == np.arange(8)).all()
@@ -590,8 +597,8 @@ def test_eight_pictures_are_learned_by_heart():
 def test_backbone_weights_are_given_to_the_model():
     model = build(features="pixels")
     before = model.get_weights()
-    models.load_published(model, settings(image_weights="none"))
-    models.load_published(build(), settings(image_weights="nowhere"))  # nothing to give them to
+    model.parts.load_published(settings(image_weights="none"))
+    build().parts.load_published(settings(image_weights="nowhere"))  # nothing to give them to
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert backbone.find_backbone(model).name == backbone.make_backbone("small").name
+    assert backbone.find_backbone(model.image_tower).name == backbone.make_backbone("small").name

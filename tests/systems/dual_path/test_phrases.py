@@ -1,6 +1,7 @@
 """System 3 with what captions say as its classes: words and pairs of neighbouring words."""
 
 import itertools
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ from keras import ops
 from test_dual_path import build, make_batch, tensors, toy
 
 from data.language.words import Vocabulary
-from systems.dual_path import towers
+from systems.dual_path import head
 from training import batches
 
 CAPTIONS = ["a red dog", "a dog runs", "the red dog", "a cat", "red cat", "a"]
@@ -62,12 +63,12 @@ def test_captions_without_such_phrases_are_refused():
 def test_terms_by_eye():
     logits = np.log(np.array([[1.0, 2.0, 5.0], [1.0, 1.0, 2.0], [3.0, 3.0, 3.0]], np.float32))
     share = np.array([[0, 1, 0], [0.5, 0.5, 0], [0, 0, 0]], np.float32)
-    got = ops.convert_to_numpy(towers.phrase_terms(logits, share))
+    got = ops.convert_to_numpy(head.phrase_terms(logits, share))
     np.testing.assert_allclose(got, [np.log(8 / 2), np.log(4), 0], rtol=1e-6, atol=1e-7)
-    one = towers.instance_terms(logits, np.array([1, 0, 2]))
-    hot = towers.phrase_terms(logits, np.eye(3, dtype=np.float32)[[1, 0, 2]])
+    one = head.instance_terms(logits, np.array([1, 0, 2]))
+    hot = head.phrase_terms(logits, np.eye(3, dtype=np.float32)[[1, 0, 2]])
     np.testing.assert_allclose(hot, one, rtol=1e-6)  # one class alone: the instance loss
-    far = towers.phrase_terms(np.array([[0.0, 6e4]], np.float16), np.array([[1, 0]], np.float32))
+    far = head.phrase_terms(np.array([[0.0, 6e4]], np.float16), np.array([[1, 0]], np.float32))
     np.testing.assert_allclose(far, [6e4], rtol=1e-3)
 
 
@@ -82,8 +83,8 @@ def phrase_batch(rows=6, classes=11):
 def test_both_paths_are_classified_by_one_matrix():
     batch, model = phrase_batch(), toy(lambdas=(0.0, 1.0, 1.0))
     outputs = model(tensors(batch), training=False)
-    found = model.row_terms(tensors(batch), outputs)
-    kernel = model.classifier.get_weights()[0].astype(np.float64)
+    found = model.heads[0].row_terms(tensors(batch), outputs)
+    kernel = model.heads[0].classifier.get_weights()[0].astype(np.float64)
     for side in ("visual", "textual"):
         logits = np.asarray(outputs[side], np.float64) @ kernel
         for row in range(6):
@@ -103,8 +104,8 @@ def test_a_picture_counts_for_each_of_its_captions():
     batch["label"] = batch["label"][owner]
     together = {**batch, "image": batch["image"][:3], "image_row": owner}
     apart = {**batch, "image": batch["image"][owner]}
-    terms = model.row_terms(together, model(together))
-    for name, term in model.row_terms(apart, model(apart)).items():
+    terms = model.heads[0].row_terms(together, model(together))
+    for name, term in model.heads[0].row_terms(apart, model(apart)).items():
         np.testing.assert_allclose(terms[name], term, rtol=1e-5)
 
 
@@ -116,7 +117,7 @@ def test_the_gradient_is_the_chances_minus_the_shares():
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
-        total = ops.sum(towers.phrase_terms(variable, share.astype(np.float32)))
+        total = ops.sum(head.phrase_terms(variable, share.astype(np.float32)))
     gradient = np.array(tape.gradient(total, variable.value))
     np.testing.assert_allclose(gradient, [chances - share[0], np.zeros(4)], atol=1e-6)
 
@@ -127,5 +128,5 @@ def test_the_classifier_has_as_many_classes_as_there_are_phrases():
     import models
 
     own = settings(classes="phrases")
-    model = models.build_model(own, {**SIZES, "num_phrases": 23})
-    assert model.classifier.kernel.shape == (5, 23)
+    model = models.build_model(own, replace(SIZES, num_phrases=23))
+    assert model.heads[0].classifier.kernel.shape == (5, 23)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from run.facts import Facts
 
 import models
 from run import options, recipes
@@ -14,7 +15,7 @@ from systems.dual_path import text_cnn
 from systems.engine import freezing, optimization
 from training.records import RunRecords, state_values
 
-SIZES = {"feature_dim": 7, "vocabulary_size": 11, "train_images": 8}
+SIZES = Facts(7, 11, train_images=8)
 SMALL = {"hidden_dim": 6, "embed_dim": 4, "word_dim": 6, "dropout": 0.2}
 DUAL = {"model": "dual_path", "features": "last", "pooling": "max", "text_width": 1 / 64}
 KINDS = {
@@ -50,7 +51,7 @@ def build(what, **changes):
     chosen = {**SMALL, **decay, "schedule": "constant", "loss": "cross_entropy", **changes}
     settings = recipes.Settings(**{**recipes.default_settings(), **chosen, "train": what})
     model = models.build_model(settings, SIZES)
-    made = optimization.build_optimizer(settings, 1, model.rates(settings))
+    made = optimization.build_optimizer(settings, 1, model.parts.rates)
     model.compile(made, jit_compile=False, run_eagerly=True)  # two steps are quicker than a graph
     model.optimizer.build(model.trainable_variables)
     return model

@@ -7,20 +7,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import ops
+from run.facts import Facts
 
 import losses
 import models
 from run import options as run_options
 from run import recipes
 from systems.engine import gradient_cache, optimization
-from systems.engine.dual_encoder import DualEncoder
+from systems.engine.heads import Head
+from systems.engine.parts import Parts, reader
 from training import records
 
 PAIRS, MICRO = 515, 64  # nine parts, the last of 51
 # So large a step leaves nothing of the weights, in which it would be rounded.
 STEP = {"optimizer": "sgd", "momentum": 0.0, "schedule": "constant", "learning_rate": 100.0}
 GRU = {"model": "gru", "embed_dim": 8, "word_dim": 6, "hidden_dim": 6, "dropout": 0.0}
-SIZES = {"feature_dim": 7, "vocabulary_size": 11, "train_images": PAIRS}
+SIZES = Facts(7, 11, train_images=PAIRS)
 DROPOUT = {"dropout": 0.3, "word_dropout": 0.2, "embedding_dropout": 0.2, "image_dropout": 0.4}
 
 
@@ -103,22 +105,22 @@ def test_the_gradient_is_that_of_the_whole_batch(name):
     check_equal(cached, direct, 3e-5 if name == "within" else 1e-5)
 
 
-class EveryLoss(DualEncoder):
-    """All losses at once, each a term of its own; `kinds`: {name: loss}."""
+def with_all_losses(model, kinds):
+    """The model with all losses at once, each a term of its own; `kinds`: {name: loss}."""
+    parts = Parts(model.image_tower, model.text_tower, ranking=0.0)
+    made = models.DualEncoder(parts, model.pair_loss)
+    made.term_weights = dict.fromkeys(kinds, 1.0)
+    made.trackers = {name: keras.metrics.Mean(name=name) for name in kinds}
 
-    def __init__(self, plain, kinds):
-        super().__init__(
-            plain.image_tower, plain.text_tower, plain.pair_loss, terms=dict.fromkeys(kinds, 1.0)
-        )
-        self.kinds = kinds
-
-    def loss_terms(self, batch, outputs):
+    def loss_terms(batch, outputs):
         found = {}
-        for name, loss in self.kinds.items():
-            self.pair_loss = loss
-            relevance = self.relevance(batch)
-            found[name] = self.pair_term(relevance, outputs["image"], outputs["text"])
+        for name, made.pair_loss in kinds.items():
+            relevance = made.relevance(batch)
+            found[name] = made.pair_term(relevance, outputs["image"], outputs["text"])
         return found
+
+    made.loss_terms = loss_terms
+    return made
 
 
 def test_the_gradient_of_all_losses_is_that_of_the_whole_batch():
@@ -127,7 +129,7 @@ def test_the_gradient_of_all_losses_is_that_of_the_whole_batch():
     kinds = {name: losses.build_loss(name) for name in run_options.LOSSES}
     kinds["mean of pairs"] = losses.build_loss("modified", reduction="mean")
     kinds["printed negatives"] = losses.build_loss("max_hinge", literal=True)
-    made = [EveryLoss(build(0), kinds) for _ in range(2)]
+    made = [with_all_losses(build(0), kinds) for _ in range(2)]
     outputs = made[0]({key: tf.constant(value) for key, value in batch.items()})
     for name, value in made[0].loss_terms(batch, outputs).items():
         for model in made:
@@ -189,7 +191,7 @@ def test_with_dropout_it_is_that_of_the_masks_that_were_drawn(loss, rows):
     batch, micro = make_batch(rows), min(MICRO, rows // 3)
     model, whole = build(micro, **changes), build(micro, **changes)
     found, shown = gradients(model, batch)
-    parts = gradient_cache.Parts(whole, {k: tf.constant(v) for k, v in batch.items()})
+    parts = gradient_cache.MicroBatches(whole, {k: tf.constant(v) for k, v in batch.items()})
     assert int(parts.number) == -(-rows // micro)
     with tf.GradientTape() as tape:
         made = [
@@ -228,41 +230,35 @@ def test_pictures_that_were_read_once_for_all_their_captions():
     check_equal(cached, direct)
 
 
-class Scaled(DualEncoder):
-    """A loss on rows before the norm, with a weight of its own."""
+class Scaled(Head):
+    """Losses of rows before the norm, which look at the other rows, with a weight of their own."""
 
-    def __init__(self, *given):
-        super().__init__(*given)
+    def __init__(self, tower):
+        super().__init__({"near": 1.0, "alike": 1.0}, ["far"])
         self.scale = self.add_weight((), "ones", name="scale")
-        self.raw = keras.Model(self.text_tower.input, self.text_tower.layers[-1].input)
-        self.trackers["far"] = keras.metrics.Mean(name="far")
+        self.read = reader(tower, raw=True)
 
-    def call(self, batch, training=False):
-        outputs = super().call(batch, training)
-        return outputs | {"raw": self.raw(batch["tokens"], training=training)}
-
-    def loss_terms(self, batch, outputs):
-        image, text = outputs["image"], outputs["text"]
-        return {"image_text": ops.sum(ops.square(image - self.scale * text))}
+    def call(self, batch, features, training=False):
+        return {"raw": self.read(batch["tokens"], training)["rows"]}
 
     def row_terms(self, batch, outputs):
-        return {"far": ops.sum(ops.square(outputs["raw"]), axis=1)}
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        raw = y_pred["raw"]
-        shared = ops.matmul(ops.transpose(raw), raw) / ops.cast(ops.shape(raw)[0], "float32")
-        return super().compute_loss(x, y, y_pred) + self.scale * ops.sum(ops.square(shared))
+        raw, apart = outputs["raw"], outputs["image"] - self.scale * outputs["text"]
+        products = ops.matmul(raw, ops.transpose(raw)) / ops.cast(ops.shape(raw)[0], "float32")
+        alike = self.scale * ops.sum(ops.square(products), axis=1)
+        near, far = (ops.sum(ops.square(rows), axis=1) for rows in (apart, raw))
+        return {"near": near, "alike": alike, "far": far}
 
 
 def test_other_outputs_and_weights_of_the_loss_have_their_gradients():
     def make(micro):
-        plain = build(0)
-        model = Scaled(plain.image_tower, plain.text_tower, plain.pair_loss)
+        plain = build(0).parts
+        parts = Parts(plain.image, plain.text, heads=(Scaled(plain.text),), ranking=0.0)
+        model = models.DualEncoder(parts, losses.build_loss("modified"))
         model.micro_batch = micro
         return prepare(model, settings())
 
     direct, cached = (gradients(make(micro), make_batch(50)) for micro in (0, 16))
-    assert set(direct[1]) == {"loss", "image_text", "far"}
+    assert set(direct[1]) == {"loss", "near", "alike", "far"}
     check_equal(cached, direct)
 
 
@@ -303,7 +299,7 @@ def test_a_resumed_run_goes_on_as_one_that_ran_through():
 def test_parts_are_of_similar_length_and_cut():
     model = build(16)
     batch = {key: tf.constant(value) for key, value in make_batch(50).items()}
-    parts = gradient_cache.Parts(model, batch)
+    parts = gradient_cache.MicroBatches(model, batch)
     seen, widths = [], []
     for place in range(int(parts.number)):
         rows, part = parts[place]
@@ -333,13 +329,15 @@ def test_what_micro_batches_would_change_is_refused(changes, reason):
     changes = {"batch_size": 64, "pooling": "max", "text_width": 1 / 64, **changes}
     chosen = settings(micro_batch=16, **changes)
     with pytest.raises(ValueError, match=re.escape(reason)):
-        gradient_cache.check(models.build_model(chosen, SIZES), chosen)
+        gradient_cache.check_micro_batch(models.build_model(chosen, SIZES), chosen)
 
 
 def test_batch_norms_that_stand_still_are_not_refused():
     changes = {"model": "projection", "train": "heads", "reduction": "mean", "batch_size": 64}
     for micro in (0, 16):
-        gradient_cache.check(build(micro, **changes), settings(micro_batch=16, **changes))
+        gradient_cache.check_micro_batch(
+            build(micro, **changes), settings(micro_batch=16, **changes)
+        )
     direct, cached = (gradients(build(micro, **changes), make_batch(60)) for micro in (0, 16))
     check_equal(cached, direct)
     pixels = {"model": "dual_path", "features": "pixels", "cnn": "small", "text_width": 1 / 64}

@@ -18,7 +18,7 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.u
 @pytest.fixture
 def tower():
     keras.utils.set_random_seed(0)
-    return hub.text_tower(20, 6, "tiny")
+    return hub.transformer_tower(20, 6, "tiny")
 
 
 def resnet_backbone(name):
@@ -38,7 +38,7 @@ def test_the_text_backbone_has_the_published_size(monkeypatch):
     monkeypatch.setattr(  # to draw 66 million numbers takes seconds
         keras.initializers, "TruncatedNormal", lambda stddev: keras.initializers.Zeros()
     )
-    tower = hub.text_tower(30521, 128, "base")
+    tower = hub.transformer_tower(30521, 128, "base")
     assert tower.get_layer("backbone").count_params() == 66_362_880
     assert tower.count_params() == 66_362_880 + 768 * 128 + 128
 
@@ -148,7 +148,7 @@ def test_an_unknown_size_is_refused():
     with pytest.raises(
         ValueError, match="--text_size huge: there are tiny, narrow, mini, small, base"
     ):
-        hub.text_tower(20, 6, "huge")
+        hub.transformer_tower(20, 6, "huge")
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -156,7 +156,7 @@ def test_towers_are_finite_in_16_bits(policy):
     before = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy(policy)
-        text, image = hub.text_tower(20, 6, "tiny"), resnet_backbone("resnet_8")
+        text, image = hub.transformer_tower(20, 6, "tiny"), resnet_backbone("resnet_8")
         rows = [text(np.pad(TOKENS, ((0, 1), (0, 2)))), image(PICTURES)]
     finally:
         keras.config.set_dtype_policy(before)
@@ -185,9 +185,9 @@ def test_the_weights_of_a_text_tower_come_from_a_file_or_a_folder(tower, tmp_pat
     own.save_weights(tmp_path / "own.weights.h5")
     own.save_to_preset(str(tmp_path / "folder"))
     for source in ("own.weights.h5", "folder"):
-        other = hub.text_tower(20, 6, "tiny").get_layer("backbone")
+        other = hub.transformer_tower(20, 6, "tiny").get_layer("backbone")
         assert np.abs(other.get_weights()[0] - own.get_weights()[0]).max() > 0
-        hub.fill(other, str(tmp_path / source), "--text_weights")
+        hub.fill_network(other, str(tmp_path / source), "--text_weights")
         for a, b in zip(own.get_weights(), other.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
     before = own.get_weights()[0].copy()
@@ -204,14 +204,14 @@ def test_the_weights_of_a_resnet_come_from_a_file(tmp_path):
 
 
 def test_weights_that_do_not_fit_are_refused(tower, tmp_path):
-    small = hub.text_tower(10, 6, "tiny").get_layer("backbone")
+    small = hub.transformer_tower(10, 6, "tiny").get_layer("backbone")
     small.save_weights(tmp_path / "small.weights.h5")
     small.save_to_preset(str(tmp_path / "small"))
     shallow = keras.Model(tower.input, tower.get_layer("backbone").embeddings(tower.input))
     shallow.save_weights(tmp_path / "shallow.weights.h5")
     (tmp_path / "text.h5").write_text("hello")
     for name in ("small.weights.h5", "shallow.weights.h5", "text.h5"):
-        fresh = hub.text_tower(20, 6, "tiny")
+        fresh = hub.transformer_tower(20, 6, "tiny")
         with warnings.catch_warnings(), pytest.raises(ValueError, match="does not hold") as caught:
             warnings.simplefilter("error")
             hub.load_text_weights(fresh, str(tmp_path / name))
@@ -247,7 +247,7 @@ def test_a_preset_brings_its_vocabulary(tmp_path, monkeypatch):
     for lowercase in (True, False):
         made = keras_hub.models.DistilBertTokenizer(vocabulary=words, lowercase=lowercase)
         folder = str(tmp_path / str(lowercase))
-        hub.text_tower(6, 6, "tiny").get_layer("backbone").save_to_preset(folder)
+        hub.transformer_tower(6, 6, "tiny").get_layer("backbone").save_to_preset(folder)
         made.save_to_preset(folder)
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in (str(tmp_path / "True"), "~/True"):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from run.facts import Facts
 
 import models
 from data.language import word_pieces
@@ -48,9 +49,9 @@ def losses(model_name, precision, steps=3):
     vectors = rng.standard_normal(shape).astype(np.float32)
     classes = np.arange(24, dtype=np.int32) if model_name == "dual_path" else None
     batches = TrainingBatches(vectors, tokens, np.arange(24), settings, classes=classes)
-    of_data = {"feature_dim": 5, "vocabulary_size": 12, "train_images": 24}
+    of_data = Facts(5, 12, train_images=24)
     model = models.build_model(settings, of_data)
-    optimizer = optimization.build_optimizer(settings, steps, model.rates(settings))
+    optimizer = optimization.build_optimizer(settings, steps, model.parts.rates)
     model.compile(optimizer=optimizer, jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     history = model.fit(
@@ -59,7 +60,7 @@ def losses(model_name, precision, steps=3):
     return np.array(history.history["loss"]), model
 
 
-@pytest.mark.parametrize("model_name", models.MODELS)
+@pytest.mark.parametrize("model_name", models.SYSTEMS)
 def test_sixteen_bits_train_like_thirty_two(model_name):
     whole, model = losses(model_name, "float32")
     for precision, near in (("mixed_bfloat16", 0.05), ("mixed_float16", 0.02)):

@@ -8,14 +8,15 @@ import pytest
 import reference_contrastive as loops
 from keras import ops
 from reference_ranking import cosine_scores
+from run.facts import Facts
 
 import models
 from run import recipes
 from systems.dual_path import text_cnn
-from systems.engine import dual_encoder
+from systems.engine import encoding
 from systems.engine.layers import UnitNorm, before_norm
 
-SIZES = {"feature_dim": 4, "vocabulary_size": 5, "train_images": 5}
+SIZES = Facts(4, 5, train_images=5)
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +69,7 @@ def test_barlow_reads_the_rows_before_the_norm(changes):
     sides = [[(w.name, w.shape) for w in model.weights] for model in (raw, unit)]
     assert sides[0] == sides[1]  # nothing is added to the towers
     # What is made after training is of norm 1, whatever the loss read.
-    used = arrays(dual_encoder.encode_rows(raw, batch()["image"], batch()["tokens"]))
+    used = arrays(encoding.encode_rows(raw, batch()["image"], batch()["tokens"]))
     for side in ("image", "text"):
         np.testing.assert_allclose(used[side], ends[side], atol=1e-6)
 
@@ -140,8 +141,8 @@ def test_each_side_is_compared_with_a_second_view_of_itself(loss):
 
 def test_views_of_the_batch_are_read_where_it_brings_some():
     settings = recipes.Settings(**{**recipes.default_settings(), "views_weight": 1.0})
-    model = build()
-    model.use_views(1.0, ("image", "text"))
+    plain = build()
+    model = models.DualEncoder(plain.parts, plain.pair_loss, views_weight=1.0)
     made = batch()
     plain = arrays(model(made))
     np.testing.assert_array_equal(plain["image"], plain["image_view"])

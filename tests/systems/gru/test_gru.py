@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import reference_ranking as loops
 from keras import ops
+from run.facts import Facts
 
 import models
 from run import recipes, replicas
-from systems.engine import dual_encoder
+from systems.engine import encoding
 from systems.gru import towers
 
 LENGTHS = [5, 1, 3]
@@ -21,7 +22,7 @@ def settings(**changes):
 
 def build(**changes):
     keras.utils.set_random_seed(3)
-    return models.build_model(settings(**changes), {"feature_dim": 7, "vocabulary_size": 9})
+    return models.build_model(settings(**changes), Facts(7, 9))
 
 
 def sentences(seed=0, size=4):
@@ -196,7 +197,7 @@ def test_eight_pairs_are_learned_by_heart():
     batch = {key: ops.convert_to_tensor(value) for key, value in batch.items()}
     for _ in range(60):
         model.train_on_batch(batch)
-    outputs = dual_encoder.encode_rows(model, batch["image"], batch["tokens"])
+    outputs = encoding.encode_rows(model, batch["image"], batch["tokens"])
     scores = np.array(outputs["image"]) @ np.array(outputs["text"]).T
     assert (scores.argmax(axis=1) == np.arange(8)).all()
     assert (scores.argmax(axis=0) == np.arange(8)).all()

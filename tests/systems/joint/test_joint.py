@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import reference_joint
 from keras import ops
+from run.facts import Facts
 
 import models
 from answering import writing
@@ -20,7 +21,7 @@ from training import phases
 WORDS = [f"w{i}" for i in range(1, 10)]
 VOCABULARY = Vocabulary(WORDS, "plain_words")  # unknown 10, end 11, start 12
 END, START, IDS = 11, 12, 13
-SIZES = {"feature_dim": 7, "vocabulary_size": END}
+SIZES = Facts(7, END)
 
 
 def settings(**changes):
@@ -43,7 +44,7 @@ def compiled(eager=False, **changes):
     """Eager: two steps are quicker than a graph."""
     model = build(**changes)
     chosen = settings(**changes)
-    optimizer = optimization.build_optimizer(chosen, 1, model.rates(chosen))
+    optimizer = optimization.build_optimizer(chosen, 1, model.parts.rates)
     model.compile(optimizer, jit_compile=False, run_eagerly=eager)
     model.optimizer.build(model.trainable_variables)
     return model
@@ -103,8 +104,8 @@ def test_vectors_and_losses_are_those_of_loops():
 
 def test_equal_scores_give_the_logarithm_of_the_ids():
     model, batch = build(), make_batch()
-    model.writer.output_kernel.assign(np.zeros((5, IDS)))
-    model.writer.output_bias.assign(np.zeros(IDS))
+    model.heads[0].writer.output_kernel.assign(np.zeros((5, IDS)))
+    model.heads[0].writer.output_bias.assign(np.zeros(IDS))
     shares = model.shares(batch, model(batch))
     assert float(shares["generation"]) == pytest.approx(np.log(IDS))
 
@@ -138,10 +139,10 @@ def test_sixteen_bits_hold_images_without_boxes():
 def test_words_that_come_later_have_no_influence():
     model, batch = build(), make_batch()
     row = batch["tokens"][4:5]
-    heard, _ = model.readers.text(row)
+    heard = model.readers.text(row)["heard"]
     changed = row.copy()
     changed[0, 3] = 1 + changed[0, 3] % 9
-    again, _ = model.readers.text(changed)
+    again = model.readers.text(changed)["heard"]
     # State k has read the start and the first k words.
     np.testing.assert_array_equal(heard[0, :4], again[0, :4])
     assert np.abs(np.array(heard - again)[0, 4:]).max() > 1e-4
@@ -213,7 +214,7 @@ def test_it_overfits_eight_images_and_writes_their_captions(tmp_path):
     scores = np.array(outputs["image"]) @ np.array(outputs["text"]).T
     np.testing.assert_array_equal(scores.argmax(axis=0), np.arange(8))
     np.testing.assert_array_equal(scores.argmax(axis=1), np.arange(8))
-    speaker = beam.Speaker(*model.speaking.steps)
+    speaker = beam.Speaker(*model.parts.writer.compiled)
     for width in (1, 4):
         found = beam.beam_search(speaker, batch["image"], width, (START, END), 8)
         assert [list(own[0].ids[:-1]) for own in found] == captions_of(batch["tokens"])
@@ -241,7 +242,7 @@ def test_a_model_for_ranking_alone_has_a_writer_that_stands_still(tmp_path):
     phases.take_over(run, second)
     for path, value in arrays(model).items():
         np.testing.assert_array_equal(arrays(second)[path], value)
-    np.testing.assert_array_equal(second.gradnorm.balance, [1, 1])
+    np.testing.assert_array_equal(second.balance.balance, [1, 1])
 
 
 @pytest.mark.parametrize(
@@ -268,7 +269,7 @@ def test_heads_and_towers_can_be_trained_alone():
     assert {layer.name for layer in freezing.heads(model.image_tower)} == {"boxes", "box_weights"}
     assert [layer.name for layer in freezing.heads(model.text_tower)] == ["reader"]
     only = build(train="image")
-    assert not only.text_tower.trainable_variables and only.writer.trainable_variables
+    assert not only.text_tower.trainable_variables and only.heads[0].trainable_variables
 
 
 def test_gradients_are_cut_number_by_number():
@@ -292,7 +293,7 @@ def test_gradients_are_cut_number_by_number():
     ],
 )
 def test_gradnorm_by_eye_and_by_loops(weights, norms, ratios, alpha, expected):
-    layer = gradnorm.GradNorm(2, alpha)
+    layer = gradnorm.GradNorm(("ranking", "generation"), alpha)
     found = layer.slope(*(ops.convert_to_tensor(v, "float32") for v in (weights, norms, ratios)))
     np.testing.assert_allclose(found, expected)
     np.testing.assert_allclose(
@@ -309,23 +310,23 @@ def test_gradnorm_weighs_the_losses_and_steps_at_its_own_rate():
     history = fit(model, batch, 1).history
     # The first step of Adam is the rate in the direction of the gradient, then the sum is 2.
     moved = np.array([1.0, 1.0]) - 0.05 * np.sign(slope)
-    np.testing.assert_allclose(model.gradnorm.balance, 2 * moved / moved.sum(), rtol=1e-4)
-    np.testing.assert_allclose(model.gradnorm.first, shares, rtol=1e-5)
-    assert history["ranking_weight"][0] == pytest.approx(float(model.gradnorm.balance[0]))
+    np.testing.assert_allclose(model.balance.balance, 2 * moved / moved.sum(), rtol=1e-4)
+    np.testing.assert_allclose(model.balance.first, shares, rtol=1e-5)
+    assert history["ranking_weight"][0] == pytest.approx(float(model.balance.balance[0]))
     assert history["loss"][0] == pytest.approx(
         sum(history[f"{name}_weight"][0] * history[name][0] for name in ("ranking", "generation")),
         rel=1e-5,
     )
-    before = float(model.gradnorm.first[0])
+    before = float(model.balance.first[0])
     fit(model, batch, 3)
-    assert float(model.gradnorm.first[0]) == before
-    assert float(ops.sum(model.gradnorm.balance)) == pytest.approx(2, rel=1e-5)
+    assert float(model.balance.first[0]) == before
+    assert float(ops.sum(model.balance.balance)) == pytest.approx(2, rel=1e-5)
 
 
 def test_gradnorm_moves_the_others_as_weights_of_its_own_would():
     batch = make_batch(8)
     model, plain = compiled(balance="gradnorm"), compiled(rank_weight=0.4, write_weight=1.6)
-    model.gradnorm.balance.assign([0.4, 1.6])
+    model.balance.balance.assign([0.4, 1.6])
     for one in (model, plain):
         fit(one, batch, 1)
     for path, value in arrays(plain).items():
@@ -337,8 +338,9 @@ def gradient_norms(model, batch):
 
     with tf.GradientTape(persistent=True) as tape:
         shares = model.shares(batch, model(batch, training=True))
-    values = [v.value for v in model.shared()]
-    names = {v.path.split("/")[0] for v in model.shared()}
+    shared = [*model.image_tower.trainable_variables, *model.text_tower.trainable_variables]
+    values = [v.value for v in shared]
+    names = {v.path.split("/")[0] for v in shared}
     assert names == {"boxes", "box_weights", "words", "reader"}
     norms = []
     for name in ("ranking", "generation"):
@@ -356,7 +358,7 @@ def test_weights_of_gradnorm_stay_above_zero():
 
 def test_the_speaker_says_what_loops_say():
     model, batch = build(), make_batch()
-    w, speaker = arrays(model), beam.Speaker(*model.speaking.steps)
+    w, speaker = arrays(model), beam.Speaker(*model.parts.writer.compiled)
     for row in (0, 2, 4):
         ids = captions_of(batch["tokens"])[row]
         scores, looks = reference_joint.write(batch["image"][row].astype(float), ids, w, START, END)
@@ -373,7 +375,7 @@ def test_the_speaker_says_what_loops_say():
 
 def test_captions_of_a_beam_are_those_of_a_search_over_the_network_by_loops():
     model, batch = build(seed=2), make_batch()
-    w, speaker = arrays(model), beam.Speaker(*model.speaking.steps)
+    w, speaker = arrays(model), beam.Speaker(*model.parts.writer.compiled)
     numbers = [i for i in range(1, IDS) if i not in (10, START)]
     found = beam.write(speaker, batch["image"], VOCABULARY, width=3, most=3)
     for row in (0, 4):
@@ -392,10 +394,10 @@ def test_captions_of_a_beam_are_those_of_a_search_over_the_network_by_loops():
 def test_it_writes_the_same_without_tensorflow(tmp_path):
     model, batch = build(), make_batch()
     run = folder.Run(tmp_path)
-    chosen = types.SimpleNamespace(model="joint", image_size=64, write_weight=1.0)
+    chosen = types.SimpleNamespace(image_size=64)
     grading_export.export_towers(run, model, chosen)
     boxes = np.random.default_rng(3).normal(size=(6, 9, 7)).astype("f")  # of another number
-    speakers = writing.open_speaker(run), beam.Speaker(*model.speaking.steps)
+    speakers = writing.open_speaker(run), beam.Speaker(*model.parts.writer.compiled)
     for width in (1, 3):
         one, two = (beam.write(s, boxes, VOCABULARY, width, 6) for s in speakers)
         for own, other in zip(one, two, strict=True):
@@ -406,7 +408,7 @@ def test_it_writes_the_same_without_tensorflow(tmp_path):
     np.testing.assert_allclose(rows, model.image_tower(boxes), atol=1e-5)
     texts = graphs.Tower(run.query_tower)(batch["tokens"])
     np.testing.assert_allclose(texts, model.text_tower(batch["tokens"]), atol=1e-5)
-    np.testing.assert_allclose(texts, model.encoders["text"](batch["tokens"]), atol=1e-5)
+    np.testing.assert_allclose(texts, model.encoders.text(batch["tokens"]), atol=1e-5)
     run.next_step.unlink()
     with pytest.raises(ValueError, match=r"no writer_next\.onnx: of a run that writes captions"):
         writing.open_speaker(run)
@@ -427,10 +429,10 @@ class Tower:
 
 def test_a_writer_that_was_not_trained_is_not_exported(tmp_path):
     towers = types.SimpleNamespace(image=Tower(), text=Tower())
-    model = types.SimpleNamespace(encoder_models=towers, speaking=None)
-    chosen = types.SimpleNamespace(model="joint", image_size=64, write_weight=0.0)
+    parts = build(write_weight=0.0).parts
+    model = types.SimpleNamespace(encoder_models=towers, parts=parts)
     run = folder.Run(tmp_path)
-    grading_export.export_towers(run, model, chosen)
+    grading_export.export_towers(run, model, types.SimpleNamespace(image_size=64))
     assert run.query_tower.is_file() and run.image_tower.is_file()
     with pytest.raises(ValueError, match="of a run that writes captions"):
         writing.open_speaker(run)
