@@ -46,19 +46,7 @@ def build_model(settings, facts):
       ValueError: there is no such model, loss or choice of --train, the names are listed; or the
         model cannot have what --learn, --views_weight or --micro_batch ask for.
     """
-    loss = build_loss(
-        settings.loss,
-        alpha=settings.alpha,
-        margin=settings.margin,
-        squared=settings.squared,
-        similarity=settings.similarity,
-        literal=settings.paper_negatives,
-        temperature=settings.temperature,
-        include_positive=settings.include_positive,
-        bias=settings.logit_bias,
-        redundancy=settings.barlow_lambda,
-        reduction=settings.reduction,
-    )
+    loss = build_loss(settings.loss, settings)
     build = sheets.find_function(sheets.sheet(settings.model).build)
     parts = build(settings, facts, loss)
     starts = choose_learned(settings.learn, loss, settings.loss)
@@ -86,8 +74,8 @@ class DualEncoder(keras.Model):
 
     Args:
       parts: of a system.
-      loss: called as `loss(relevance, {"image", "text"})`; one that is `raw` reads the rows before
-        their norm.
+      loss: called as `loss(relevance, image, text)`; one that is `raw` reads the rows before their
+        norm.
       beta: share of the intra-modal losses, in [0, 1]: b1 = 1 - beta, b2 = b3 = beta / 2 in
         l = b1 l_image_text + b2 l_image_image + b3 l_text_text ([IRSE] assignment, Eq. 7; the
         report's run "beta = 0.5" is b1 = 0.5, b2 = b3 = 0.25). 0 leaves them out.
@@ -222,10 +210,7 @@ class DualEncoder(keras.Model):
         if callable(relevance):
             size = self.micro_batch
             return blocks.in_blocks(self.pair_loss, relevance, image, text, size, numbers)
-        # Keras has divided a mean, but not a sum, by the number of replicas: undone here, because
-        # compute_loss does it for both.
-        whole = replicas.num_replicas() if self.pair_loss.reduction == "mean" else 1
-        return whole * self.pair_loss(relevance, {"image": image, "text": text, **numbers})
+        return self.pair_loss(relevance, image, text, **numbers)
 
     # ---- What Keras calls -----------------------------------------------------------------------
 

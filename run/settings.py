@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from losses import LOSSES
 from run.options import Options, option
+from run.replicas import STRATEGIES
 
 SELECT = (
     "mrr", "rsum", "recall@1", "recall@5", "recall@10", "median_rank", "loss",
@@ -37,7 +38,7 @@ class MachineOptions(Options):
         "auto",
         "tf.distribute strategy. auto: mirrored where there are several GPUs. multi_worker reads "
         "TF_CONFIG.",
-        choices=("auto", "none", "mirrored", "multi_worker"),
+        choices=STRATEGIES,
     )
     virtual_devices: int = option(0, "Split the CPU into so many devices, for tests.")
     deterministic: bool = option(False, "The same bits on every run; somewhat slower.")

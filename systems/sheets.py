@@ -19,7 +19,7 @@ from typing import Any
 from absl import flags
 
 from data.datasets import DATASETS
-from losses import LOSSES
+from losses import LOSSES, hyperparameters
 from run import files, options
 from run.folder import FORMAT, Run, RunOptions
 from run.settings import Facts, MachineOptions, Settings, StartOptions
@@ -180,7 +180,7 @@ def check(settings: Any) -> None:
         raise ValueError("--schedule plateau takes whole --decay_epochs, and no --warmup_epochs")
     if settings.select == "bleu4" and not system.writes:
         raise ValueError(f"--select bleu4: --model {settings.model} writes no captions")
-    ranking = [name for name in LOSSES if LOSSES[name].compares]
+    ranking = [name for name in LOSSES if "similarity" in hyperparameters(name)]
     if settings.similarity == "order" and settings.loss not in ranking:
         raise ValueError(
             f"--similarity order: the loss {settings.loss} compares distances; choose "

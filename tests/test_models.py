@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 import reference
 import reference_ranking
-from absl import flags
 from keras import ops
 from run.facts import Facts
 
 import models
-from data import datasets
 from data.language.words import Tokens, Vocabulary
-from run import options, options_data, recipes, replicas
-from systems.engine import bag, encoding, freezing, layers, optimization
+from run import options, recipes
+from systems.engine import bag, encoding, layers, optimization
 from systems.engine.parts import Sides
 
 # {model: parameters, moving statistics included} for F = 7, V = 11, H = 5, D = 3, N = 6
@@ -434,23 +432,3 @@ def test_bad_settings_are_refused():
         optimization.build_optimizer(settings(optimizer="x"), 1)
     with pytest.raises(ValueError, match="scale is 'x'"):
         bag.BagOfWords(3, 2, scale="x")
-
-
-def test_names_offered_by_flags_are_those_that_exist():
-    import losses
-
-    assert tuple(losses.LOSSES) == options.LOSSES
-    assert tuple(models.SYSTEMS) == options.MODELS
-    assert tuple(datasets.DATASETS) == options_data.DATA
-    offered = flags.FlagValues()
-    options.define_training_flags(offered)
-    options.define_machine_flags(offered)
-    for name, values in {
-        "strategy": replicas.STRATEGIES,
-        "schedule": optimization.SCHEDULES,
-        "optimizer": tuple(optimization.OPTIMIZERS),
-        "bag_scale": bag.SCALES,
-        "train": freezing.TRAINED,
-    }.items():
-        parser: Any = offered[name].parser
-        assert parser.enum_values == list(values)

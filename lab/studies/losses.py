@@ -23,7 +23,7 @@ from lab.options import Option
 from lab.settings import settings_of
 from lab.studies import draws, trials
 from lab.studies.trials import SIDES, Report, Study
-from run import options
+from losses import LOSSES
 
 SMOOTH = "--temperature=0.07 --reduction=mean"
 LEAGUE = {  # name: flags beside --learn=none
@@ -86,15 +86,15 @@ def flags_of(name, own):
     """The flags of train.py that make a loss of the league, or any other loss with its defaults.
 
     Args:
-      name: of `LEAGUE`, `UNLESS_NAMED` or `options.LOSSES`.
+      name: of `LEAGUE`, `UNLESS_NAMED` or `losses.LOSSES`.
       own: {name: flags that win}, of `read_own`.
 
     Raises:
       ValueError: there is no such loss; the names are listed.
     """
     known = {**LEAGUE, **UNLESS_NAMED}
-    if name not in known and name not in options.LOSSES:
-        names = dict.fromkeys([*known, *options.LOSSES])
+    if name not in known and name not in LOSSES:
+        names = dict.fromkeys([*known, *LOSSES])
         raise ValueError(f"unknown loss {name!r}: choose from {', '.join(names)}")
     return ["--learn=none", *known.get(name, f"--loss={name}").split(), *own.get(name, [])]
 

@@ -32,7 +32,7 @@ def choose_learned(asked, loss, kind):
     Raises:
       ValueError: the loss has no such number, or it starts outside its bounds.
     """
-    can = getattr(loss, "learnable", ())
+    can = loss.learnable
     if asked == "auto":
         names = USUAL.get(kind, ())
     else:

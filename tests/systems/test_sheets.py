@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import re
+from typing import Any
 
 import pytest
 from conftest import ROOT
 
 from data.language import words
-from losses import LOSSES
+from losses import LOSSES, hyperparameters
 from run import options
 from run.folder import Run, RunOptions
 from run.settings import Facts, Settings
@@ -28,7 +29,7 @@ def shapes(settings):
 def test_the_published_settings_are_recipes():
     assert {"irse_modified", "irse_assignment", "irse_beta", "f8k_modified"} <= set(RECIPES)
     triplets = [name for name in LOSSES if name.endswith("triplet")]
-    assert {f"irse_{n}" for n in triplets if not LOSSES[n].compares} <= set(RECIPES)
+    assert {f"irse_{n}" for n in triplets if "similarity" not in hyperparameters(n)} <= set(RECIPES)
     assert {"sh", "mh", "soe", "moe", "ph", "poe", "gru_best"} <= set(RECIPES)
     assert {"sh_bl", "mh_bl", "soe_bl", "moe_bl"} <= set(RECIPES)
     published = parse(["--recipe=irse_modified"])
@@ -362,3 +363,17 @@ def test_a_role_says_what_a_field_is():
         for field in dataclasses.fields(section):
             assert field.metadata["roles"] <= set(options.ROLES)
             assert field.metadata["help"].rstrip()[-1] in "."
+
+
+def test_the_choices_of_flags_are_those_that_exist():
+    from systems.engine import bag, freezing, optimization
+
+    values = sheets.train_flags()
+    for name, known in {
+        "schedule": optimization.SCHEDULES,
+        "optimizer": tuple(optimization.OPTIMIZERS),
+        "bag_scale": bag.SCALES,
+        "train": freezing.TRAINED,
+    }.items():
+        parser: Any = values[name].parser
+        assert parser.enum_values == list(known)

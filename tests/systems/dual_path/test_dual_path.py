@@ -61,7 +61,7 @@ def toy(lambdas=(1.0, 1.0, 1.0), size=5, **changes):
         10, size, embeddings_initializer=keras.initializers.RandomNormal(), name="words"
     )(tokens)[:, 0]
     own = settings(lambdas=":".join(map(str, lambdas)), optimizer="adam", **changes)
-    loss = build_loss(own.loss, margin=own.margin, reduction=own.reduction)
+    loss = build_loss(own.loss, own)
     image, text = keras.Model(vectors, keras.layers.Identity()(vectors)), keras.Model(tokens, rows)
     return models.DualEncoder(towers.two_paths(image, text, 11, own, loss), loss)
 
