@@ -128,9 +128,7 @@ def read_data(settings, run, resumed):
     """
     from data.language.words import Vocabulary
     from data.vision import descriptors, pixels
-    from training.batches import (
-        choose_relevance,
-    )
+    from training.targets import choose_relevance
 
     splits = datasets.open_run_data(settings)
     settings.relevance = choose_relevance(settings, splits["train"].concepts)
@@ -225,12 +223,8 @@ def make_batches(settings, split, vectors, vocabulary):
     """The training batches, with the relevance and the classes that the settings ask for."""
     from data.vision import descriptors
     from training import tokenise
-    from training.batches import (
-        TrainingBatches,
-        instance_classes,
-        phrase_classes,
-        tfidf_rows,
-    )
+    from training.batches import TrainingBatches
+    from training.targets import instance_classes, phrase_classes, tfidf_rows
 
     classes, settings.num_phrases = None, 0
     if settings.model == "dual_path" and settings.classes == "phrases":
@@ -368,6 +362,7 @@ def main(argv):
     # Before anything else runs in TensorFlow: several workers must find each other first.
     strategy = replicas.make_strategy(FLAGS.strategy, FLAGS.virtual_devices)
     batches = make_batches(settings, splits["train"], vectors["train"], vocabulary)
+    batches.check_replicas(replicas.replicas_here(strategy)[2])
     model = build(settings, batches, vocabulary, strategy)
     watchers = make_callbacks(settings, run, splits["validation"], vectors, vocabulary, chief)
     if settings.model == "joint" and settings.write_weight:

@@ -285,8 +285,9 @@ def gru_model(settings, sizes):
 
     Reference: [FNE] section 3, Table 1.
     Differs from the paper's code, with the recipes sh to poe: validation after each epoch (there
-      every 100 updates), the short last batch of an epoch is kept, batches hold captions of similar
-      length, Adam's epsilon is 1e-7 (there 1e-8) and its bias correction is right.
+      every 100 updates), the last captions of an epoch are kept (a batch of few joins the one
+      before it), batches hold captions of similar length, Adam's epsilon is 1e-7 (there 1e-8) and
+      its bias correction is right.
     """
     image = image_map(settings, sizes["feature_dim"])
     return image, sentence_reader(settings, sizes["vocabulary_size"])

@@ -17,7 +17,6 @@ from training.records import (
     Pace,
     Records,
     Validation,
-
     state_values,
     time,
     validation_metrics,

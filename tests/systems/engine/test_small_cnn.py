@@ -188,12 +188,3 @@ def test_the_network_reads_what_places_are_like():
         rows = np.maximum(rows @ kernel / np.sqrt(1 + 1e-3), 0)  # batch norm as it begins
     expected = rows.reshape(2, 2, 2, 3, 2, 128).max(axis=(2, 4))
     np.testing.assert_allclose(network(x, training=False), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_a_share_without_pictures_is_read():
-    """As a replica has one where a last batch is small; the sides may be unknown as well."""
-    picture = keras.Input((None, None, 3))
-    network = keras.Model(picture, small_cnn.small_network(picture))
-    for pictures, side in ((0, 32), (2, 24)):
-        rows = network.predict_on_batch(np.zeros((pictures, side, 32, 3), np.float32))
-        assert rows.shape == (pictures, side // 8, 4, small_cnn.FEATURES)
