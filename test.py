@@ -134,7 +134,9 @@ def grade_run(run):
         finished = encoding.with_settings(finished, test_shifts=FLAGS.test_shifts)
     split = datasets.open_run_data(finished.settings, FLAGS.data_dir)[FLAGS.split]
     question = ask_pairs(split, finished.settings)
-    encoded = encoding.encode_split(finished, split, FLAGS.folds, FLAGS.threads, FLAGS.batch_size)
+    encoded = encoding.encode_finished(
+        finished, split, FLAGS.folds, FLAGS.threads, FLAGS.batch_size
+    )
     score, found = score_encoded(encoded)
     encoding.save_projections(encoded)
     export.export_towers(run, encoded.model, finished.settings)

@@ -39,6 +39,7 @@ def main(argv):
     from training import fitting
 
     batches = fitting.make_batches(inputs)
+    batches.check_replicas(replicas.replicas_here(strategy)[2])
     model = fitting.build(inputs, batches, strategy)
     watchers = fitting.Watchers(model, inputs, batches, start.run, chief)
     notes = fitting.set_weights(model, start, inputs, watchers.records)

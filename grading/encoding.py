@@ -90,7 +90,7 @@ def load_model(finished: Finished) -> Any:
     return model
 
 
-def encode_split(
+def encode_finished(
     finished: Finished, split: datasets.Split, folds: int, threads: int, batch_size: int
 ) -> Encoded:
     """Encodes a split by a run's towers, each operation on one thread, so that bits agree.
@@ -111,7 +111,7 @@ def encode_split(
     model.for_test()
     cores = threads or -(-batch_size // model.parts.chunks.text) or os.cpu_count() or 1
     tokens = Tokens(split.captions, finished.vocabulary)
-    image, text = encoding.encode(model, images, tokens, cores)
+    image, text = encoding.encode_split(model, images, tokens, cores)
     return Encoded(finished, model, split, images, image, text)
 
 

@@ -140,6 +140,18 @@ def read_embeddings(path: str | Path, normalize: bool = False) -> dict[str, np.n
     return arrays
 
 
+def note_norms(arrays: dict[str, np.ndarray], similarity: str) -> list[str]:
+    """Lines that say which rows are not of norm 1, so that their scores are no cosines."""
+    scores = "cosines" if similarity == "cosine" else f"{similarity} similarities of unit rows"
+    found = []
+    for side in ("image", "text"):
+        norms = np.linalg.norm(arrays[side].astype(np.float64), axis=1)
+        if len(norms) and abs(norms - 1).max() > 1e-3:
+            span = f"{norms.min():.3g} to {norms.max():.3g}"
+            found.append(f"{side} rows have norms from {span}, so scores are no {scores}")
+    return found
+
+
 def score_table(score: dict[str, Any]) -> str:
     """The score as text: a block for each direction, each metric with interval, chance, oracle."""
     lines = []

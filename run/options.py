@@ -14,6 +14,7 @@ resumption: all are made from the fields. A new flag is one field.
 """
 
 import dataclasses
+import inspect
 import math
 import textwrap
 import types
@@ -75,7 +76,7 @@ def sections_of(section: type) -> list[type]:
 def own_names(section: type) -> list[str]:
     """Names of the fields that a section itself declares."""
     known = {f.name for f in fields_of(section)} if dataclasses.is_dataclass(section) else ()
-    return [name for name in section.__dict__.get("__annotations__", ()) if name in known]
+    return [name for name in inspect.get_annotations(section) if name in known]
 
 
 def with_role(section: type, *roles: str) -> list[str]:
@@ -125,8 +126,8 @@ def define(
 
 
 def _define(section: type, field: dataclasses.Field, values: Any, choices: tuple) -> None:
-    kind, of = type_of(section, field.name), field.metadata
-    common = (field.name, field.default)
+    kind, of, default = type_of(section, field.name), field.metadata, field.default
+    common: Any = (field.name, default)
     bounds = {"lower_bound": of["least"], "upper_bound": of["most"]}
     if choices:
         flags.DEFINE_enum(*common, list(choices), of["help"], flag_values=values)

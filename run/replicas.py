@@ -164,7 +164,7 @@ def gather(tensors):
     """Rows of all replicas, in the order of the global batch; differentiable.
 
     Args:
-      tensors: dict of (b, ...) tensors of this replica; b may differ between replicas, also be 0.
+      tensors: dict of (b, ...) tensors of this replica; b >= 1 may differ between replicas.
 
     Returns:
       The same dict of (B, ...) tensors, B the global batch.

@@ -79,14 +79,13 @@ def from_flags(values: flags.FlagValues = flags.FLAGS) -> Any:
     Raises:
       ValueError: they contradict each other, or one is of another system.
     """
-    system = sheet(values["model"].value)
+    model = str(values["model"].value)
+    system = sheet(model)
     own = {field.name for field in options.fields_of(system.settings)}
     for name in SYSTEMS:
         for field in options.own_names(sheet(name).settings):
             if field not in own and values[field].present:
-                raise ValueError(
-                    f"--{field} is for --model {name}, not {values['model'].value}: leave it out"
-                )
+                raise ValueError(f"--{field} is for --model {name}, not {model}: leave it out")
     settings = options.read(system.settings, values)
     check(settings)
     return settings

@@ -19,13 +19,12 @@ from training import collapse, phases
 from training.batches import TrainingBatches
 from training.reading import Inputs, fill_words
 from training.records import Complaints, Pace, RunRecords, Validation
+from training.relevance import tfidf_rows
 from training.starting import Start
 
 
 def make_batches(inputs: Inputs) -> TrainingBatches:
     """The training batches, with the relevance and the targets that the settings ask for."""
-    from training.batches import tfidf_rows
-
     split, settings = inputs.splits["train"], inputs.settings
     return TrainingBatches(
         inputs.images["train"],

@@ -14,7 +14,7 @@ from run.settings import Facts
 from systems import sheets
 from systems.system import Targets
 from training import phases
-from training.batches import choose_relevance
+from training.relevance import choose_relevance
 from training.starting import Start
 
 

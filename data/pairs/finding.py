@@ -25,7 +25,6 @@ from data.formats.records import image_id, read_json, some
 from data.pairs import parser, tagging
 from data.scenes import sentences
 from run.files import write_json
-from run.options_pairs import FINDERS
 
 PAPER = (
     "brown_dog", "eat_man", "green_bench", "red_chair", "ride_woman", "sit_cat", "small_plane",

@@ -17,7 +17,6 @@ import numpy as np
 
 from data.vision.network import Layers, Network
 from run import files, replicas
-from run import options as run_options
 
 SIDES = {  # of the input, in pixels
     224: """ConvNeXtTiny ConvNeXtSmall ConvNeXtBase ConvNeXtLarge ConvNeXtXLarge DenseNet121
@@ -108,9 +107,7 @@ def describe_network(settings, as_grid: bool = False) -> Network:
 def _input_side(settings):
     """Side of the network's input: its own; of a run that may read pixels later, --image_size."""
     own = NETWORKS[settings.cnn]
-    asked = (
-        settings.image_size if getattr(settings, "model", "") in run_options.READ_PIXELS else own
-    )
+    asked = settings.image_size if getattr(settings, "reads_pixels", False) else own
     if asked != own and settings.cnn in DENSE:
         raise ValueError(
             f"--image_size {asked}: the vectors of {settings.cnn} need {own}, because of its dense "

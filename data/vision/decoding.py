@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from data import datasets
 from data.pictures import load_picture
 from data.vision.rows import first_few, refuse_broken
 from run.files import atomic_path, open_arrays, read_json, write_arrays, write_json

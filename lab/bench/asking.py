@@ -62,8 +62,8 @@ def write_transformer(run, words, text_size):
     pieces = [*SPECIAL[1:], *LETTERS, *(INSIDE + letter for letter in LETTERS)]
     pieces += [f"word{number}" for number in range(words - len(pieces))]
     Vocabulary(pieces, "pieces").save(run.vocabulary)
-    chosen = settings.settings_of("--recipe=transformer_scenes", text_size=text_size, embed_dim=DIM)
-    hub.export_text(towers.text_tower(chosen, len(pieces)), run.query_tower)
+    chosen = settings_of("--recipe=transformer_scenes", text_size=text_size, embed_dim=DIM)
+    hub.export_text(towers.piece_tower(chosen, len(pieces)), run.query_tower)
 
 
 FLOOR = 'python -c "import tensorflow"'

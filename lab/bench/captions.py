@@ -60,7 +60,7 @@ def keras_reader(settings, num_ids):
     tokens = keras.Input((None,), dtype="int32")
     words = keras.layers.Embedding(num_ids + 1, settings.word_dim)(tokens)
     row = keras.layers.GRU(settings.embed_dim)(words, mask=keras.ops.not_equal(tokens, 0))
-    for layer in towers.finish(settings.absolute):
+    for layer in towers.last_steps(settings.absolute):
         row = layer(row)
     return keras.Model(tokens, row)
 
@@ -73,7 +73,8 @@ def train_gru(at):
     """Training a GRU of {embed} on captions of lengths as in Flickr8k (minutes)."""
     import tensorflow as tf
 
-    from systems.engine import dual_encoder
+    import models
+    from systems.engine.parts import Parts
     from systems.gru import towers
 
     settings = baseline(at, batch_size=at.batch)
@@ -82,7 +83,7 @@ def train_gru(at):
     steps = batches.steps_per_epoch
     ours = build(settings, steps, **facts(at))
     image, text = towers.image_map(settings, at.feature), keras_reader(settings, at.vocabulary)
-    theirs = compile_model(dual_encoder.DualEncoder(image, text, ours.pair_loss), settings, steps)
+    theirs = compile_model(models.DualEncoder(Parts(image, text), ours.pair_loss), settings, steps)
 
     def pad(batch):
         rows = tf.pad(batch["tokens"], [[0, 0], [0, PADDED]])[:, :PADDED]
@@ -128,7 +129,7 @@ def encode_captions(at):
     one length takes the same time chunk by chunk: a part of it is measured.
     """
     replicas.set_devices(threads=1, cpu_only=True)
-    from systems.engine import dual_encoder
+    from systems.engine import encoding
 
     settings, workers = baseline(at), at.threads or os.cpu_count() or 1
     tokens = make_tokens(at.captions, at.vocabulary)
@@ -149,8 +150,8 @@ def encode_captions(at):
     yield from compare(
         at,
         [
-            partial(dual_encoder.encode, model, vectors, tokens, workers),
-            partial(in_order, model.encoders["text"]),
+            partial(encoding.encode_split, model, vectors, tokens, workers),
+            partial(in_order, model.encoders.text),
             partial(in_order, replicas.compiled(theirs)),
         ],
         line(what % "padded, unsorted", at.bounds),
@@ -166,7 +167,7 @@ def encode_captions(at):
 )  # fmt: skip
 def encode_by_convolutions(at):
     """{captions} captions through the convolutional tower, in its widths, as in validation."""
-    from systems.engine import dual_encoder
+    from systems.engine import encoding
 
     tokens, vectors = make_tokens(at.captions, at.vocabulary), np.zeros((1, 8), np.float32)
     flags = "--recipe=dual_path_stage1", "--features=last", "--lambdas=1:0:0", "--word_dim=300"
@@ -174,7 +175,7 @@ def encode_by_convolutions(at):
     for width in WIDTHS:
         chosen = settings_of(*flags, embed_dim=at.embed, text_width=width * min(1.0, at.scale))
         models = build(chosen, **facts(at)), gru
-        functions = [partial(dual_encoder.encode, model, vectors, tokens) for model in models]
+        functions = [partial(encoding.encode_split, model, vectors, tokens) for model in models]
         what = f"captions/s: conv, width {width:g}, beside GRU of {at.embed}"
         line = Line(what, work=(at.captions,) * 2, unit="captions/s")
         yield from compare(at, functions, line, turns=3)

@@ -24,7 +24,8 @@ def train_mlps(at):
     import tensorflow as tf
 
     import losses
-    from systems.engine import dual_encoder
+    import models
+    from systems.engine.parts import Parts
     from systems.projection import towers
 
     rng, shape = np.random.default_rng(0), (at.feature, at.hidden, at.embed)
@@ -46,8 +47,8 @@ def train_mlps(at):
         )  # fmt: skip
         text = towers.text_projection(words, *shape[1:]) if words else None
         text = text or towers.image_projection(*shape)  # reads vectors
-        model = dual_encoder.DualEncoder(
-            towers.image_projection(*shape), text, losses.build_loss("modified")
+        model = models.DualEncoder(
+            Parts(towers.image_projection(*shape), text), losses.build_loss("modified")
         )
         ids = rng.integers(1, words, (at.batch, 12)).astype(np.int32) if words else vectors
         batch = {"image": image, "tokens": ids, "image_id": np.arange(at.batch)}

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from data.vision import activations, cnn, descriptors
-from data.vision.pixels import Pictures, decode_band
+from data.vision.pixels import PixelRows, decode_band
 from lab.bench.building import build, make_photos, step_of
 from lab.bench.timing import Line, bench, compare, peak_memory, summarise, temporary_folder
 from lab.settings import settings_of
@@ -38,7 +38,7 @@ def read_pictures(at):
 def reading_lines(at, what, split, folder):
     """Lines for picture files: cropped, also resized to S and mirrored, and so from each cache."""
     count = split.num_images
-    made = [Pictures(split, SIDE, 0.8, True, kept, folder) for kept in ("none", "memory", "disk")]
+    made = [PixelRows(split, SIDE, 0.8, True, kept, folder) for kept in ("none", "memory", "disk")]
     windows, mirrored = made[0].windows(np.arange(count), np.random.default_rng(0))
     streams = [crops(made[0], windows), *(batches(one, windows, mirrored) for one in made)]
     functions = [partial(run_through, one) for one in (*streams, bare_decoder(split.pictures))]
@@ -66,9 +66,9 @@ def crops(pictures, windows):
 
     y, x, height, width = windows.T
     none = np.zeros_like(x)
-    band = np.stack([y, none, height, pictures.shapes[:, 1]], axis=1)
+    band = np.stack([y, none, height, pictures.decoded.shapes[:, 1]], axis=1)
     start, size = np.stack([none, x, none], 1), np.stack([height, width, none + 3], 1)
-    places, scale = [list(pictures.split.pictures or ()), band, start, size], pictures.scales[0]
+    places, scale = [list(pictures.decoded.files), band, start, size], pictures.decoded.scales[0]
 
     def read(file, band, start, size):
         return tf.slice(decode_band(tf.io.read_file(file), band, scale), start, size)
@@ -124,8 +124,8 @@ def extraction_lines(at, split, settings, count):
         Path(cache).mkdir()
         names = "image_names", "captions", "caption_image", "pictures"
         own = replace(split, **{name: getattr(split, name)[:number] for name in names})
-        activations.fill(activations.Store(own, network, cache), runner)
-        descriptors.image_vectors(own, descriptors.learn(own, settings), cache)
+        activations.fill_store(activations.ActivationStore(own, network, cache), runner)
+        descriptors.learn_descriptor("fne", own, settings).rows(own, settings)
 
     shape = runner.pictures, network.crops, network.size, network.size, 3
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
@@ -221,7 +221,7 @@ def eat_pictures(at):
     times = 10  # a stream takes a moment to begin
     with temporary_folder() as folder:
         split = make_photos(folder, *SMALL, at.images)
-        pictures = Pictures(split, SIDE, 0.8, True, "none", folder)
+        pictures = PixelRows(split, SIDE, 0.8, True, "none", folder)
         windows = pictures.windows(np.arange(at.images), np.random.default_rng(0))
         stream = batches(pictures, *windows).repeat(times)
         image = np.zeros((at.images, SIDE, SIDE, 3), np.uint8)

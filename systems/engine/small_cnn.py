@@ -223,7 +223,7 @@ def look(maps, middle, reach):
       (C, B, P, 144). What is beyond the rim is as the rim.
     """
     batch, high, wide, channels = ops.shape(maps)
-    places = ops.shape(middle)[1]  # not -1: a replica's share may be empty
+    places = ops.shape(middle)[1]
     points = (ops.arange(WINDOW, dtype=reach.dtype) + 0.5) * (2.0 / WINDOW) - 1.0
     at = middle[..., None] + reach[..., None, None] * points  # (B, P, 2, 12)
     at = ops.cast(ops.floor(at), "int32")

@@ -275,8 +275,9 @@ def build(settings, facts, loss):
 
     Reference: [FNE] section 3, Table 1.
     Differs from the paper's code, with the recipes sh to poe: validation after each epoch (there
-      every 100 updates), the short last batch of an epoch is kept, batches hold captions of similar
-      length, Adam's epsilon is 1e-7 (there 1e-8) and its bias correction is right.
+      every 100 updates), the last captions of an epoch are kept (a batch of few joins the one
+      before it), batches hold captions of similar length, Adam's epsilon is 1e-7 (there 1e-8) and
+      its bias correction is right.
     """
     image = image_map(settings, facts.feature_dim)
     text = sentence_reader(settings, facts.vocabulary_size)

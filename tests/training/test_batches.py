@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import scipy.sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
+from training.targets import tfidf_rows
 
 from data.language.words import Tokens, Vocabulary
 from run import recipes
-from training.batches import TrainingBatches, choose_relevance, instance_classes, tfidf_rows
+from training.batches import TrainingBatches
 
 CAPTIONS = ["red star", "red circle star", "blue", "blue star", "green cross", "red"]
 OWNER = np.array([0, 0, 2, 2, 2, 3], np.int32)  # image 1 has no caption
@@ -34,20 +35,20 @@ def first_batches(made, count, epoch=0, replicas=(0, 1, 1)):
 
 def test_one_caption_per_image_and_epoch():
     made = batches(captions="one")
-    assert (made.items, made.steps_per_epoch) == (3, 2)
+    assert (made.items, made.steps_per_epoch) == (3, 1)  # the third joins the batch of two
     seen = set()
     for epoch in range(30):
-        order = made.order(epoch)
+        order = made.order.units_of(epoch)
         assert sorted(OWNER[order]) == [0, 2, 3]
         seen |= set(order.tolist())
     assert seen == set(range(6))  # every caption has its turn
-    assert len({tuple(OWNER[made.order(e)]) for e in range(30)}) > 3  # in ever other order
+    assert len({tuple(OWNER[made.order.units_of(e)]) for e in range(30)}) > 3  # in ever other order
 
 
 def test_all_captions_in_an_epoch():
     made = batches(captions="all")
     assert made.steps_per_epoch == 3
-    assert sorted(made.order(0)) == list(range(6))
+    assert sorted(made.order.units_of(0)) == list(range(6))
 
 
 def test_rows_of_a_batch_belong_together():
@@ -73,18 +74,13 @@ def test_batches_depend_on_seed_epoch_and_position_only():
     )
 
 
-@pytest.mark.parametrize("total", [2, 3, 4])
-def test_replicas_share_the_batch_of_one_device(total):
-    whole = first_batches(batches(captions="all", batch_size=4, tfidf=True), 2)
+def test_a_worker_reads_the_shares_of_its_replicas():
     made = batches(captions="all", batch_size=4, tfidf=True)
-    parts = first_batches(made, 2 * total, replicas=(0, total, total))
-    for step, batch in enumerate(whole):
-        own = parts[step * total : (step + 1) * total]
-        for key in batch:
-            np.testing.assert_array_equal(np.concatenate([p[key] for p in own]), batch[key])
-    second = first_batches(made, 2, replicas=(1, 1, total))  # the worker that has replica 1
-    for key in second[0]:
-        np.testing.assert_array_equal(second[0][key], parts[1][key])
+    parts = first_batches(made, 6, replicas=(0, 3, 3))
+    second = first_batches(made, 2, replicas=(1, 1, 3))  # the worker that has replica 1
+    for own, batch in zip(second, (parts[1], parts[4]), strict=True):
+        for key, value in own.items():
+            np.testing.assert_array_equal(value, batch[key])
 
 
 def test_tfidf_similarity_is_scikit_learns():
@@ -101,31 +97,6 @@ def test_the_dataset_gives_the_stream():
     for batch, wanted in zip(made.dataset(None, 1).take(4), expected, strict=True):
         for key, value in wanted.items():
             np.testing.assert_array_equal(batch[key].numpy(), value)
-
-
-def test_what_relevance_means():
-    settings = recipes.Settings(**recipes.default_settings())
-    concepts = np.eye(2)
-    settings.relevance = "auto"
-    assert choose_relevance(settings, concepts) == "concepts"
-    assert choose_relevance(settings, None) == "identity"
-    settings.loss = "soft_margin_triplet"
-    assert choose_relevance(settings, concepts) == "concepts"
-    with pytest.raises(ValueError, match="is 0 where negatives have relevance 0"):
-        choose_relevance(settings, None)
-    settings.relevance = "identity"
-    with pytest.raises(ValueError, match="is 0 where negatives have relevance 0"):
-        choose_relevance(settings, None)
-    settings.relevance = "concepts"
-    with pytest.raises(ValueError, match="has no concepts"):
-        choose_relevance(settings, None)
-    settings.literal_relevance = True
-    for loss in ("soft_margin_triplet", "max_hinge", "cross_entropy"):
-        settings.loss = loss
-        with pytest.raises(ValueError, match="means nothing with"):
-            choose_relevance(settings, concepts)
-    settings.loss = "modified"
-    assert choose_relevance(settings, concepts) == "concepts"
 
 
 # ---- System 3: classes, shifts, captions together, hard texts --------------------------------
@@ -164,22 +135,19 @@ def test_images_have_their_classes_and_captions_a_place_in_a_row_of_32():
 
 def test_captions_together_share_one_reading_of_their_picture():
     made = classed(captions="together", batch_size=4)
-    assert (made.size, made.steps_per_epoch, made.items) == (2, 2, 6)
+    assert (made.order.size, made.steps_per_epoch, made.items) == (2, 1, 6)
     for epoch in range(4):
-        seen = []
-        for position in range(2):
-            batch = made.share(2 * epoch + position, 0, 1)
-            pictures = batch["image"]
-            assert len(pictures) == (2, 1)[position]
-            np.testing.assert_array_equal(
-                pictures[batch["image_row"]], VECTORS[batch["image_id"]].astype(np.float32)
-            )
-            for image in set(batch["image_id"].tolist()):  # all its captions
-                own = batch["caption_id"][batch["image_id"] == image].tolist()
-                assert own == [caption for caption in range(6) if OWNER[caption] == image]
-            seen += batch["caption_id"].tolist()
-        assert sorted(seen) == list(range(6))
-    orders = {tuple(made.order(epoch)) for epoch in range(20)}
+        batch = made.share(epoch, 0, 1)
+        pictures = batch["image"]
+        assert len(pictures) == 3  # images, the third of which joins the batch of two
+        np.testing.assert_array_equal(
+            pictures[batch["image_row"]], VECTORS[batch["image_id"]].astype(np.float32)
+        )
+        for image in set(batch["image_id"].tolist()):  # all its captions
+            own = batch["caption_id"][batch["image_id"] == image].tolist()
+            assert own == [caption for caption in range(6) if OWNER[caption] == image]
+        assert sorted(batch["caption_id"].tolist()) == list(range(6))
+    orders = {tuple(made.order.units_of(epoch)) for epoch in range(20)}
     assert len(orders) == 6  # three images have six orders
 
 
@@ -197,25 +165,6 @@ def test_hard_texts_are_chosen_from_captions_of_the_training_split():
             counted[captions[owners.tolist().index(image)]] += 1
     assert counted.sum() == 200 and counted.min() > 15  # each of six about 33 times
     assert "pool" not in batches(hard_texts=5).share(0, 0, 1)
-
-
-@pytest.mark.parametrize("total", [2, 3, 4])
-@pytest.mark.parametrize("captions", ["all", "one", "together"])
-def test_replicas_share_pool_and_pictures_of_one_device(total, captions):
-    changes = {"captions": captions, "hard_texts": 6, "batch_size": 5}
-    whole, made = classed(**changes), classed(**changes)
-    for step in range(2 * made.steps_per_epoch):
-        batch = whole.share(step, 0, 1)
-        parts = [made.share(step, replica, total) for replica in range(total)]
-        for key, value in batch.items():
-            if key == "image_row":
-                continue
-            np.testing.assert_array_equal(np.concatenate([p[key] for p in parts]), value)
-        for part in parts:  # each looks its pictures up among its own
-            if captions == "together" and len(part["image_id"]):
-                own = part["image"][part["image_row"]]
-                np.testing.assert_array_equal(own, VECTORS[part["image_id"]].astype(np.float32))
-        assert {len(part["pool"]) for part in parts} <= {6 // total, -(-6 // total)}
 
 
 class Pictures:
@@ -252,6 +201,55 @@ def test_windows_of_pictures_are_drawn_for_the_whole_batch(captions):
         np.testing.assert_allclose(batch["image"], expected, rtol=1e-6)
         for key in ("tokens", "label", "pool", "row"):
             np.testing.assert_array_equal(batch[key], share[key])
+
+
+def random_batches(rng, kind):
+    """A split of random size in batches of random size, of some kind of training."""
+    counts = rng.integers(1, 5, rng.integers(1, 40))
+    owner = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
+    captions = [" ".join(rng.choice(["red", "blue", "star"], rng.integers(1, 9))) for _ in owner]
+    changes = {"batch_size": int(rng.integers(1, 30)), "bucket": int(rng.integers(0, 3))}
+    changes["captions"] = str(rng.choice(["all", "one", "together"]))
+    if kind == "pictures":
+        changes |= {"hard_texts": int(rng.integers(0, 9)), "model": "dual_path"}
+        changes |= {"features": "pixels", "views_weight": 1.0}
+    settings = recipes.Settings(**{**recipes.default_settings(), **changes})
+    tokens = Tokens(captions, Vocabulary.from_captions(captions, 100, "lower_split"))
+    numbers = np.arange(len(counts), dtype=np.int32)
+    if kind == "pictures":
+        return TrainingBatches(Pictures(), tokens, owner, settings, classes=numbers)
+    given = numbers[:, None].astype(np.float32), tfidf_rows(captions)
+    return TrainingBatches(numbers[:, None], tokens, owner, settings, *given)
+
+
+@pytest.mark.parametrize("kind", ["vectors", "pictures"])
+def test_no_share_is_empty_and_all_are_the_batch_of_one_device(kind):
+    rng, shared, refused = np.random.default_rng(1), 0, 0
+    for _ in range(60):
+        made = random_batches(rng, kind)
+        steps = range(made.steps_per_epoch)
+        whole = [made.share(step, 0, 1) for step in steps]
+        units = "image" if made.order.together else "image_id"
+        fewest = min(len(batch[units]) for batch in whole)
+        fewest = min(fewest, made.candidates or fewest)
+        for total in (2, 3, 4, 8):
+            if fewest < total:
+                with pytest.raises(ValueError, match=f"{total} replicas.*need .* use fewer dev"):
+                    made.check_replicas(total)
+                refused += 1
+                continue
+            made.check_replicas(total)
+            shared += 1
+            for step, batch in zip(steps, whole, strict=True):
+                parts = [made.share(step, replica, total) for replica in range(total)]
+                assert all(len(value) for part in parts for value in part.values())
+                for key in set(batch) - {"image_row"}:
+                    joined = np.concatenate([part[key] for part in parts])
+                    np.testing.assert_array_equal(joined, batch[key])
+                for part in parts:  # each looks its pictures up among its own
+                    own = part["image"].ravel()[part.get("image_row", slice(None))]
+                    np.testing.assert_array_equal(own, part["image_id"])
+    assert min(shared, refused) > 40
 
 
 def test_images_may_have_shares_of_several_classes():
@@ -298,23 +296,3 @@ def test_second_views_are_drawn_anew_and_leave_the_rest_of_the_batch(captions):
         np.testing.assert_array_equal(batch["tokens_view"], share["tokens_view"])
     # Vectors have no crops.
     assert added & set(classed(**views).share(0, 0, 1)) == {"tokens_view"}
-
-
-def test_each_image_is_a_class_or_pseudo_classes_are_clusters():
-    settings = recipes.Settings(**recipes.default_settings())
-    own = instance_classes(settings, None, 5)
-    assert own.dtype == np.int32 and own.tolist() == [0, 1, 2, 3, 4]
-    rng = np.random.default_rng(0)
-    centres = np.eye(3)[rng.integers(0, 3, 60)]
-    # Direction, not length, tells them apart.
-    vectors = (centres + 0.02 * rng.standard_normal((60, 3))) * rng.uniform(1, 50, (60, 1))
-    settings.num_classes = 3
-    found = instance_classes(settings, vectors, 60)
-    assert found.dtype == np.int32 and set(found) == {0, 1, 2}
-    pairs = set(zip(centres.argmax(1).tolist(), found.tolist(), strict=True))
-    assert len(pairs) == 3
-    np.testing.assert_array_equal(instance_classes(settings, vectors, 60), found)
-    for odd in (1, 61):
-        settings.num_classes = odd
-        with pytest.raises(ValueError, match=f"--num_classes {odd}: expected 2 to 60"):
-            instance_classes(settings, vectors, 60)

@@ -10,8 +10,7 @@ from keras import ops
 from test_dual_path import build, make_batch, tensors, toy
 
 from data.language.words import Vocabulary
-from systems.dual_path import head
-from training import batches
+from systems.dual_path import head, reading
 
 CAPTIONS = ["a red dog", "a dog runs", "the red dog", "a cat", "red cat", "a"]
 IMAGES = np.array([0, 0, 1, 1, 3, 4], np.int32)  # image 2 has no caption
@@ -39,10 +38,10 @@ def shares(captions, images, least):
 
 @pytest.mark.parametrize("least", [1, 2])
 def test_an_image_has_shares_of_all_that_its_captions_say(monkeypatch, least):
-    monkeypatch.setattr(batches, "PHRASE_CAPTIONS", least)
+    monkeypatch.setattr(reading, "PHRASE_CAPTIONS", least)
     vocabulary = Vocabulary.from_captions(CAPTIONS, 100, "lower_split")
     expected = shares(CAPTIONS, IMAGES, least)
-    found = batches.phrase_classes(CAPTIONS, IMAGES, vocabulary)
+    found = reading.phrase_classes(CAPTIONS, IMAGES, vocabulary)
     assert found.dtype == np.float32 and found.shape[0] == 5
     names = {phrase for one in expected.values() for phrase in one}
     assert found.shape[1] == len(names) == {1: 10, 2: 2}[least]
@@ -50,14 +49,14 @@ def test_an_image_has_shares_of_all_that_its_captions_say(monkeypatch, least):
         row = found[[image]].toarray()[0]
         np.testing.assert_allclose(sorted(row[row > 0]), sorted(own.values()), rtol=1e-5)
     assert found[[2]].nnz == 0  # it has no caption
-    again = batches.phrase_classes(CAPTIONS, IMAGES, vocabulary)
+    again = reading.phrase_classes(CAPTIONS, IMAGES, vocabulary)
     np.testing.assert_array_equal(again.toarray(), found.toarray())
 
 
 def test_captions_without_such_phrases_are_refused():
     vocabulary = Vocabulary.from_captions(CAPTIONS, 100, "lower_split")
     with pytest.raises(ValueError, match="no phrase stands in 20 of the 6 training captions"):
-        batches.phrase_classes(CAPTIONS, IMAGES, vocabulary)
+        reading.phrase_classes(CAPTIONS, IMAGES, vocabulary)
 
 
 def test_terms_by_eye():
