@@ -20,6 +20,7 @@ import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from absl import app, flags
@@ -126,19 +127,16 @@ def define(
 
 
 def _define(section: type, field: dataclasses.Field, values: Any, choices: tuple) -> None:
-    kind, of, default = type_of(section, field.name), field.metadata, field.default
-    common: Any = (field.name, default)
-    bounds = {"lower_bound": of["least"], "upper_bound": of["most"]}
+    kind, of = type_of(section, field.name), field.metadata
+    bounds: Any = {"lower_bound": of["least"], "upper_bound": of["most"]}
+    makers: dict[type, Any] = {
+        bool: flags.DEFINE_bool, int: partial(flags.DEFINE_integer, **bounds),
+        float: partial(flags.DEFINE_float, **bounds), str: flags.DEFINE_string,
+    }  # fmt: skip
+    make: Any = makers[kind]
     if choices:
-        flags.DEFINE_enum(*common, list(choices), of["help"], flag_values=values)
-    elif kind is bool:
-        flags.DEFINE_bool(*common, of["help"], flag_values=values)
-    elif kind is int:
-        flags.DEFINE_integer(*common, of["help"], **bounds, flag_values=values)
-    elif kind is float:
-        flags.DEFINE_float(*common, of["help"], **bounds, flag_values=values)
-    else:
-        flags.DEFINE_string(*common, of["help"], flag_values=values)
+        make = partial(flags.DEFINE_enum, enum_values=list(choices))
+    make(name=field.name, default=field.default, help=of["help"], flag_values=values)
 
 
 def read(section: type[Section], values: flags.FlagValues = flags.FLAGS) -> Section:

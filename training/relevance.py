@@ -1,5 +1,7 @@
 """What counts as alike in training: concepts of the images, words of their captions, or nothing."""
 
+from data.language import words
+
 
 def tfidf_rows(captions: list[str]):
     """TF-IDF vectors of the training captions, scikit-learn's defaults.

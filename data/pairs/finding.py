@@ -31,6 +31,7 @@ PAPER = (
     "white_car", "wooden_table",
 )  # fmt: skip
 SPACY_MODEL = "en_core_web_sm"
+FINDERS = ("rules", "spacy")  # as --pair_finder names them
 DATA_KEY = "adjective_noun_occurrence_data"  # of the original's files, for verbs too
 FEWEST = 1000  # images of which an occurrence file knows one at least
 KINDS = {"adjectives": "adjective", "verbs": "verb"}

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from data import datasets
+from run.settings import Facts
 from data.language.words import Tokens
 
 CAPTIONS = 5  # of each image
@@ -88,14 +89,14 @@ def build(settings, steps=10, **facts):
     """
     import models
 
-    return compile_model(models.build_model(settings, facts), settings, steps)
+    return compile_model(models.build_model(settings, Facts(**facts)), settings, steps)
 
 
 def compile_model(model, settings, steps=10):
     """The model, compiled as train.py does: with the optimiser that the settings name."""
     from systems.engine import optimization
 
-    optimizer = optimization.build_optimizer(settings, steps, model.rates(settings))
+    optimizer = optimization.build_optimizer(settings, steps, model.parts.rates)
     model.compile(optimizer=optimizer, jit_compile=False)
     optimizer.build(model.trainable_variables)
     return model
