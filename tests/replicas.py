@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from systems import sheets
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 # On a processor oneDNN's convolutions of an empty share have a wrong shape (TensorFlow 2.21).
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
-from run.facts import Facts
-
 from data.language import word_pieces
 from data.language.words import Tokens, Vocabulary
-from run import options, recipes
 from run.replicas import distribute, is_chief, make_strategy, replicas_here, set_devices
+from run.settings import Facts
 from training.batches import TrainingBatches, tfidf_rows
 
 WORDS = [f"w{i}" for i in range(20)]
@@ -59,7 +59,7 @@ def make_batches(settings):
     vectors = rng.standard_normal((IMAGES, 12)).astype(np.float32)
     concepts = rng.integers(0, 2, (IMAGES, 5)).astype(np.float32)
     words = [*word_pieces.SPECIAL[1:], *WORDS] if settings.model == "transformer" else WORDS
-    tokens = Tokens(captions, Vocabulary(words, recipes.tokeniser(settings)))
+    tokens = Tokens(captions, Vocabulary(words, sheets.sheet(settings.model).tokeniser(settings)))
     images = Pictures(rng) if settings.features == "pixels" else vectors
     if settings.model == "dual_path":
         classes: Any = np.arange(IMAGES, dtype=np.int32)
@@ -109,7 +109,7 @@ def every_loss(strategy):
     from systems.engine.layers import UnitNorm
     from systems.engine.parts import Parts
 
-    kinds = {name: losses.build_loss(name) for name in options.LOSSES}
+    kinds = {name: losses.build_loss(name) for name in losses.LOSSES}
     for name in ("modified", "cross_entropy"):
         kinds[f"mean {name}"] = losses.LOSSES[name](reduction="mean")
     kinds["order"] = losses.LOSSES["sum_hinge"](similarity="order")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import reference
 import reference_ranking
+import tiny_settings
 from keras import ops
-from run.facts import Facts
 
 import models
 from data.language.words import Tokens, Vocabulary
-from run import options, recipes
+from run.settings import Facts
 from systems.engine import bag, encoding, layers, optimization
 from systems.engine.parts import Sides
 
@@ -49,7 +49,7 @@ def settings(**changes):
         small |= {"text_size": "tiny"}
     if changes.get("model") == "joint":
         small |= {"attention_dim": 4}
-    return recipes.Settings(**{**recipes.default_settings(), **small, **changes})
+    return tiny_settings.make(**{**small, **changes})
 
 
 def build(**changes):

@@ -10,14 +10,16 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tiny_settings
 from conftest import SHARED
 
 import models
 from answering.search import QueryEncoder
 from data.language import word_pieces, words
 from grading import export, serving
-from run import graphs, recipes, replicas
+from run import graphs, replicas
 from run.folder import Run
+from systems import sheets
 from systems.dual_path import text_cnn
 
 KNOWN = ["a red circle above a blue star", "Two dogs run, one sleeps.", "the man's T-shirt"] * 3
@@ -145,8 +147,8 @@ SYSTEMS = {
 def graded(run, name):
     """A run of a system with weights that were drawn, as test.py leaves it."""
     chosen = {"model": name, "hidden_dim": 8, "embed_dim": 6, **SYSTEMS[name]}
-    settings = recipes.Settings(**{**recipes.default_settings(), **chosen})
-    vocabulary = vocabulary_of(recipes.tokeniser(settings), KNOWN)
+    settings = tiny_settings.make(**{**chosen})
+    vocabulary = vocabulary_of(sheets.sheet(settings.model).tokeniser(settings), KNOWN)
     keras.utils.set_random_seed(1)
     sizes = {"feature_dim": 7, "vocabulary_size": vocabulary.num_ids, "train_images": 6}
     model = models.build_model(settings, sizes)

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from run.facts import Facts
 
 from data.language.words import Tokens
 from lab.bench import system2
+from run.settings import Facts
 
 
 def test_captions_are_like_those_of_flickr8k():

@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
-from run.facts import Facts
 from test_recipes import parse
 
+import losses
 import metrics
 import models
 from gallery import scan
 from grading import intervals
 from lab.studies import league
-from run import options
 from run.folder import Run
+from run.settings import Facts
 
 
 def graded(folder, ranks, owner):
@@ -68,7 +68,7 @@ def test_the_numbers_are_those_of_the_recipes(name, recipe, numbers):
 def test_which_losses_there_are():
     soft = {"soft_weight_triplet", "soft_margin_triplet"}  # nothing where relevance is 0 or 1
     made = {parse(league.flags_of(n, {})).loss for n in {**league.LEAGUE, **league.UNLESS_NAMED}}
-    assert made == set(options.LOSSES) - soft
+    assert made == set(losses.LOSSES) - soft
     own = {"barlow": ["--barlow_lambda=1"]}
     assert parse(league.flags_of("barlow", own)).barlow_lambda == 1
     assert parse(league.flags_of("soft_weight_triplet", own)).loss == "soft_weight_triplet"

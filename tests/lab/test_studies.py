@@ -17,7 +17,8 @@ from tiny_data import precomp
 import metrics
 from grading import intervals
 from lab.studies import core, trials
-from run import files, folder, recipes
+from run import files, folder
+from systems import sheets
 
 END = "{} s, 1,234 captions/s; best epoch {} of {}: val_rsum 1; curves in x; next: y"
 DATA = "--data precomp --data_dir nowhere --epochs 3"
@@ -281,7 +282,7 @@ def test_the_table_of_moe(tmp_path, parsed, monkeypatch, capsys):
         ["MOE-abs", "0.0001", "0.05", "yes", "0/2", both[2], "0/2", "10.0, 10.0"],
     ]
     assert all("--threads=1" in command for command in scripts.commands)
-    settings = recipes.load_settings(tmp_path / "MOE-abs_1" / "config.json")
+    settings = sheets.load(folder.Run(tmp_path / "MOE-abs_1"))[0]
     assert (settings.learning_rate, settings.margin, settings.absolute) == (1e-4, 0.05, True)
     assert (settings.loss, settings.similarity, settings.seed) == ("max_hinge", "order", 1)
     assert (settings.word_dim, settings.embed_dim, settings.epochs) == (300, 1024, 3)
@@ -296,7 +297,7 @@ def test_moe_runs_for_each_kind_of_vectors(tmp_path, parsed, monkeypatch, capsys
     assert scripts.trained() == names
     assert [row[5] for row in rows] == ["5/5", "0/5", "0/5", "0/5", "0/5", "4/5"]
     assert [row[0] for row in rows] == [name.removesuffix("_0") for name in names]
-    kinds = [recipes.load_settings(tmp_path / name / "config.json").features for name in names]
+    kinds = [sheets.load(folder.Run(tmp_path / name))[0].features for name in names]
     assert kinds == ["last"] * 3 + ["fne"] * 3
 
 
@@ -354,7 +355,7 @@ def test_the_table_of_features(tmp_path, parsed, monkeypatch, capsys):
     assert rows[0][5].startswith("+100.00 (+0.00 to +") and rows[0][6].startswith("+16.67 (")
     assert rows[1][5] == "+0.00 (+0.00 to +0.00)" and rows[2][5].startswith("+50.00 (")
     assert "among the seeds: 70.71" in text
-    settings = recipes.load_settings(tmp_path / "fne_1" / "config.json")
+    settings = sheets.load(folder.Run(tmp_path / "fne_1"))[0]
     assert (settings.recipe, settings.features, settings.seed) == ("gru_best", "fne", 1)
     parsed.kinds = ["fne"]
     with pytest.raises(ValueError, match="two to compare"):
@@ -380,9 +381,7 @@ def test_the_table_of_losses(tmp_path, parsed, monkeypatch, capsys):
     assert second[2].startswith("50.0 (") and second[3] == "70.7" and second[10] == "45.0"
     assert len(head) == len(first) == len(second)
     assert "--barlow_lambda=5e-3 --barlow_lambda 0.02 --learning_rate 1e-3" in text
-    settings = [
-        recipes.load_settings(tmp_path / n / "config.json") for n in ("barlow_1", "simclr_0")
-    ]
+    settings = [sheets.load(folder.Run(tmp_path / n))[0] for n in ("barlow_1", "simclr_0")]
     assert [(one.loss, one.recipe, one.seed) for one in settings] == [
         ("barlow", "gru_best", 1),
         ("simclr", "gru_best", 0),

@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny_settings
 from loss_cases import batch, slopes
 
 import losses
 import models
 from losses import PairLoss, ops
-from run import recipes
 from systems.engine import blocks, learned, optimization
 
 
@@ -81,7 +81,7 @@ def trained(micro_batch, steps):
     own = {"model": "gru", "embed_dim": 6, "word_dim": 4, "dropout": 0.0, "loss": "squared_hinge"}
     own |= {"schedule": "constant", "optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.01}
     own |= {"margin": 0.5, "micro_batch": micro_batch}
-    settings = recipes.Settings(**{**recipes.default_settings(), **own})
+    settings = tiny_settings.make(**{**own})
     keras.utils.set_random_seed(0)
     model = models.build_model(settings, {"feature_dim": 5, "vocabulary_size": 9})
     model.micro_batch = micro_batch

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from run import options, replicas
+import losses
+from run import replicas
 
 KINDS = (
     "tfidf",
@@ -69,7 +70,7 @@ def check_equal(output, expected, runs):
 
 
 def test_the_reference_run_learns_and_covers_every_loss(one_device):
-    for loss in options.LOSSES:
+    for loss in losses.LOSSES:
         assert np.abs(one_device[f"{loss}, 13 rows/loss"]) > 1e-3
         assert np.abs(one_device[f"{loss}, 13 rows/0"]).max() > 1e-3
         assert one_device[f"{loss}, 3 rows/0"].shape == (3, 2, 6)

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
+import tiny_settings
 from sklearn.feature_extraction.text import TfidfVectorizer
-from training.targets import tfidf_rows
 
 from data.language.words import Tokens, Vocabulary
-from run import recipes
 from training.batches import TrainingBatches
+from training.relevance import tfidf_rows
 
 CAPTIONS = ["red star", "red circle star", "blue", "blue star", "green cross", "red"]
 OWNER = np.array([0, 0, 2, 2, 2, 3], np.int32)  # image 1 has no caption
@@ -18,7 +18,7 @@ VECTORS = np.arange(12, dtype=np.float16).reshape(4, 3)
 
 
 def batches(tfidf=False, **changes):
-    settings = recipes.Settings(**{**recipes.default_settings(), "batch_size": 2, **changes})
+    settings = tiny_settings.make(**{"batch_size": 2, **changes})
     tokens = Tokens(CAPTIONS, Vocabulary.from_captions(CAPTIONS, 100))
     concepts = np.eye(4, dtype=np.float32)
     rows = tfidf_rows(CAPTIONS) if tfidf else None
@@ -107,7 +107,7 @@ CLASSES = np.array([5, 6, 7, 8], np.int32)  # of the four images
 
 def classed(vectors: Any = VECTORS, **changes):
     changes = {"captions": "all", "batch_size": 4, **changes}
-    settings = recipes.Settings(**{**recipes.default_settings(), **changes})
+    settings = tiny_settings.make(**{**changes})
     tokens = Tokens(CAPTIONS, Vocabulary.from_captions(CAPTIONS, 100, "lower_split"))
     return TrainingBatches(vectors, tokens, OWNER, settings, classes=CLASSES)
 
@@ -213,7 +213,7 @@ def random_batches(rng, kind):
     if kind == "pictures":
         changes |= {"hard_texts": int(rng.integers(0, 9)), "model": "dual_path"}
         changes |= {"features": "pixels", "views_weight": 1.0}
-    settings = recipes.Settings(**{**recipes.default_settings(), **changes})
+    settings = tiny_settings.make(**{**changes})
     tokens = Tokens(captions, Vocabulary.from_captions(captions, 100, "lower_split"))
     numbers = np.arange(len(counts), dtype=np.int32)
     if kind == "pictures":

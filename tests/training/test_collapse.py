@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from run.facts import Facts
+import tiny_settings
 
 import models
 from data.language.words import Tokens, Vocabulary
-from run import recipes
+from run.settings import Facts
 from training import collapse
 
 
@@ -34,7 +34,7 @@ def make_watch(loss="max_hinge", stop=False, **changes):
     """A watch over a small model, and what it has said."""
     keras.utils.set_random_seed(0)
     small = {"model": "gru", "embed_dim": 6, "word_dim": 4, "margin": 0.2, "loss": loss}
-    settings = recipes.Settings(**{**recipes.default_settings(), **small, **changes})
+    settings = tiny_settings.make(**{**small, **changes})
     vocabulary = Vocabulary([f"w{i}" for i in range(20)], "words")
     model = models.build_model(settings, Facts(5, vocabulary.num_ids))
     rng = np.random.default_rng(0)

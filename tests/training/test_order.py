@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+import tiny_settings
 
-from run import recipes
 from training.order import SHORTEST, EpochOrder
 
 
 def make_order(owner, lengths=None, **changes):
-    settings = recipes.Settings(**{**recipes.default_settings(), **changes})
+    settings = tiny_settings.make(**{**changes})
     return EpochOrder(owner, np.ones(len(owner), int) if lengths is None else lengths, settings)
 
 

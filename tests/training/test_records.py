@@ -5,13 +5,14 @@ import csv
 import keras
 import numpy as np
 import pytest
+import tiny_settings
 from PIL import Image
-from run.facts import Facts
 
 import models
 from data.language.words import Tokens, Vocabulary
-from run import figures, files, recipes
+from run import figures, files
 from run.folder import Run
+from run.settings import Facts
 from training import waiting
 from training.records import (
     Complaints,
@@ -28,7 +29,7 @@ def make_model():
     keras.utils.clear_session()  # names of layers count up in a process, and stand in the file
     keras.utils.set_random_seed(0)
     small = {"hidden_dim": 4, "embed_dim": 3}
-    settings = recipes.Settings(**{**recipes.default_settings(), **small})
+    settings = tiny_settings.make(**{**small})
     model = models.build_model(settings, Facts(5, 2))
     model.compile(optimizer=keras.optimizers.SGD(0.1))
     model.optimizer.build(model.trainable_variables)

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from training.targets import choose_relevance, instance_classes
+import tiny_settings
 
-from run import recipes
+from training.relevance import choose_relevance, instance_classes
 
 
 def test_what_relevance_means():
-    settings = recipes.Settings(**recipes.default_settings())
+    settings = tiny_settings.make()
     concepts = np.eye(2)
     settings.relevance = "auto"
     assert choose_relevance(settings, concepts) == "concepts"
@@ -33,7 +33,7 @@ def test_what_relevance_means():
 
 
 def test_each_image_is_a_class_or_pseudo_classes_are_clusters():
-    settings = recipes.Settings(**recipes.default_settings())
+    settings = tiny_settings.make()
     own = instance_classes(settings, None, 5)
     assert own.dtype == np.int32 and own.tolist() == [0, 1, 2, 3, 4]
     rng = np.random.default_rng(0)

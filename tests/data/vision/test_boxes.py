@@ -4,6 +4,7 @@ import types
 
 import numpy as np
 import pytest
+import tiny_settings
 from PIL import Image
 from tiny_network import make_split
 
@@ -12,7 +13,6 @@ from data.scenes import world
 from data.vision import boxes, cnn, descriptors, embedding, regions, rows
 from data.vision.network import Layers, Network
 from data.vision.pixels import PixelDescriptor
-from run import recipes
 from training.batches import TrainingBatches
 
 CODES = {"colour": 24, "outline": 32, "texture": 16, "size": 9, "place": 16}
@@ -144,7 +144,7 @@ def test_batches_bring_boxes_of_a_memory_map(captions, tmp_path):
     np.save(tmp_path / "boxes.npy", rows)
     mapped = np.load(tmp_path / "boxes.npy", mmap_mode="r")
     tokens = Tokens(["a b", "b", "c a", "a", "b b c"], Vocabulary(["a", "b", "c"], "plain_words"))
-    settings = recipes.Settings(**{**recipes.default_settings(), "captions": captions})
+    settings = tiny_settings.make(**{"captions": captions})
     settings.batch_size = 2
     batches = TrainingBatches(mapped, tokens, np.arange(5), settings)
     batch = batches.share(0, 0, 1)

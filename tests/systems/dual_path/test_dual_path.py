@@ -4,19 +4,18 @@
 # pyright: reportArgumentType=false, reportCallIssue=false, reportOptionalCall=false
 # pyright: reportOptionalMemberAccess=false
 # pyright: reportPossiblyUnboundVariable=false
-
 import keras
 import numpy as np
 import pytest
 import reference_dual_path as loops
+import tiny_settings
 from keras import ops
 from reference import numerical_gradient
-from run.facts import Facts
 
 import models
 from data.language.words import Tokens
 from losses import build_loss
-from run import recipes
+from run.settings import Facts
 from systems.dual_path import head, text_cnn, towers
 from systems.engine import backbone, encoding, optimization
 
@@ -36,7 +35,7 @@ def settings(**changes):
     small = {"model": "dual_path", "features": "last", "pooling": "max", "text_width": 1 / 64}
     small |= {"embed_dim": 5, "hidden_dim": 4, "word_dim": 3, "dropout": 0.0, "cnn": "small"}
     small |= {"loss": "paired_hinge", "margin": 1.0, "reduction": "mean", "image_size": 32}
-    return recipes.Settings(**{**recipes.default_settings(), **small, **PLAIN, **changes})
+    return tiny_settings.make(**{**small, **PLAIN, **changes})
 
 
 def build(**changes):

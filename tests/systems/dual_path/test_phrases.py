@@ -127,5 +127,5 @@ def test_the_classifier_has_as_many_classes_as_there_are_phrases():
     import models
 
     own = settings(classes="phrases")
-    model = models.build_model(own, replace(SIZES, num_phrases=23))
+    model = models.build_model(own, replace(SIZES, num_classes=23))
     assert model.heads[0].classifier.kernel.shape == (5, 23)

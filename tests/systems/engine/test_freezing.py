@@ -6,11 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from run.facts import Facts
+import tiny_settings
 
 import models
-from run import options, recipes
 from run.folder import Run
+from run.settings import Facts
 from systems.dual_path import text_cnn
 from systems.engine import freezing, optimization
 from training.records import RunRecords, state_values
@@ -49,7 +49,7 @@ def build(what, **changes):
     keras.utils.set_random_seed(0)
     decay = {"optimizer": "adam", "weight_decay": 0.1, "learning_rate": 0.01}
     chosen = {**SMALL, **decay, "schedule": "constant", "loss": "cross_entropy", **changes}
-    settings = recipes.Settings(**{**recipes.default_settings(), **chosen, "train": what})
+    settings = tiny_settings.make(**{**chosen, "train": what})
     model = models.build_model(settings, SIZES)
     made = optimization.build_optimizer(settings, 1, model.parts.rates)
     model.compile(made, jit_compile=False, run_eagerly=True)  # two steps are quicker than a graph
@@ -140,7 +140,7 @@ def test_a_frozen_run_is_restored_and_starts_from_another(tmp_path):
 
     def keep(model, folder):
         run = Run(folder)
-        settings = recipes.Settings(**{**recipes.default_settings(), **SMALL})
+        settings = tiny_settings.make(**{**SMALL})
         settings.save(run.config)
         records = RunRecords(run, measured)
         records.set_model(model)

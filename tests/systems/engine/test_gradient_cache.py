@@ -6,13 +6,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny_settings
 from keras import ops
-from run.facts import Facts
 
 import losses
 import models
-from run import options as run_options
-from run import recipes
+from run.settings import Facts
 from systems.engine import gradient_cache, optimization
 from systems.engine.heads import Head
 from systems.engine.parts import Parts, reader
@@ -27,7 +26,7 @@ DROPOUT = {"dropout": 0.3, "word_dropout": 0.2, "embedding_dropout": 0.2, "image
 
 
 def settings(**changes):
-    return recipes.Settings(**{**recipes.default_settings(), **GRU, **STEP, **changes})
+    return tiny_settings.make(**{**GRU, **STEP, **changes})
 
 
 def build(micro, **changes):
@@ -126,7 +125,7 @@ def with_all_losses(model, kinds):
 def test_the_gradient_of_all_losses_is_that_of_the_whole_batch():
     batch = make_batch()
     batch["concepts"] = np.random.default_rng(2).integers(0, 2, (PAIRS, 4)).astype(np.float32)
-    kinds = {name: losses.build_loss(name) for name in run_options.LOSSES}
+    kinds = {name: losses.build_loss(name) for name in losses.LOSSES}
     kinds["mean of pairs"] = losses.LOSSES["modified"](reduction="mean")
     kinds["printed negatives"] = losses.LOSSES["max_hinge"](paper_negatives=True)
     made = [with_all_losses(build(0), kinds) for _ in range(2)]
@@ -162,7 +161,7 @@ def sides(graph):
             yield [axis.size for axis in shape.dim]
 
 
-@pytest.mark.parametrize("loss", run_options.LOSSES)
+@pytest.mark.parametrize("loss", losses.LOSSES)
 def test_no_loss_makes_a_matrix_of_the_whole_batch(loss):
     can = getattr(models.build_loss(loss), "learnable", ())
     batch = {key: tf.constant(value) for key, value in make_batch().items()}

@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pytest
 import reference_contrastive as loops
+import tiny_settings
 from reference_ranking import cosine_scores
-from run.facts import Facts
 
 import models
 from losses import LOSSES, build_loss, hyperparameters
-from run import recipes
 from run.folder import Run
+from run.settings import Facts
 from systems.engine import learned, optimization
 from training.records import RunRecords
 
@@ -23,7 +23,7 @@ def make(loss="simclr", learn="temperature", **changes):
     """A compiled GRU model, small, and without dropout."""
     own = {"model": "gru", "embed_dim": 3, "word_dim": 2, "dropout": 0.0, "reduction": "mean"}
     own |= {"loss": loss, "learn": learn, "margin": 0.2, "schedule": "constant"}
-    settings = recipes.Settings(**{**recipes.default_settings(), **own, **changes})
+    settings = tiny_settings.make(**{**own, **changes})
     keras.utils.set_random_seed(0)
     model = models.build_model(settings, SIZES)
     optimizer = optimization.build_optimizer(settings, 5, model.parts.rates)

@@ -3,12 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from run.facts import Facts
 
 import models
 from data.language import word_pieces
 from data.language.words import Tokens, Vocabulary
-from run import recipes
+from run.settings import Facts
+from systems import sheets
 from systems.dual_path import text_cnn
 from systems.engine import optimization
 from training.batches import TrainingBatches
@@ -44,7 +44,7 @@ def losses(model_name, precision, steps=3):
     rng = np.random.default_rng(0)
     captions = [" ".join(rng.choice(WORDS, 4)) for _ in range(24)]
     words = [*word_pieces.SPECIAL[1:4], *WORDS] if model_name == "transformer" else WORDS
-    tokens = Tokens(captions, Vocabulary(words, recipes.tokeniser(settings)))
+    tokens = Tokens(captions, Vocabulary(words, sheets.sheet(settings.model).tokeniser(settings)))
     shape = (24, 3, 5) if model_name == "joint" else (24, 5)
     vectors = rng.standard_normal(shape).astype(np.float32)
     classes = np.arange(24, dtype=np.int32) if model_name == "dual_path" else None

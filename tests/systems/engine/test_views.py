@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 import reference_contrastive as loops
+import tiny_settings
 from keras import ops
 from reference_ranking import cosine_scores
-from run.facts import Facts
 
 import models
-from run import recipes
+from run.settings import Facts
 from systems.dual_path import text_cnn
 from systems.engine import encoding
 from systems.engine.layers import UnitNorm, before_norm
@@ -30,7 +30,7 @@ def build(**changes) -> Any:
     own |= {"loss": "simclr", "reduction": "mean"}
     if changes.get("model") == "dual_path":
         own |= {"features": "last", "text_width": 1 / 64, "pooling": "max", "lambdas": "1:0:0"}
-    settings = recipes.Settings(**{**recipes.default_settings(), **own, **changes})
+    settings = tiny_settings.make(**{**own, **changes})
     keras.utils.set_random_seed(3)
     return models.build_model(settings, SIZES)
 
@@ -140,7 +140,7 @@ def test_each_side_is_compared_with_a_second_view_of_itself(loss):
 
 
 def test_views_of_the_batch_are_read_where_it_brings_some():
-    settings = recipes.Settings(**{**recipes.default_settings(), "views_weight": 1.0})
+    settings = tiny_settings.make(**{"views_weight": 1.0})
     plain = build()
     model = models.DualEncoder(plain.parts, plain.pair_loss, views_weight=1.0)
     made = batch()
@@ -155,13 +155,13 @@ def test_views_of_the_batch_are_read_where_it_brings_some():
     shared = {**made, "image": made["image"][:3], "image_row": row}
     rows = arrays(model({**shared, "image_view": made["image"][2:]}))
     np.testing.assert_allclose(rows["image_view"], plain["image"][2:][row], atol=1e-6)
-    assert recipes.drawn_views(settings) == ()
+    assert settings.drawn_views == ()
     settings.model, settings.features = "dual_path", "pixels"
-    assert recipes.drawn_views(settings) == ("image", "text")
+    assert settings.drawn_views == ("image", "text")
     settings.mirror, settings.crop_area = False, 1.0
-    assert recipes.drawn_views(settings) == ("text",)
+    assert settings.drawn_views == ("text",)
     settings.views_weight = 0.0
-    assert recipes.drawn_views(settings) == ()
+    assert settings.drawn_views == ()
 
 
 def test_the_dual_path_compares_views_beside_its_own_terms():

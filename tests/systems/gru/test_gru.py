@@ -4,11 +4,12 @@ import keras
 import numpy as np
 import pytest
 import reference_ranking as loops
+import tiny_settings
 from keras import ops
-from run.facts import Facts
 
 import models
-from run import recipes, replicas
+from run import replicas
+from run.settings import Facts
 from systems.engine import encoding
 from systems.gru import towers
 
@@ -17,7 +18,7 @@ LENGTHS = [5, 1, 3]
 
 def settings(**changes):
     small = {"model": "gru", "loss": "sum_hinge", "embed_dim": 6, "word_dim": 4, "hidden_dim": 5}
-    return recipes.Settings(**{**recipes.default_settings(), **small, **changes})
+    return tiny_settings.make(**{**small, **changes})
 
 
 def build(**changes):

@@ -6,14 +6,15 @@ import keras
 import numpy as np
 import pytest
 import reference_joint
+import tiny_settings
 from keras import ops
-from run.facts import Facts
 
 import models
 from answering import writing
 from data.language.words import Vocabulary
 from grading import export as grading_export
-from run import folder, graphs, recipes
+from run import folder, graphs
+from run.settings import Facts
 from systems.engine import freezing, optimization
 from systems.joint import beam, gradnorm, writer
 from training import phases
@@ -28,7 +29,7 @@ def settings(**changes):
     small = {"model": "joint", "embed_dim": 4, "hidden_dim": 5, "attention_dim": 3, "word_dim": 6}
     small |= {"dropout": 0.0, "loss": "max_triplet", "margin": 0.2, "reduction": "mean"}
     small |= {"schedule": "constant", "batch_size": 8, "learning_rate": 0.02, "captions": "all"}
-    return recipes.Settings(**{**recipes.default_settings(), **small, **changes})
+    return tiny_settings.make(**{**small, **changes})
 
 
 def build(seed=0, **changes):

@@ -9,14 +9,16 @@ import numpy as np
 import onnxruntime
 import pytest
 import tensorflow as tf
+import tiny_settings
 from keras import ops
-from run.facts import Facts
 
 import models
 from data.language import word_pieces
 from data.language.words import Tokens, Vocabulary
-from run import folder, options_transformer, recipes
+from run import folder, options_transformer
 from run.files import file_hash
+from run.settings import Facts
+from systems import sheets
 from systems.engine import backbone, encoding, hub, layers, optimization
 from systems.transformer import towers
 from training import phases
@@ -35,7 +37,7 @@ def settings(**changes):
     small |= {"embed_dim": 6, "hidden_dim": 9, "dropout": 0.0, "image_size": 32, "captions": "all"}
     small |= {"loss": "cross_entropy", "reduction": "mean", "temperature": 0.1}
     small |= {"backbone_rate": 1.0}
-    return recipes.Settings(**{**recipes.default_settings(), **small, **changes})
+    return tiny_settings.make(**{**small, **changes})
 
 
 def build(**changes):
@@ -231,8 +233,8 @@ def test_a_file_of_text_weights_needs_its_word_pieces(tmp_path):
     (tmp_path / "w.weights.h5").write_bytes(b"")
     flags = ["train.py", "--model=transformer", f"--text_weights={tmp_path / 'w.weights.h5'}"]
     with pytest.raises(ValueError, match="give --word_pieces FILE too"):
-        recipes.settings_of(flags)
-    assert recipes.settings_of([*flags, "--word_pieces=vocab.txt"]).word_pieces == "vocab.txt"
+        sheets.parse(flags)
+    assert sheets.parse([*flags, "--word_pieces=vocab.txt"]).word_pieces == "vocab.txt"
 
 
 def test_a_phase_on_pixels_takes_over_what_one_on_vectors_has_learned(tmp_path):
