@@ -12,7 +12,7 @@ from data.vision.boxes import BoxDescriptor, grid_frames
 from data.vision.network import THINNEST
 from run import graphs
 from run.folder import Run
-from systems.joint.beam import Caption, Speaker, attention, rerank, write
+from systems.joint.beam import Speaker, WrittenCaption, attention, rerank, write_beam
 
 MANY = 100  # width of a beam whose captions are ranked anew
 
@@ -30,7 +30,7 @@ class PictureWriter:
 
     def write(
         self, picture: Image.Image, width: int, nearest: bool = False, normalise: bool = False
-    ) -> list[Caption]:
+    ) -> list[WrittenCaption]:
         """At most `width` captions of a picture, the best first.
 
         Args:
@@ -40,12 +40,12 @@ class PictureWriter:
         """
         boxes, vocabulary = self.encoder.inputs([picture]), self.queries.vocabulary
         beam, most = MANY if nearest else width, self.encoder.settings.max_length
-        found = write(self.speaker, boxes, vocabulary, beam, most, normalise)
+        found = write_beam(self.speaker, boxes, vocabulary, beam, most, normalise)
         if nearest:
             found = rerank(found, self.encoder.tower(boxes), self.queries.encode, width)
         return found[0]
 
-    def looks(self, picture: Image.Image, caption: Caption) -> tuple[np.ndarray, np.ndarray]:
+    def looks(self, picture: Image.Image, caption: WrittenCaption) -> tuple[np.ndarray, np.ndarray]:
         """Where a caption looks: shares (T, R) of the boxes for each word, and their frames (R, 4).
 
         Frames are left, top, right and bottom, as parts of the picture's sides.

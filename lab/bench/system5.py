@@ -69,7 +69,7 @@ def beam(scale, threads):
     rng, count = np.random.default_rng(0), scaled(WRITTEN, scale)
     boxes = rng.standard_normal((count, BOXES, FEATURE), np.float32)
     speaker = joint_beam.Speaker(*model.parts.writer.compiled)
-    write = partial(joint_beam.write, speaker, vocabulary=vocabulary, width=5, most=20)
+    write = partial(joint_beam.write_beam, speaker, vocabulary=vocabulary, width=5, most=20)
 
     def alone():
         for row in range(count):
