@@ -68,24 +68,18 @@ def build_model(settings, facts):
 
 
 class DualEncoder(keras.Model):
-    """Two towers, a loss of pairs, and heads.
-
-        l = sum over terms of weight x loss
+    """Two towers, a loss of pairs, and heads; the loss is the weighted sum of their terms.
 
     Args:
       parts: of a system.
       loss: called as `loss(relevance, image, text)`; one that is `raw` reads the rows before their
         norm.
-      beta: share of the intra-modal losses, in [0, 1]: b1 = 1 - beta, b2 = b3 = beta / 2 in
-        l = b1 l_image_text + b2 l_image_image + b3 l_text_text ([IRSE] assignment, Eq. 7; the
-        report's run "beta = 0.5" is b1 = 0.5, b2 = b3 = 0.25). 0 leaves them out.
-      literal_relevance: see `relevance_matrix`.
+      beta: see `weights_of`; literal_relevance: see `relevance_matrix`.
       views_weight: of each side beside a second view of itself (`views`); 0 leaves them out.
       learned: `LearnedNumbers` of the loss; None: it has none.
 
     Attributes:
-      encoders: graphs of what makes rows after training; `encoder_models` are the Keras models they
-        were made from.
+      encoders: graphs of what makes rows after training, from the models in `encoder_models`.
       micro_batch: pairs of a batch that are trained on at once (`gradient_cache`); 0: all.
     """
 
@@ -103,10 +97,7 @@ class DualEncoder(keras.Model):
         raw = getattr(loss, "raw", False)
         self.readers = parts.readers or Sides(reader(parts.image, raw), reader(parts.text, raw))
         self.use_encoders(parts.encoders or Sides(parts.image, parts.text))
-        self.term_weights = pair_weights(beta, parts.ranking)
-        for head in self.heads:
-            self.term_weights |= head.terms
-        self.term_weights |= dict.fromkeys(VIEWS, views_weight) if views_weight else {}
+        self.term_weights = weights_of(parts, beta, views_weight)
         names = [*self.term_weights, *(name for head in self.heads for name in head.shown)]
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.embed_dim = parts.text.output_shape[-1]
@@ -122,12 +113,6 @@ class DualEncoder(keras.Model):
         if self.parts.for_test is not None:
             self.use_encoders(self.parts.for_test())
 
-    def learned_numbers(self):
-        """{name: scalar} of the trained numbers of the loss."""
-        return self.learned.values()
-
-    # ---- Forward --------------------------------------------------------------------------------
-
     def call(self, batch, training=False):
         """The batch dict -> {"image": (b, D), "text": (b, D)}, second views, outputs of heads."""
         image = self.readers.image(batch["image"], training)
@@ -141,15 +126,13 @@ class DualEncoder(keras.Model):
             outputs |= head(batch, {"image": image, "text": text}, training=training)
         return outputs
 
-    # ---- Loss -----------------------------------------------------------------------------------
-
     def compute_loss(
         self, x: Any = None, y=None, y_pred: Any = None, sample_weight=None, training=True
     ):
         """The weighted sum of all terms, as this replica's share of the whole batch's loss.
 
         Args:
-          x: this replica's batch dict; y_pred: what `call` made of it. The others are Keras'.
+          x: this replica's batch dict; y_pred: what `call` made of it; the rest is Keras'.
         """
         shares = self.shares(x, y_pred)
         if training and self.balance is not None:
@@ -182,37 +165,19 @@ class DualEncoder(keras.Model):
     def loss_terms(self, batch, outputs):
         """Scalars of the WHOLE batch, of `COMPARED` those that have a weight; all have B rows."""
         names = [name for name in COMPARED if name in self.term_weights]
-        relevance = self.relevance(batch) if names else ()
+        relevance = relevance_of(self, batch) if names else ()
         return {
             name: self.pair_term(relevance, *(outputs[side] for side in COMPARED[name]))
             for name in names
         }
 
-    def relevance(self, batch):
-        """(B, B) relevance of the whole batch; what makes its parts, where the loss takes parts;
-        () where it heeds none.
-        """
-        if not getattr(self.pair_loss, "heeds_relevance", True):
-            return ()
-        make = partial(
-            relevance_matrix,
-            batch["image_id"],
-            batch.get("concepts"),
-            batch.get("similarity"),
-            self.literal_relevance,
-            batch.get("text_id"),
-        )
-        return make if self.micro_batch and blocks.can_block(self.pair_loss) else make()
-
     def pair_term(self, relevance, image, text):
         """The loss of (B, D) rows of the whole batch, a scalar."""
-        numbers = self.learned_numbers()
+        numbers = self.learned.values()
         if callable(relevance):
             size = self.micro_batch
             return blocks.in_blocks(self.pair_loss, relevance, image, text, size, numbers)
         return self.pair_loss(relevance, image, text, **numbers)
-
-    # ---- What Keras calls -----------------------------------------------------------------------
 
     def train_step(self, data):
         """One step on a batch: Keras' own, or that of `gradient_cache`."""
@@ -241,18 +206,44 @@ class DualEncoder(keras.Model):
             results["loss"] = sum(weight * results[name] for name, weight in weights.items())
         if self.balance is not None:
             results |= {f"{name}_weight": weight for name, weight in weights.items()}
-        return replicas.metric_shape(results | self.learned_numbers())
+        return replicas.metric_shape(results | self.learned.values())
 
 
-def pair_weights(beta, ranking=None):
-    """{name of a term of the pair loss: its weight}, of those that are computed.
+def weights_of(parts, beta=0.0, views_weight=0.0):
+    """{name of a term of the loss: its weight}, of those that are computed.
 
     Args:
-      beta: see `DualEncoder`; ranking: see `Parts`.
+      parts: of a system.
+      beta: share of the intra-modal losses, in [0, 1]: b1 = 1 - beta, b2 = b3 = beta / 2 in
+        l = b1 l_image_text + b2 l_image_image + b3 l_text_text ([IRSE] assignment, Eq. 7; the
+        report's run "beta = 0.5" is b1 = 0.5, b2 = b3 = 0.25). 0 leaves them out.
+      views_weight: of two views of a side.
     """
     if not 0.0 <= beta <= 1.0:
         raise ValueError(f"beta is {beta}; it must lie between 0 and 1")
-    if ranking is not None:
-        return {"ranking": ranking} if ranking else {}
-    within = {"image_image": beta / 2, "text_text": beta / 2} if beta else {}
-    return {"image_text": 1.0 - beta, **within}
+    if parts.ranking is None:
+        found = {"image_text": 1.0 - beta}
+        found |= {"image_image": beta / 2, "text_text": beta / 2} if beta else {}
+    else:
+        found = {"ranking": parts.ranking} if parts.ranking else {}
+    for head in parts.heads:
+        found |= head.terms
+    return found | (dict.fromkeys(VIEWS, views_weight) if views_weight else {})
+
+
+def relevance_of(model, batch):
+    """(B, B) relevance of the whole batch; what makes its parts, where the loss takes parts; ()
+    where it heeds none.
+    """
+    loss = model.pair_loss
+    if not getattr(loss, "heeds_relevance", True):
+        return ()
+    make = partial(
+        relevance_matrix,
+        batch["image_id"],
+        batch.get("concepts"),
+        batch.get("similarity"),
+        model.literal_relevance,
+        batch.get("text_id"),
+    )
+    return make if model.micro_batch and blocks.can_block(loss) else make()

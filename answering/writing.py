@@ -19,7 +19,7 @@ from answering.pictures import PictureEncoder
 from run import graphs
 from run.console import printable
 from run.folder import Run
-from systems.joint.beam import Caption, Speaker, attention, rerank, write
+from systems.joint.beam import Speaker, WrittenCaption, attention, rerank, write_beam
 
 MANY = 100  # width of a beam whose captions are ranked anew
 
@@ -50,7 +50,7 @@ class PictureWriter:
 
     def write(
         self, picture: Image.Image, width: int, nearest: bool = False, normalise: bool = False
-    ) -> list[Caption]:
+    ) -> list[WrittenCaption]:
         """At most `width` captions of a picture, the best first.
 
         Args:
@@ -60,12 +60,12 @@ class PictureWriter:
         """
         boxes, vocabulary = self.encoder.inputs([picture]), self.queries.vocabulary
         beam, most = MANY if nearest else width, self.encoder.settings.max_length
-        found = write(self.speaker, boxes, vocabulary, beam, most, normalise)
+        found = write_beam(self.speaker, boxes, vocabulary, beam, most, normalise)
         if nearest:
             found = rerank(found, self.encoder.tower(boxes), self.queries.encode, width)
         return found[0]
 
-    def looks(self, picture: Image.Image, caption: Caption) -> list[Look]:
+    def looks(self, picture: Image.Image, caption: WrittenCaption) -> list[Look]:
         """Where the words of a caption look, in order."""
         boxes = self.encoder.inputs([picture])[0]
         shares = attention(self.speaker, boxes, caption.ids, self.queries.vocabulary)
@@ -86,7 +86,7 @@ def open_speaker(run: Run) -> Speaker:
 
 
 def draw_captions(
-    name: str, note: str, picture: Image.Image, captions: Sequence[Caption], path: Path
+    name: str, note: str, picture: Image.Image, captions: Sequence[WrittenCaption], path: Path
 ) -> None:
     """The page of a picture's captions."""
     from answering import drawing

@@ -16,7 +16,7 @@ from data.scenes import world
 from grading import caption_metrics
 from run import files
 from systems.joint import beam
-from systems.joint.beam import write
+from systems.joint.beam import write_beam
 
 GRAMMAR = "one more of the grammar"  # title of what is there to compare with
 WIDTHS = (1, 5)  # of the beam, as the document has them
@@ -32,7 +32,7 @@ def write_all(speaker: Any, images: Any, vocabulary: Any, most: int) -> dict[str
     return {
         f"beam {width}": [
             [caption.text for caption in own]
-            for own in beam.write(speaker, images, vocabulary, width, most)
+            for own in beam.write_beam(speaker, images, vocabulary, width, most)
         ]
         for width in WIDTHS
     }
@@ -101,7 +101,7 @@ def score_captions(
     """
     from grading import caption_metrics
 
-    written = [own[0].text for own in write(speaker, images, vocabulary, 1, most)]
+    written = [own[0].text for own in write_beam(speaker, images, vocabulary, 1, most)]
     known: list[list[str]] = [[] for _ in written]
     for caption, image in zip(split.captions, split.caption_image, strict=True):
         known[image].append(caption)

@@ -105,7 +105,7 @@ def every_loss(strategy):
     from keras import ops
 
     import losses
-    from models import DualEncoder
+    from models import DualEncoder, relevance_of
     from systems.engine.layers import UnitNorm
     from systems.engine.parts import Parts
 
@@ -125,7 +125,7 @@ def every_loss(strategy):
                 self.pair_loss = loss
                 left_out = "concepts" if name == "similarity" else "similarity"
                 read = {key: value for key, value in batch.items() if key != left_out}
-                found[name] = self.pair_term(self.relevance(read), image[place], text[place])
+                found[name] = self.pair_term(relevance_of(self, read), image[place], text[place])
             return found
 
     numbers = keras.Input((ROW,))

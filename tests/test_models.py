@@ -1,5 +1,7 @@
 """Towers and the dual encoder: shapes, parameter counts, and what they are equal to."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 import reference
 import reference_ranking
 import tiny_settings
+from conftest import ROOT
 from keras import ops
 
 import models
@@ -421,6 +424,17 @@ def test_the_decay_of_adam_is_pytorchs_l2():
     short = gradients[0] * (0.1 / np.linalg.norm(gradients[0]))
     expected = reference.adam_l2(start, [short], rates[:1], 0.3)
     np.testing.assert_allclose(still, expected, atol=2e-4)  # TensorFlow adds epsilon elsewhere
+
+
+def test_no_system_is_imported_before_it_is_chosen():
+    code = (
+        "import sys, models\nprint(*(name for name in sys.modules if name.startswith('systems.')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    found = {name.split(".")[1] for name in done.stdout.split()}
+    assert found == {"engine"}
 
 
 def test_bad_settings_are_refused():

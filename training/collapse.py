@@ -92,7 +92,7 @@ class CollapseWatch(keras.callbacks.Callback):
         """The probe's state: {"loss", "plateau", "rank", "tied"}."""
         loss = self.model.pair_loss
         rows = encode_rows(self.model, self.image, self.tokens)
-        size, learned = len(self.image), self.model.learned_numbers()
+        size, learned = len(self.image), self.model.learned.values()
         margin = float(learned.get("margin", loss.margin))
         return {
             "loss": float(loss(np.eye(size, dtype=np.float32), **rows, **learned)),

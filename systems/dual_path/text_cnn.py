@@ -81,7 +81,6 @@ def residual_block(x, inner, channels, stride, projected, zero, name):
     return keras.layers.ReLU()(keras.layers.Add()([y, shortcut]))
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class Words(keras.layers.Layer):
     """A 1x1 convolution of one-hot words, by looking up its rows: (B, P) ids -> (B, P, W).
 
@@ -148,7 +147,6 @@ def text_cnn(settings, num_words):
     return keras.Model(tokens, norm("text_head_norm")(x), name="text_tower")
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class ShiftSum(keras.layers.Layer):
     """(B, T) ids from the left, 0 pads -> (B, D): a tower's rows, summed over the shifts.
 

@@ -31,7 +31,6 @@ CHUNKS = Sides(image=32, text=64)  # a caption goes through its tower once for e
 NORM_SCALE_RATE, BIAS_RATE = 2.0, 20.0  # of learning_rate, with sgd
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class SumPositions(keras.layers.Layer):
     """(B, h, w, D) -> (B, D); of one position, that row."""
 
@@ -201,10 +200,6 @@ def two_paths(image, text, classes, settings, loss):
         mirror = settings.mirror and len(image.input_shape) == 4
         return Sides(image_rows(image, mirror), text_rows(text, shifts))
 
-    def load_published(settings):
-        if (network := find_backbone(image)) is not None:
-            load_backbone(network, settings)
-
     return Parts(
         image,
         text,
@@ -218,5 +213,5 @@ def two_paths(image, text, classes, settings, loss):
         chunks=CHUNKS,
         words=WordTable(text.get_layer("words").embeddings, padding=0),
         protocol={"shifts": settings.test_shifts},
-        load_published=load_published,
+        load_published=partial(load_backbone, find_backbone(image)),
     )

@@ -65,10 +65,13 @@ def check_name(name):
 def load_backbone(backbone, settings):
     """Sets a backbone to the weights that --image_weights names; none leaves them as they are.
 
+    Args:
+      backbone: of `find_backbone`, maybe None; settings: with image_weights and cnn.
+
     Raises:
       ValueError: they cannot be had, or are of another network.
     """
-    if settings.image_weights in cnn.RANDOM:
+    if backbone is None or settings.image_weights in cnn.RANDOM:
         return
     if settings.cnn in hub.RESNETS:
         hub.load_resnet_weights(backbone, settings.cnn, settings.image_weights)
@@ -113,7 +116,6 @@ def find_backbone(tower):
 # ---- Places -------------------------------------------------------------------------------------
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class Places(keras.layers.Layer):
     """(B, h, w, F) -> (B, h, w, F + 12): behind it, how near each position is to six lines across
     the picture and to six down it, from 2 on the line to 0 on the next.

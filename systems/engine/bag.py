@@ -6,7 +6,6 @@ from keras import ops
 SCALES = ("count", "mean", "sqrt")
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class BagOfWords(keras.layers.Layer):
     """A dense layer on word counts, at the cost of the words present.
 

@@ -12,7 +12,7 @@ import keras
 TRAINED = ("all", "heads", "image", "text")
 
 
-def heads(tower):
+def last_layers(tower):
     """The last layers with weights on the ways to a tower's output, and the batch norms behind.
 
     Of the MLPs that is the last dense layer; of the GRU tower the GRU, or both of them and the bag
@@ -60,7 +60,7 @@ def choose_trained(model, what):
     towers = {"image": model.image_tower, "text": model.text_tower}
     for side, tower in towers.items():
         if what == "heads":
-            kept = {id(layer) for layer in heads(tower)}
+            kept = {id(layer) for layer in last_layers(tower)}
             for layer in tower._flatten_layers(include_self=False):
                 # Layer by layer: a model that stands still would take its head along.
                 own = layer._trainable_variables or layer._non_trainable_variables

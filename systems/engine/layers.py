@@ -14,7 +14,6 @@ LINES = 6  # that tell places of a picture apart, each way
 NORM_FLOOR = 1e-8  # of the squared norm: bounds the gradient (1e4) where a row is all zeros
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class UnitNorm(keras.layers.Layer):
     """x / |x| by rows, in float32 whatever the precision policy; a zero row stays zero.
 
@@ -35,7 +34,6 @@ def before_norm(tower):
     return keras.Model(tower.inputs, norms[-1].input) if norms else tower
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class Standardize(keras.layers.Layer):
     """(x - mean) / deviation by columns of the training vectors; kept among the weights."""
 
@@ -61,7 +59,6 @@ class Standardize(keras.layers.Layer):
         self.deviation.assign(np.where(variance > 1e-12, np.sqrt(variance), 1.0))
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class Absolute(keras.layers.Layer):
     """|x| by elements, in float32 as `UnitNorm`: rows of norm 1 keep it."""
 

@@ -15,7 +15,6 @@ from keras import ops
 SCHEDULES = ("constant", "step", "multi_step", "plateau", "cosine")
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class SGDL2(keras.optimizers.SGD):
     """SGD with momentum and L2 weight decay as PyTorch runs it, which the paper used.
 
@@ -48,9 +47,6 @@ class SGDL2(keras.optimizers.SGD):
         # Like the base class, this may be handed the backend's own variable.
         velocity = self.momentums[self._get_variable_index(variable)]
         momentum_step(variable, velocity, slope, lr, self.momentum, self.nesterov)
-
-    def get_config(self):
-        return {**super().get_config(), "l2": self.l2}
 
 
 def momentum_step(variable, velocity, slope, rate, momentum, nesterov):
@@ -103,7 +99,6 @@ def clipped(gradient, clip_norm, clip_value=0.0):
     return dense * (clip_norm / ops.maximum(norm, clip_norm))
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class Adam(keras.optimizers.Adam):
     """keras.optimizers.Adam in TensorFlow's one kernel, four times as fast on a CPU.
 
@@ -148,7 +143,6 @@ class Adam(keras.optimizers.Adam):
         )
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     """Another schedule, or a constant rate, times min(1, step / steps): a linear rise from 0.
 
@@ -167,9 +161,6 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step):
         rate = self.schedule(step) if callable(self.schedule) else self.schedule
         return rate * ops.minimum(1.0, ops.cast(step, "float32") / self.steps)
-
-    def get_config(self):
-        return {"schedule": self.schedule, "steps": self.steps}
 
 
 def parse_milestones(text):
@@ -201,7 +192,7 @@ def build_schedule(settings, steps_per_epoch):
     """The learning rate as a number or as a Keras schedule of the step.
 
     `step` multiplies by `decay_rate` every `decay_epochs`, `multi_step` after each of the completed
-    epochs in `milestones`; `plateau` is constant here and `callbacks.Records` lowers it; `cosine`
+    epochs in `milestones`; `plateau` is constant here and `records.Records` lowers it; `cosine`
     falls to 0 at the last step. Before each but plateau there may be a linear rise over
     `warmup_epochs`: the cosine begins behind it, the others count it in.
 

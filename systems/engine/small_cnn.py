@@ -50,7 +50,6 @@ def small_network(x):
     return keras.layers.MaxPooling2D(2)(x)
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class WholeCells(keras.layers.Layer):
     """(B, h, w, C) -> the same, up to sides that `cell` divides: grey at the right and below."""
 
@@ -68,7 +67,6 @@ class WholeCells(keras.layers.Layer):
         return (input_shape[0], *sides, input_shape[3])
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class SelfSimilarity(keras.layers.Layer):
     """(B, S, S, 3) -> (B, S / 4, S / 4, 144): how alike the colours round a place are to its own.
 
@@ -110,7 +108,6 @@ class SelfSimilarity(keras.layers.Layer):
         return (input_shape[0], *sides, WINDOW**2)
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class Silhouette(keras.layers.Layer):
     """(B, S, S, 3) -> (B, S / 4, S / 4, 149): the shape of the thing that a place belongs to.
 
@@ -141,7 +138,6 @@ class Silhouette(keras.layers.Layer):
         return (input_shape[0], *sides, WINDOW**2 + 5)
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class Figure(keras.layers.Layer):
     """(B, S, S, 3) -> (B, S / 4, S / 4, 309): the figure that a place belongs to; 0 on the ground.
 

@@ -112,7 +112,6 @@ def gru_gradient(upstream, projected, present, recurrent, kept, reverse):
     return ops.concatenate([dz, dr, dc], axis=-1), ops.zeros_like(present), by_recurrent
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class PerGate(keras.initializers.Initializer):
     """Initial weights of the three gates, side by side: orthogonal where square, else uniform.
 
@@ -130,9 +129,6 @@ class PerGate(keras.initializers.Initializer):
         else:
             gates = [keras.initializers.RandomUniform(-INPUT_RANGE, INPUT_RANGE, seeds)] * 3
         return ops.concatenate([gate((rows, columns), dtype) for gate in gates], axis=1)
-
-    def get_config(self):
-        return {"seed": self.seed}
 
 
 def pool(states, present, kind, reverse):
@@ -174,7 +170,6 @@ def read_and_pool(projected, present, recurrent, kind, reverse):
     return total if kind == "max" else h
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class SentenceGRU(keras.layers.Layer):
     """Gated recurrent units that read padded sentences, each to one row.
 

@@ -1,7 +1,7 @@
 """Captions written word by word: beam search over a step function, many images at a time.
 
     speaker = Speaker(first, following)       # of a model, or of files: `open_speaker(run)`
-    found = write(speaker, boxes, vocabulary, width=5)
+    found = write_beam(speaker, boxes, vocabulary, width=5)
     found[0][0].text, found[0][0].score
 
 NumPy only: `retrieve.py --caption` writes without TensorFlow.
@@ -33,7 +33,7 @@ class Hypothesis(NamedTuple):
     finished: bool
 
 
-class Caption(NamedTuple):
+class WrittenCaption(NamedTuple):
     """A written caption."""
 
     text: str
@@ -172,14 +172,14 @@ def continued(
     return parents[kept], chosen[kept], best[kept]
 
 
-def write(
+def write_beam(
     speaker: Any,
     images: Any,
     vocabulary: Vocabulary,
     width: int = 1,
     most: int = 20,
     normalise: bool = False,
-) -> list[list[Caption]]:
+) -> list[list[WrittenCaption]]:
     """The captions of images, the best first: at most `width` of each.
 
     The unknown word is never written.
@@ -196,7 +196,7 @@ def write(
         raise ValueError(f"captions by {vocabulary.tokeniser!r} have no end: they are not written")
     end = vocabulary.end_id
     marks, barred = (end + 1, end), (PAD, vocabulary.unknown_id, end + 1)
-    found: list[list[Caption]] = []
+    found: list[list[WrittenCaption]] = []
     one = speaker.begin(np.asarray(images[:1]))[0]
     step = max(1, MEMORY // max(1, width * sum(np.asarray(part).nbytes for part in one)))
     for at in tqdm(range(0, len(images), step), "captions", delay=2, leave=False, disable=None):
@@ -206,19 +206,19 @@ def write(
     return found
 
 
-def as_caption(hypothesis: Hypothesis, vocabulary: Vocabulary) -> Caption:
+def as_caption(hypothesis: Hypothesis, vocabulary: Vocabulary) -> WrittenCaption:
     """A hypothesis as words."""
     ids = hypothesis.ids[: -1 if hypothesis.finished else None]
     text = " ".join(vocabulary.words[number - 1] for number in ids)
-    return Caption(text, hypothesis.score, ids)
+    return WrittenCaption(text, hypothesis.score, ids)
 
 
 def rerank(
-    captions: list[list[Caption]],
+    captions: list[list[WrittenCaption]],
     images: np.ndarray,
     encode: Callable[[list[str]], np.ndarray],
     keep: int = 5,
-) -> list[list[Caption]]:
+) -> list[list[WrittenCaption]]:
     """The captions of each image that are nearest to it, the nearest first; `score` is the cosine.
 
     Args:

@@ -16,7 +16,6 @@ from run import replicas
 LEAST = 1e-4  # of a weight
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class SumTo(keras.constraints.Constraint):
     """After every step: weights above 0 whose sum is `total` ([GradNorm] Algorithm 1)."""
 
@@ -27,11 +26,7 @@ class SumTo(keras.constraints.Constraint):
         value = ops.maximum(value, LEAST)
         return value * (self.total / ops.sum(value))
 
-    def get_config(self):
-        return {"total": self.total}
 
-
-@keras.saving.register_keras_serializable("matchbox")
 class GradNorm(keras.layers.Layer):
     """Weights w_k of K losses.
 

@@ -11,7 +11,7 @@ from keras import ops
 from run import replicas
 from systems.engine.heads import Head
 from systems.engine.parts import CaptionSteps
-from systems.joint.writer import Writer, use_models
+from systems.joint.writer import CaptionWriter, use_models
 
 
 class CaptionHead(Head):
@@ -28,7 +28,7 @@ class CaptionHead(Head):
         weight = settings.write_weight
         super().__init__({"generation": weight} if weight else {}, name="writing")
         sizes = (settings.hidden_dim, settings.attention_dim, num_ids)
-        self.writer = Writer(*sizes, settings.dropout, name="writer")
+        self.writer = CaptionWriter(*sizes, settings.dropout, name="writer")
         self.writer.build((None, None, settings.embed_dim))
         self.writer.built = True
         self.writer.trainable = bool(weight)

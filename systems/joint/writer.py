@@ -1,6 +1,6 @@
 """LSTMs that read captions and write them, looking at the boxes of an image.
 
-The same two functions, `lstm_step` and `Writer.step`, make a step in training and in use.
+The same two functions, `lstm_step` and `CaptionWriter.step`, make a step in training and in use.
 
 Shape letters: B batch, P images of a batch, n hypotheses, T tokens, R boxes, D size of an embedded
 box, of the image vector and of the caption vector, H units of the writing LSTMs, A attention, W
@@ -39,7 +39,6 @@ def lstm_step(state, projected, recurrent):
     return ops.sigmoid(o) * ops.tanh(c), c
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class ForgetBias(keras.initializers.Initializer):
     """Biases of an LSTM's gates: 1 for the gate that forgets, else 0.
 
@@ -62,7 +61,6 @@ def evenly(units):
     return keras.initializers.RandomUniform(-(units**-0.5), units**-0.5)
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class StartFirst(keras.layers.Layer):
     """(B, T) ids w1..wn, end, 0... -> start, w1..wn, 0...: what is read before each of them.
 
@@ -80,7 +78,6 @@ class StartFirst(keras.layers.Layer):
         return ops.where(ops.equal(tokens, 0), 0, moved)
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class SentenceLSTM(keras.layers.Layer):
     """(B, T, W) words -> (B, T, D): the state after each of them, from a state of zeros.
 
@@ -117,7 +114,6 @@ class SentenceLSTM(keras.layers.Layer):
         return (*shape[:2], self.units)
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class AtLast(keras.layers.Layer):
     """(B, T, D) states and (B, T) ids, 0 pads -> (B, D): the state at the last id.
 
@@ -133,7 +129,6 @@ class AtLast(keras.layers.Layer):
         return (states_shape[0], states_shape[2])
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class LastState(keras.layers.Layer):
     """`AtLast` of a `SentenceLSTM` in one loop that keeps no other state: for use.
 
@@ -172,7 +167,6 @@ def box_shares(scores, present):
     return ops.cast(ops.softmax(ops.where(present, wide, FAR), axis=-1), scores.dtype)
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class BoxSum(keras.layers.Layer):
     """(B, R, D) boxes, (B, R, 1) scores, (B, R, F) their features -> (B, D): the weighted sum.
 
@@ -194,8 +188,7 @@ def is_box(features):
     return ops.any(ops.not_equal(features, 0.0), axis=-1)
 
 
-@keras.saving.register_keras_serializable("matchbox")
-class Writer(keras.layers.Layer):
+class CaptionWriter(keras.layers.Layer):
     """Writes captions: attention LSTM, visual attention, generation LSTM, output over the ids.
 
         a = LSTM([g; v; e_t], a)               e_t: state of the reading LSTM after word t - 1
@@ -330,9 +323,8 @@ class Writer(keras.layers.Layer):
 # ---- In use -------------------------------------------------------------------------------------
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class FirstStep(keras.layers.Layer):
-    """Embedded boxes, present and image vectors -> `Writer.remember`, in one row, for use."""
+    """Embedded boxes, present and image vectors -> `CaptionWriter.remember` in one row, for use."""
 
     def __init__(self, writer, **kwargs):
         super().__init__(**kwargs)
@@ -343,13 +335,12 @@ class FirstStep(keras.layers.Layer):
         return [*memory[:2], ops.cast(present, boxes.dtype), memory[3], *states]
 
 
-@keras.saving.register_keras_serializable("matchbox")
 class NextStep(keras.layers.Layer):
     """One id of each hypothesis, its image, the images' memory (P, ...) and its states -> log p
     (n, V), shares (n, R), states.
 
     Args:
-      words, reader, writer: layers: word table, reading LSTM, `Writer`.
+      words, reader, writer: layers: word table, reading LSTM, `CaptionWriter`.
     """
 
     def __init__(self, words, reader, writer, **kwargs):

@@ -117,8 +117,7 @@ def build(settings, facts, loss):
         return {"rows": by_length(lambda few: read(few, training)["rows"], tokens)}
 
     def load_published(settings):
-        if network is not None:
-            load_backbone(network, settings)
+        load_backbone(network, settings)
         if not settings.init_from:
             hub.load_text_weights(text, settings.text_weights)
 

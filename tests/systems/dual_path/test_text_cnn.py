@@ -183,8 +183,6 @@ def test_words_are_rows_of_a_convolution_of_one_hot_words():
     dense = np.array(tf.convert_to_tensor(of_rows))
     np.testing.assert_allclose(dense, np.einsum("btv,btw->vw", one_hot, slope), rtol=1e-5)
     np.testing.assert_allclose(of_bias, slope.sum((0, 1)), rtol=1e-5)
-    again = text_cnn.Words.from_config(layer.get_config())
-    assert (again.num_words, again.dim, again.start) == (WORDS, 3, 0.1)
 
 
 def test_gradients_equal_central_differences_of_the_loop_reference(tower):

@@ -112,7 +112,7 @@ def test_frozen_batch_norm_uses_the_statistics_it_has():
 
 def test_the_gru_tower_has_both_readers_and_the_bag_as_heads():
     model = build("all", model="gru", bag=True, bidirectional=True)
-    names = [layer.name.rstrip("_0123456789") for layer in freezing.heads(model.text_tower)]
+    names = [layer.name.rstrip("_0123456789") for layer in freezing.last_layers(model.text_tower)]
     assert sorted(names) == ["bag_of_words", "sentence_gru", "sentence_gru"]
 
 
@@ -125,7 +125,7 @@ def test_heads_behind_a_nested_network():
     ids = keras.Input((None,), dtype="int32")
     row = keras.layers.Dense(3, name="text_head")(backbone(ids)[:, 0])
     tower = keras.Model(ids, keras.layers.UnitNormalization()(row), name="text_tower")
-    assert [layer.name for layer in freezing.heads(tower)] == ["text_head"]
+    assert [layer.name for layer in freezing.last_layers(tower)] == ["text_head"]
     model = build("all", model="gru")
     model.text_tower = tower
     freezing.choose_trained(model, "heads")

@@ -114,7 +114,7 @@ def with_all_losses(model, kinds):
     def loss_terms(batch, outputs):
         found = {}
         for name, made.pair_loss in kinds.items():
-            relevance = made.relevance(batch)
+            relevance = models.relevance_of(made, batch)
             found[name] = made.pair_term(relevance, outputs["image"], outputs["text"])
         return found
 

@@ -43,7 +43,7 @@ def batch(rows=5):
 
 
 def numbers(model):
-    return {name: float(value) for name, value in model.learned_numbers().items()}
+    return {name: float(value) for name, value in model.learned.values().items()}
 
 
 def stepped(model, **gradients):

@@ -163,27 +163,28 @@ class Words(Table):
 
 def test_captions_are_words_without_the_unknown_one():
     boxes = np.arange(30.0)[:, None, None] * np.ones((1, 2, 3))
-    found = beam.write(Words(ids=6), boxes, VOCABULARY, width=3, most=4)
+    found = beam.write_beam(Words(ids=6), boxes, VOCABULARY, width=3, most=4)
     assert len(found) == 30 and all(len(own) == 3 for own in found)
     for own in found:
         for caption in own:
             assert set(caption.ids) <= {1, 2} and len(caption.ids) <= 4
             assert caption.text == " ".join(VOCABULARY.words[i - 1] for i in caption.ids)
-    assert beam.write(Words(ids=6), boxes[:0], VOCABULARY) == []
+    assert beam.write_beam(Words(ids=6), boxes[:0], VOCABULARY) == []
     with pytest.raises(ValueError, match="have no end"):
-        beam.write(Words(), boxes, Vocabulary(["red"], "bag"))
+        beam.write_beam(Words(), boxes, Vocabulary(["red"], "bag"))
 
 
 def test_parts_give_what_all_give(monkeypatch):
     boxes = np.arange(11.0)[:, None, None] * np.ones((1, 2, 3))
-    whole = beam.write(Words(ids=6), boxes, VOCABULARY, 2)
+    whole = beam.write_beam(Words(ids=6), boxes, VOCABULARY, 2)
     monkeypatch.setattr(beam, "MEMORY", 64)
-    assert beam.write(Words(ids=6), boxes, VOCABULARY, 2) == whole
+    assert beam.write_beam(Words(ids=6), boxes, VOCABULARY, 2) == whole
 
 
 def test_captions_are_ranked_anew_by_the_cosine():
     captions = [
-        [beam.Caption(text, 0.0, ()) for text in own] for own in (["a", "b", ""], [""], ["b"])
+        [beam.WrittenCaption(text, 0.0, ()) for text in own]
+        for own in (["a", "b", ""], [""], ["b"])
     ]
     rows = {"a": [0.6, 0.8], "b": [1.0, 0.0]}
     found = beam.rerank(

@@ -267,8 +267,11 @@ def test_what_is_frozen_stands_still(freeze, still):
 
 def test_heads_and_towers_can_be_trained_alone():
     model = build()
-    assert {layer.name for layer in freezing.heads(model.image_tower)} == {"boxes", "box_weights"}
-    assert [layer.name for layer in freezing.heads(model.text_tower)] == ["reader"]
+    assert {layer.name for layer in freezing.last_layers(model.image_tower)} == {
+        "boxes",
+        "box_weights",
+    }
+    assert [layer.name for layer in freezing.last_layers(model.text_tower)] == ["reader"]
     only = build(train="image")
     assert not only.text_tower.trainable_variables and only.heads[0].trainable_variables
 
@@ -378,7 +381,7 @@ def test_captions_of_a_beam_are_those_of_a_search_over_the_network_by_loops():
     model, batch = build(seed=2), make_batch()
     w, speaker = arrays(model), beam.Speaker(*model.parts.writer.compiled)
     numbers = [i for i in range(1, IDS) if i not in (10, START)]
-    found = beam.write(speaker, batch["image"], VOCABULARY, width=3, most=3)
+    found = beam.write_beam(speaker, batch["image"], VOCABULARY, width=3, most=3)
     for row in (0, 4):
 
         def scorer(prefix, row=row):
@@ -400,7 +403,7 @@ def test_it_writes_the_same_without_tensorflow(tmp_path):
     boxes = np.random.default_rng(3).normal(size=(6, 9, 7)).astype("f")  # of another number
     speakers = writing.open_speaker(run), beam.Speaker(*model.parts.writer.compiled)
     for width in (1, 3):
-        one, two = (beam.write(s, boxes, VOCABULARY, width, 6) for s in speakers)
+        one, two = (beam.write_beam(s, boxes, VOCABULARY, width, 6) for s in speakers)
         for own, other in zip(one, two, strict=True):
             assert [c.ids for c in own] == [c.ids for c in other]
             for a, b in zip(own, other, strict=True):
