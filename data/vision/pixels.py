@@ -224,7 +224,7 @@ class CropReader:
         return quick.concatenate(careful).take(1)
 
     def plan(self, rows, places, mirrored):
-        """What to decode of which files and what of that is wanted; nothing unless all are plain."""
+        """What to decode of which files and what of that is wanted; nothing if one is not plain."""
         decoded = self.decoded
         if not decoded.plain[rows].all():
             rows, places, mirrored = rows[:0], places[:0], mirrored[:0]
