@@ -18,6 +18,7 @@ from data.vision.network import cut_crops
 from data.vision.pixels import PixelDescriptor, PixelRows
 from data.vision.regions import COLOURS, OUTLINES, SECTORS, STEPS, TEXTURES, RegionDescriptor
 from data.vision.rows import squeeze
+from data.vision.windows import view_side
 from run import files, graphs
 
 
@@ -85,7 +86,8 @@ def pixel_run(folder, kind=TensorProto.FLOAT, crop_area=1.0):
     settings = files.read_json(run.config)
     settings |= {"features": "pixels", "image_size": 28, "crop_area": crop_area}
     files.write_json(run.config, settings)
-    PixelDescriptor(28, 32 if crop_area < 1 else 28).save(run.features)
+    view = view_side(SimpleNamespace(**settings, image_pooling="mean"))
+    PixelDescriptor(28, view, crop_area).save(run.features)
     nodes = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["floats"], ["means"], axes=[1, 2], keepdims=0),
