@@ -36,6 +36,9 @@ DATASETS = {
     "precomp": read_precomp,
     "csv": read_table,
 }
+# What Pillow's decoders answer damage with, beside its own DecompressionBombError.
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, ArithmeticError,
+          AttributeError, LookupError, TypeError)  # fmt: skip
 SINGLE_FILES = ("coco", "karpathy", "csv")  # formats whose data_dir may be a file
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from data.datasets import Split
 
+# What Pillow's decoders answer damage with, beside its own DecompressionBombError.
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, ArithmeticError,
+          AttributeError, LookupError, TypeError)  # fmt: skip
+
 
 def picture_references(split: "Split") -> list[str]:
     """For each image, a string from which `load_picture` finds its picture again.
@@ -69,19 +73,10 @@ def load_picture(reference: str, data_dir: str | os.PathLike | None = None) -> "
         raise ValueError(f"picture {path} does not exist; was the data moved?")
     if not path.stat().st_size:
         raise ValueError(f"picture {path} is empty (0 bytes)")
-    # Pillow's decoders answer damage with any of these.
-    damage = (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        struct.error,
-        Image.DecompressionBombError,
-    )
     try:
         with Image.open(path) as picture:
             return _to_rgb(ImageOps.exif_transpose(picture))
-    except damage as error:
+    except (*DAMAGE, Image.DecompressionBombError) as error:
         reason = (
             str(error).replace(f"{str(path)!r}", "it").replace(str(path), "it")
             or type(error).__name__

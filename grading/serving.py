@@ -1,13 +1,15 @@
 r"""A run's text tower for TensorFlow Serving: captions go in, unit rows come out.
 
-    python test.py --export serving        # writes RUN/serving/1
+    python test.py --export serving  # writes RUN/serving/1
+    docker run -p 8501:8501 -v $PWD/RUN/serving:/models/query -e MODEL_NAME=query tensorflow/serving
+    curl -d '{"instances": ["a red circle"]}' http://localhost:8501/v1/models/query:predict
 
 The SavedModel tokenises inside its graph, so whoever asks needs none of our code. Its signature
 `serving_default` takes `captions`, (B,) strings in UTF-8, and gives `embedding`, (B, D) float32:
 what `query.onnx` makes of the ids of `Vocabulary.encode`, to 1e-5.
 
-It needs TensorFlow's own operations only. With the tokeniser "pieces" (--model transformer) it also
-needs those of tensorflow-text, which TensorFlow Serving brings; in Python, import tensorflow_text.
+It needs TensorFlow's own operations only; with the tokeniser "pieces" those of tensorflow-text too,
+which TensorFlow Serving is built with. In Python, import tensorflow_text before such a model.
 
 A caption without a known word is not refused, as other captions may stand beside it: it gets the
 row that the tower makes of no words. `retrieve.py` refuses such a query. Bytes that are no UTF-8

@@ -32,12 +32,13 @@ class Run:
     |---|---|
     | `config.json` | every setting that the run was started with |
     | `vocabulary.json` | the words that the text tower knows (training captions only) |
-    | `features.npz` | the picture descriptor's dictionary, where the data has pictures |
+    | `features.npz` | how pictures are described, and what was learned for it |
     | `history.csv`, `history.png` | one row per epoch; the learning curves |
     | `best.weights.h5` | weights of the best epoch by `--select` |
     | `last/state.npz` | everything that `--resume` needs |
     | `projections.npz`, `query.onnx`, `image.onnx` | what `test.py` leaves for `retrieve.py` |
     | `writer_first.onnx`, `writer_next.onnx` | the same of a model that writes captions |
+    | `serving/1` | of `test.py --export serving`: the text tower for TensorFlow Serving |
     | `score.json`, `ranks_*.csv`, `score.png` | the number, rank by rank, as a picture |
     | `log.txt` | when training began and how it ended |
     """

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -46,22 +46,6 @@ SAVE_SECONDS = 2.0  # what a kill may cost, beside the batch in work
 BLOCK_BYTES = 1 << 24  # of activations in memory at once
 Result = TypeVar("Result")
 BUSY = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-
-
-class ActivationSource(Protocol):
-    """What computes activations: `cnn.Runner`.
-
-    Attributes:
-      layers: what the columns are.
-      pictures: how many pictures it takes at once.
-    """
-
-    layers: Layers
-    pictures: int
-
-    def __call__(self, crops: np.ndarray) -> np.ndarray:
-        """(n, K, S, S, 3) uint8 -> (n, C) float32, means over space and crops."""
-        ...
 
 
 class ActivationStore:
@@ -173,8 +157,11 @@ def fill_with_network(
     return [fill_store(ActivationStore(split, network, cache_dir), runner) for split in splits]
 
 
-def fill_store(store: ActivationStore, runner: ActivationSource) -> tuple[int, float]:
+def fill_store(store: ActivationStore, runner) -> tuple[int, float]:
     """Computes what a store lacks.
+
+    Args:
+      runner: `cnn.Runner`.
 
     Returns:
       How many pictures were missing, and how many seconds the network took over them.

@@ -13,7 +13,6 @@ Shape letters: N pictures, h, w height and width of decoded pixels.
 import hashlib
 import os
 import shutil
-import struct
 import threading
 import time
 import warnings
@@ -25,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from data import datasets
+from data import datasets, pictures
 from data.pictures import load_picture
 from data.vision.rows import first_few, refuse_broken
 from run.files import atomic_path, open_arrays, read_json, write_arrays, write_json
@@ -40,10 +39,7 @@ SLOW = 1.0  # seconds; headers that took longer are kept on disk
 END, TAIL = b"\xff\xd9", 4096  # a JPEG's end mark, and within how many bytes of the end it stands
 HEADER = np.dtype([("height", "<i4"), ("width", "<i4"), ("turn", "<i1"), ("jpeg", "?")])
 
-# What Pillow answers damage with; load_picture knows the first six.
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError,
-          ArithmeticError, AttributeError, LookupError, TypeError)  # fmt: skip
-
+DAMAGE = (*pictures.DAMAGE, Image.DecompressionBombError)
 # Pictures of 90 to 179 megapixels are read; beyond, Pillow refuses them.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -68,10 +64,10 @@ def read_header(path: str) -> tuple[int, int, int, bool]:
             file.seek(max(0, os.path.getsize(path) - TAIL))
             cut_off = jpeg and END not in file.read()
     except DAMAGE as error:
-        load_whole(path)  # says in one line what is wrong
+        load_picture(path)  # says in one line what is wrong
         raise ValueError(f"picture {path} has a damaged header ({error})") from error
     if cut_off and decode_jpeg(path, SCALES[0]) is None:
-        load_whole(path)
+        load_picture(path)
     turn = turn if turn in range(1, 9) else 1
     return (width, height, turn, jpeg) if turn >= 5 else (height, width, turn, jpeg)
 
@@ -143,7 +139,7 @@ def decode(path: str, jpeg: bool, scale: int, shape: tuple[int, int]) -> np.ndar
     """
     pixels = decode_jpeg(path, scale) if jpeg else None
     if pixels is None:
-        pixels = np.asarray(load_whole(path).reduce(scale))
+        pixels = np.asarray(load_picture(path).reduce(scale))
     if pixels.shape != (*shape, 3):
         found, wanted = f"{pixels.shape[1]} x {pixels.shape[0]}", f"{shape[1]} x {shape[0]}"
         raise ValueError(f"picture {path} gives {found} pixels, its header said {wanted}")
@@ -159,18 +155,6 @@ def decode_jpeg(path: str, scale: int) -> np.ndarray | None:
             return np.asarray(picture.convert("RGB"))
     except DAMAGE:
         return None
-
-
-def load_whole(path: str) -> Image.Image:
-    """`load_picture`, which one more kind of damage does not escape.
-
-    Raises:
-      ValueError: there is no such picture, or it is empty or damaged; names the file.
-    """
-    try:
-        return load_picture(path)
-    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
-        raise ValueError(f"picture {path} is damaged ({error!r})") from error
 
 
 def grey(height: int, width: int) -> np.ndarray:

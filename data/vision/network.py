@@ -90,12 +90,6 @@ class Layers:
         """C."""
         return max(self.feature_dim, self.last[1])
 
-    @property
-    def offsets(self) -> dict[str, int]:
-        """First column of each layer."""
-        starts = np.cumsum([0, *self.widths[:-1]]).tolist()
-        return dict(zip(self.names, starts, strict=True))
-
 
 def resized(size: tuple[int, int], network: Network) -> tuple[int, int]:
     """Width and height that a picture of this width and height has before crops are cut from it.

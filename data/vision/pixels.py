@@ -89,6 +89,7 @@ class PixelRows:
     Attributes:
       decoded: `decoding.DecodedPictures`, which windows are cut from.
       view_shapes: (N, 2) int32, h and w of `views`.
+      read: see `CropReader.read`; complaint, check: see `decoding.DecodedPictures`.
 
     Raises:
       ValueError: unknown cache.
@@ -107,7 +108,7 @@ class PixelRows:
         self.side, self.crop_area, self.mirror = side, crop_area, mirror
         self.decoded = decoding.DecodedPictures(split, view_side or side, cache, cache_dir)
         self.view_shapes = windows.view_shapes(self.decoded.shapes, view_side or side)
-        self.reader = CropReader(self.decoded, side)
+        self.read = CropReader(self.decoded, side).read
         self.complaint, self.check = self.decoded.complaint, self.decoded.check
 
     def __len__(self) -> int:
@@ -121,21 +122,6 @@ class PixelRows:
         """
         shapes = self.decoded.shapes[np.asarray(rows)]
         return windows.draw_windows(shapes, self.crop_area, self.mirror, rng)
-
-    def read(self, rows, places, mirrored):
-        """Crops of pictures; in the map of a tf.data dataset, or at once.
-
-        What cannot be read becomes grey and is told by `complaint`.
-
-        Args:
-          rows: (b,) int32.
-          places: (b, 4) int32 and
-          mirrored: (b,) bool, of `windows`.
-
-        Returns:
-          (b, S, S, 3) uint8.
-        """
-        return self.reader.read(rows, places, mirrored)
 
     def view_groups(self, chunk: int) -> list[np.ndarray]:
         """Rows of equal view shape, at most `chunk` in a group; each row in one group."""
@@ -196,7 +182,18 @@ class CropReader:
         self.ways = np.unique(decoded.scales).tolist()
 
     def read(self, rows, places, mirrored):
-        """See `PixelRows.read`."""
+        """Crops of pictures; in the map of a tf.data dataset, or at once.
+
+        What cannot be read becomes grey and is told by `DecodedPictures.complaint`.
+
+        Args:
+          rows: (b,) int32.
+          places: (b, 4) int32 and
+          mirrored: (b,) bool, of `PixelRows.windows`.
+
+        Returns:
+          (b, S, S, 3) uint8.
+        """
         import tensorflow as tf
 
         with tf.device("CPU:0"):

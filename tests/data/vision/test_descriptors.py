@@ -463,15 +463,6 @@ def test_both_kinds_share_one_pass_and_the_cache_needs_no_network(networks, tmp_
     np.testing.assert_allclose(vectors, own / np.linalg.norm(own, axis=1)[:, None], rtol=1e-6)
 
 
-def test_a_saved_network_descriptor_gives_the_same_vectors(networks, tmp_path):
-    train = make_split(tmp_path, 20)
-    descriptor = descriptors.learn_descriptor("fne", train, kept(tmp_path / "cache"))
-    descriptor.save(tmp_path / "features.npz")
-    loaded = descriptors.load_descriptor(tmp_path / "features.npz")
-    first, again = (d.rows(train, kept(tmp_path / "cache")) for d in (descriptor, loaded))
-    assert first.filename == again.filename  # pyright: ignore[reportAttributeAccessIssue]
-
-
 def test_broken_pictures_leave_no_vectors_but_all_other_activations(networks, tmp_path):
     train = make_split(tmp_path, 20)
     good = (tmp_path / "3.bmp").read_bytes()

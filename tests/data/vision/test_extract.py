@@ -1,6 +1,5 @@
 """extract.py: what it prints and writes, on a tiny data set and a network of NumPy."""
 
-import os
 import re
 import subprocess
 import sys
@@ -26,13 +25,13 @@ if __name__ == "__main__":
 
 
 def extract(folder, *arguments, script=False):
-    """Runs the script; with the network of NumPy, or the script itself where no network runs."""
+    """Runs the script with the network of NumPy; or itself, from the root, where none runs."""
     code = SCRIPT.format(root=str(ROOT), tests=str(ROOT / "tests"))
     start = ["-m", "data.vision.extract"] if script else ["-c", code]
+    places = [f"--data_dir={folder / 'data'}", f"--cache_dir={folder / 'cache'}", "--data=flickr8k"]
     return subprocess.run(
-        [sys.executable, *start, f"--data_dir={folder / 'data'}", "--data=flickr8k", *arguments],
-        cwd=folder, capture_output=True, text=True, timeout=120, check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [sys.executable, *start, *places, *arguments], cwd=ROOT if script else folder,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 

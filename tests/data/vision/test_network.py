@@ -149,8 +149,7 @@ def test_fingerprint_is_of_all_but_where_the_weights_lie(train):
     assert dataclasses.replace(NETWORK, weights="/moved").fingerprint() == NETWORK.fingerprint()
 
 
-def test_layers_know_their_offsets():
-    assert LAYERS.offsets == {"one": 0, "two": 3}
+def test_layers_know_their_columns():
     assert (LAYERS.feature_dim, LAYERS.num_columns) == (7, 7)
     behind = dataclasses.replace(LAYERS, last=(7, 12))  # a last layer that is none of the others
     assert (behind.feature_dim, behind.num_columns) == (7, 12)
