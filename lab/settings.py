@@ -49,15 +49,16 @@ def as_dict(settings):
     return dict(vars(settings))
 
 
-def differences(was, now):
+def differences(was, now, resolvable=RESOLVED):
     """{name: (was, now)} of the settings by which a run is not what a command line means.
 
     Args:
       was: settings of the run; now: those of the command line, where "auto" is not resolved.
+      resolvable: settings that are alike where the command line says "auto".
     """
     before, found = as_dict(was), {}
     for name, value in as_dict(now).items():
-        resolved = name in RESOLVED and value == "auto"
+        resolved = name in resolvable and value == "auto"
         if name not in UNCOMPARED and not resolved and before[name] != value:
             found[name] = (before[name], value)
     return found
@@ -80,7 +81,7 @@ def command_of(run):
     stored = of_run(run)
     words = [f"--recipe={stored.recipe}"] if stored.recipe else [f"--model={stored.model}"]
     words = [] if words == ["--model=projection"] else words
-    for name, (was, _) in differences(stored, settings_of(*words)).items():
+    for name, (was, _) in differences(stored, settings_of(*words), ()).items():
         value = Path(was).name if name == "data_dir" and was else was
         switch = isinstance(value, bool)
         words.append(f"--{'' if value else 'no'}{name}" if switch else f"--{name}={value}")

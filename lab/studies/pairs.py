@@ -8,6 +8,7 @@ Reference: "Bottom-up ranking generation", the document and its authors' code of
 """
 
 import time
+from typing import Any
 
 from data import datasets
 from data.pairs import finding
@@ -110,7 +111,11 @@ def grade_regime(work, run, pairs):
     bleu4 = {width: scores.get(f"beam {width}", {}).get("bleu4") for width in WRITTEN}
     metric = "val_image_to_text_rsum" if bleu4[1] is None else "val_bleu4"
     _, epoch, epochs = trials.best_epoch(run, metric)
-    found = {"recall": macro, "bleu4": bleu4, "rsum": files.read_json(run.score)["rsum"]}
+    found: dict[str, Any] = {
+        "recall": macro,
+        "bleu4": bleu4,
+        "rsum": files.read_json(run.score)["rsum"],
+    }
     return found | {"epoch": epoch, "epochs": epochs} | trials.read_log(run)
 
 
