@@ -18,26 +18,27 @@ from lab.studies import gru, table, trials
 from run import files, folder
 
 
-def test_finding_prints_both_losses_side_by_side(tmp_path):
+def test_finding_prints_both_losses_side_by_side(tmp_path, monkeypatch, capsys):
+    def run_script(script, *given, shown=None, said=""):
+        done = starter.run(script, *given, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    monkeypatch.setattr(scripts, "run_script", run_script)
     precomp(tmp_path / "data")
-    train = "--train=--data precomp --data_dir data --epochs 2"
-    words = "finding", train, "--grid=0.75", "--jobs=2", "--exp_root=runs"
-    done = starter.anew("lab.studies", *words, "--output=found.json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
+    words = "finding", "--train=--data precomp --data_dir data --epochs 2", "--grid=0.75"
+    words += f"--exp_root={tmp_path / 'runs'}", f"--output={tmp_path / 'found.json'}"
+    head, rows, told = study(capsys, *words)
     (one,) = json.loads((tmp_path / "found.json").read_text())["finding"]
     assert one["alpha"] == one["c"] == "0.75"
     assert all(0 < one[loss][0] <= 1 and one[loss][1] == 1 for loss in ("assignment", "modified"))
-    head, _, row = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert head == "| alpha | c | assignment | modified |"
-    cells = " | ".join(f"{one[loss][0]:.4f} (1)" for loss in ("assignment", "modified"))
-    assert row == f"| 0.75 | 0.75 | {cells} |"
+    assert head == ["alpha", "c", "assignment", "modified"]
+    cells = [f"{one[loss][0]:.4f} (1)" for loss in ("assignment", "modified")]
+    assert rows == [["0.75", "0.75", *cells]]
     # The log is what the studies read; finished runs are not trained anew.
-    run = folder.Run(tmp_path / "runs" / "modified_0.75_0.75")
-    told = trials.read_log(run)
-    assert told["finished"] and not told["parted"] and 0 < told["minutes"] < 4
-    stamp = run.state.stat().st_mtime_ns
-    again = starter.anew("lab.studies", *words, cwd=tmp_path)
-    assert again.stdout == done.stdout and run.state.stat().st_mtime_ns == stamp
+    log = trials.read_log(folder.Run(tmp_path / "runs" / "modified_0.75_0.75"))
+    assert log["finished"] and not log["parted"] and 0 < log["minutes"] < 4
+    monkeypatch.setattr(scripts, "run_script", None)
+    assert study(capsys, *words)[2] == told
 
 
 def test_a_failing_training_is_one_clear_line(tmp_path):
