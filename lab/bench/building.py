@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from data import datasets
-from run.settings import Facts
 from data.language.words import Tokens
+from run.settings import Facts
 
 CAPTIONS = 5  # of each image
 MEAN, SPREAD, SHORTEST, LONGEST = 12.8, 3.8, 4, 38  # tokens of Flickr8k's captions, the end one too

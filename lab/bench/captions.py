@@ -22,6 +22,7 @@ PADDED = 32  # tokens
 ROWS = 128  # of a batch of captions in their own order
 WIDTHS = (1.0, 0.25, 0.125)  # of the convolutional tower
 FLICKR8K: Any = {"embed": 1024, "word": 300, "feature": 3328, "vocabulary": 7000}
+LOSSES = ("max_hinge", "cross_entropy")
 WAYS = ("parts", "small", "whole")  # one batch by parts, 16 batches, one batch at once
 
 
@@ -217,7 +218,7 @@ def raised_peak(*given):
 def train_in_parts(at):
     """A batch of {batch} pairs in parts of {micro}, by a GRU of {embed}; its memory (minutes)."""
     work = {"work": (at.batch, at.batch), "unit": "captions/s"}
-    for loss in ("max_hinge", "cross_entropy"):
+    for loss in LOSSES:
         peaks = np.array([[raised_peak(at.scale, at.threads, loss, way)] * 2 for way in WAYS])
         whats = [f"{loss}, batch {at.batch:,} in parts (floor: {way})" for way in WAYS]
         functions = [make_training(at, loss, way) for way in WAYS]

@@ -8,6 +8,7 @@ Reference: "Bottom-up ranking generation", the document and its authors' code of
 """
 
 import time
+from typing import Any
 
 from data import datasets
 from data.pairs import finding
@@ -95,7 +96,7 @@ def compare_regimes(work):
     return trials.Report(title, found, "\n".join(details(work.root, REGIMES)))
 
 
-def grade_regime(work, run, pairs):
+def grade_regime(work, run, pairs) -> dict[str, Any]:
     """A regime's grades on the test split, from test.py unless they are there.
 
     Returns:
@@ -110,7 +111,8 @@ def grade_regime(work, run, pairs):
     bleu4 = {width: scores.get(f"beam {width}", {}).get("bleu4") for width in WRITTEN}
     metric = "val_image_to_text_rsum" if bleu4[1] is None else "val_bleu4"
     _, epoch, epochs = trials.best_epoch(run, metric)
-    found = {"recall": macro, "bleu4": bleu4, "rsum": files.read_json(run.score)["rsum"]}
+    rsum = files.read_json(run.score)["rsum"]
+    found: dict[str, Any] = {"recall": macro, "bleu4": bleu4, "rsum": rsum}
     return found | {"epoch": epoch, "epochs": epochs} | trials.read_log(run)
 
 

@@ -18,7 +18,6 @@ from data.vision.network import cut_crops
 from data.vision.pixels import PixelDescriptor, PixelRows
 from data.vision.regions import COLOURS, OUTLINES, SECTORS, STEPS, TEXTURES, RegionDescriptor
 from data.vision.rows import squeeze
-from data.vision.windows import view_side
 from run import files, graphs
 
 

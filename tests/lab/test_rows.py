@@ -1,0 +1,121 @@
+"""The table of systems: rows from run folders, README's block, and commands that mean them."""
+
+import dataclasses
+import json
+import shlex
+
+import pytest
+from conftest import ROOT
+from stand_ins import RANKS, Scripts, grade
+
+from lab import rows, settings
+from lab.published import PUBLISHED
+from run.folder import Run
+from run.settings import Facts
+from systems import sheets
+
+STORED = ROOT / "docs" / "systems.json"
+
+
+def trained(monkeypatch, run, *words):
+    """A run that stand-ins have trained with some flags, and graded."""
+    made = settings.settings_of(*words)
+    scripts = Scripts(monkeypatch, {run.folder.name: [1.0], f"{run.folder.name}-first": [1.0]})
+    scripts.train(run, made)
+    if made.first_phase:
+        scripts.train(Run(f"{run}-first"), made)
+    grade(run, RANKS)
+    return made
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--recipe=gru_best", "--data_dir=f8k_precomp", "--nobag", "--dropout=0"],
+        ["--recipe=ph", "--features=fne", "--word_dim=10"],
+        ["--model=dual_path", "--epochs=2", "--mirror"],
+        ["--model=joint", "--heldout=red_circle", "--rank_weight=0"],
+        ["--loss=paired_hinge", "--margin=1"],
+    ],
+)
+def test_a_runs_command_means_its_settings(words, tmp_path):
+    made, run = settings.settings_of(*words), Run(tmp_path)
+    sheets.save(run, made, Facts())
+    assert settings.settings_of(*rows.command_of(sheets.load(run)[0])) == made
+
+
+def test_no_places_stand_in_a_command():
+    made = settings.settings_of("--data=csv", "--data_dir=/far/away/own")
+    made = dataclasses.replace(made, features="regions")  # what "auto" came out as
+    assert rows.command_of(made) == ["--data=csv", "--data_dir=own"]
+
+
+def test_a_row_of_a_run(tmp_path, monkeypatch):
+    row = rows.Row(2, "GRU", "vectors", "gru", "--recipe=mh")
+    made = trained(monkeypatch, Run(tmp_path / "gru"), "--recipe=ph", "--seed=3")
+    found = rows.read_row(row, tmp_path)
+    assert found["command"] == "python train.py --recipe=ph --seed=3"
+    assert found["settings"]["seed"] == 3 and found["settings"]["loss"] == made.loss
+    assert found["minutes"] == 2 and found["published"]["text"].startswith("rsum 274.9")
+    assert found["scores"]["rsum"]["value"] == 425 and found["scores"]["images"] == 2
+    line = rows.render([found]).splitlines()[3]
+    cells = line.strip("| ").split(" | ")
+    assert cells[:4] == ["2", "GRU", "vectors", "`python train.py --recipe=ph --seed=3`"]
+    assert cells[5].startswith("rsum **425.0** (") and cells[6] == "2"
+    assert cells[5].endswith("and R@1/5/10 50.0 / 50.0 / 75.0 of 2")
+    found["scores"]["oracle"] = 500.0
+    assert "85.0 % of the oracle's" in rows.render([found])
+
+
+def test_a_run_that_is_not_ended_or_not_graded_is_refused(tmp_path, monkeypatch):
+    row, run = rows.Row(1, "projection", "scenes", "one", ""), Run(tmp_path / "one")
+    trained(monkeypatch, run)
+    run.best_weights.write_text("trained on")
+    with pytest.raises(ValueError, match=r"is not graded as it is: python test\.py --exp one"):
+        rows.read_row(row, tmp_path)
+    (run / "log.txt").write_text("0 of 3 epochs done")
+    with pytest.raises(ValueError, match="is not trained to its end"):
+        rows.read_row(row, tmp_path)
+
+
+def test_readme_and_data_are_written(tmp_path, monkeypatch, capsys):
+    trained(monkeypatch, Run(tmp_path / "projection_scenes"), "--seed=1")
+    readme, data = tmp_path / "README.md", tmp_path / "docs" / "systems.json"
+    given = [f"--exp_root={tmp_path}", f"--readme={readme}", f"--json={data}"]
+    readme.write_text("# Title\n")
+    with pytest.raises(ValueError, match="no block to replace"):
+        rows.main(["lab.rows", *given])
+    assert not data.exists()
+    readme.write_text(f"# Title\n\n{rows.BEGIN}\nold\n{rows.END}\n\nmore\n")
+    rows.main(["lab.rows", *given])
+    assert capsys.readouterr().out == f"1 of {len(rows.ROWS)} rows were run\n"
+    text, stored = readme.read_text(), json.loads(data.read_text())
+    assert text == f"# Title\n\n{rows.render(stored)}\n\nmore\n"
+    assert text.count("not run") == len(rows.ROWS) - 1 and "--seed=1" in text
+    rows.main(["lab.rows", *given])
+    assert readme.read_text() == text
+
+
+def test_the_rows_that_are_asked_for():
+    assert {row.system for row in rows.ROWS} == {1, 2, 3, 4, 5}
+    assert len({row.run for row in rows.ROWS}) == len(rows.ROWS) == 11
+    found = [rows.read_row(row, "nowhere") for row in rows.ROWS]
+    figures = [one["published"]["text"] for one in found if one["published"]]
+    assert sorted(figures) == sorted(figure.text for figure in PUBLISHED.values())
+    check_commands(found)
+
+
+def check_commands(found):
+    """Each shown command means the settings beside it."""
+    for row in found:
+        python, script, *words = shlex.split(row["command"])
+        assert (python, script) == ("python", "train.py")
+        assert settings.differing(settings.settings_of(*words)) == row["settings"]
+
+
+@pytest.mark.skipif(not STORED.is_file(), reason="docs/systems.json is not written yet")
+def test_readme_shows_what_is_stored():
+    found = json.loads(STORED.read_text(encoding="utf-8"))
+    assert rows.render(found) in (ROOT / "README.md").read_text(encoding="utf-8")
+    check_commands(found)
