@@ -50,6 +50,9 @@ flags.DEFINE_integer(
 flags.DEFINE_bool("verify", False, "Recompute the metrics from projections.npz and compare.")
 flags.DEFINE_string("embeddings", None, "Score this .npz: image, text, caption_image.")
 flags.DEFINE_bool("normalize", False, "Divide the rows of --embeddings by their norms first.")
+flags.DEFINE_bool(
+    "merge_equal", None, "Make equal image rows of --embeddings one image; default: only say so."
+)
 flags.DEFINE_enum(
     "similarity",
     None,
@@ -75,6 +78,7 @@ flags.adopt_module_key_flags(options)
 def score_embeddings(path):
     """Scores embeddings from elsewhere: a table, and --output."""
     arrays = grading_score.read_embeddings(path, FLAGS.normalize)
+    arrays = grading_score.merge_equal_rows(arrays, path, FLAGS.merge_equal)
     chosen = FLAGS.similarity or similarity.of_arrays(arrays, path)
     scores = "cosines" if chosen == "cosine" else f"{chosen} similarities of unit rows"
     for side in ("image", "text"):
@@ -190,7 +194,7 @@ def hash_inputs(run, settings, split, descriptor):
 def grade_run(run):
     """Encodes the split, scores it, and leaves everything in the run's folder."""
     from data import datasets
-    from data.language.words import Tokens
+    from data.language.words import Tokens, say_wordless
     from data.vision import descriptors
     from grading import intervals
     from run import figures
@@ -217,7 +221,9 @@ def grade_run(run):
     model.for_test(settings)
     chunk = model.chunks["text"]
     cores = FLAGS.threads or -(-FLAGS.batch_size // chunk) or os.cpu_count() or 1
-    image, text = dual_encoder.encode(model, vectors, Tokens(split.captions, vocabulary), cores)
+    tokens = Tokens(split.captions, vocabulary)
+    say_wordless(FLAGS.split, tokens, vocabulary)
+    image, text = dual_encoder.encode(model, vectors, tokens, cores)
     score, found = grading_score.grade(
         image,
         text,

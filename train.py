@@ -223,6 +223,7 @@ def preset_pieces(weights):
 
 def make_batches(settings, split, vectors, vocabulary):
     """The training batches, with the relevance and the classes that the settings ask for."""
+    from data.language.words import say_wordless
     from data.vision import descriptors
     from training import tokenise
     from training.batches import (
@@ -241,9 +242,11 @@ def make_batches(settings, split, vectors, vocabulary):
         if settings.num_classes:
             described = descriptors.cluster_vectors(split, vectors, settings)
         classes = instance_classes(settings, described, split.num_images)
+    tokens = tokenise.tokenise(split.captions, vocabulary)
+    say_wordless("training", tokens, vocabulary)
     return TrainingBatches(
         vectors,
-        tokenise.tokenise(split.captions, vocabulary),
+        tokens,
         split.caption_image,
         settings,
         concepts=split.concepts if settings.relevance == "concepts" else None,
@@ -280,10 +283,12 @@ def build(settings, batches, vocabulary, strategy):
 
 def make_callbacks(settings, run, split, vectors, vocabulary, chief):
     """Validation and records, in this order, and the collapse watch."""
+    from data.language.words import say_wordless
     from training import collapse, tokenise
     from training.records import Complaints, Records, Validation
 
     tokens = tokenise.tokenise(split.captions, vocabulary)
+    say_wordless("validation", tokens, vocabulary)
     held_out = (vectors["validation"], tokens, split.caption_image)
     validation = Validation(*held_out, settings.similarity)
     plateau = settings.schedule == "plateau"

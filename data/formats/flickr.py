@@ -41,9 +41,9 @@ def read_flickr(source: Path, options: Options) -> dict[str, Records]:
       ValueError: a malformed line, a gap in the numbers of an image's captions, a picture missing.
     """
     there = {name for folder in (source, *subfolders(source)) for name in os.listdir(folder)}
-    kaggle = not there & set(TOKEN_FILES) and bool(there & set(KAGGLE_FILES))
-    path = find_file(source, KAGGLE_FILES if kaggle else TOKEN_FILES, "file of captions", True)
-    if kaggle:
+    names = TOKEN_FILES if there & set(TOKEN_FILES) else (*TOKEN_FILES, *KAGGLE_FILES)
+    path = find_file(source, names, "file of captions", True)
+    if path.name in KAGGLE_FILES:
         captions: dict[str, list[str]] = {}
         for row in read_rows(path):
             captions.setdefault(row.image, []).extend(row.captions)

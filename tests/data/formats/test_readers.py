@@ -144,7 +144,7 @@ def test_limit_keeps_the_first(tmp_path):
 def test_coco_one_file(tmp_path):
     coco(tmp_path / "captions_val2017.json", range(20))
     splits = opened("coco", tmp_path)
-    check_layout(splits, {"train": 15, "validation": 3, "test": 2})
+    check_layout(splits, {"train": 15, "validation": 1, "test": 4})
     names = [name for split in splits.values() for name in split.image_names]
     assert sorted(names) == [f"COCO_{i:06d}.jpg" for i in range(20)]
     two = splits["train"].image_names.index("COCO_000002.jpg")
