@@ -323,7 +323,7 @@ def load_picture(reference: str, data_dir: str | os.PathLike | None = None) -> "
     if data_dir and not path.is_absolute():
         path = (Path(data_dir).parent if Path(data_dir).is_file() else Path(data_dir)) / path
     if not path.is_file():
-        raise ValueError(f"picture {path} does not exist; was the data moved?")
+        raise ValueError(f"picture {path.absolute()} does not exist; was the data moved?")
     if not path.stat().st_size:
         raise ValueError(f"picture {path} is empty (0 bytes)")
     # Pillow's decoders answer damage with any of these.

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from data.formats.records import image_id
 from data.formats.text import composed, read_names, shown
+from run.files import reason
 
 FEATURES, BOUNDS = "image_features", "pos_boxes"
 IDS = ("image_id", "image_ids", "img_id", "img_ids", "ids")
@@ -40,16 +41,12 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a whole HDF5 file ({_first_line(error)})") from error
+        raise ValueError(f"{path} is not a whole HDF5 file ({reason(error)})") from error
     with file:
         try:
             yield file
         except (OSError, RuntimeError, KeyError, TypeError, OverflowError, MemoryError) as error:
-            raise ValueError(f"{path} is damaged ({_first_line(error)})") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"{path} is damaged ({reason(error)})") from error
 
 
 def _dataset(file: Any, name: str, path: Path) -> Any:
@@ -187,5 +184,5 @@ def _floats(values: np.ndarray, where: str) -> np.ndarray:
     """
     if values.dtype.kind not in "fiu":
         raise ValueError(f"{where} holds {values.dtype}; expected numbers")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(values, np.float32)

@@ -11,11 +11,12 @@ All may lie in folders below, as archives unpack. Pictures are searched as every
 import logging
 import os
 from collections import Counter
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
 from data.formats.drawing import draw_three
-from data.formats.pictures import find_pictures, folded
+from data.formats.pictures import Shelf, find_pictures, folded
 from data.formats.records import Options, Records, find_file, some, subfolders
 from data.formats.table import read_rows
 from data.formats.text import caption_texts, name_text, read_lines, read_names
@@ -40,7 +41,9 @@ def read_flickr(source: Path, options: Options) -> dict[str, Records]:
     Raises:
       ValueError: a malformed line, a gap in the numbers of an image's captions, a picture missing.
     """
-    there = {name for folder in (source, *subfolders(source)) for name in os.listdir(folder)}
+    there, lists = set(os.listdir(source)), set(chain(*SPLIT_LISTS.values()))
+    if not (there & lists and there & {*TOKEN_FILES, *KAGGLE_FILES}):
+        there.update(name for folder in subfolders(source) for name in os.listdir(folder))
     names = TOKEN_FILES if there & set(TOKEN_FILES) else (*TOKEN_FILES, *KAGGLE_FILES)
     path = find_file(source, names, "file of captions", True)
     if path.name in KAGGLE_FILES:
@@ -49,13 +52,13 @@ def read_flickr(source: Path, options: Options) -> dict[str, Records]:
             captions.setdefault(row.image, []).extend(row.captions)
     else:
         captions = _read_tokens(path)
-    if not there & set(chain(*SPLIT_LISTS.values())):
+    if not there & lists:
         names = list(captions)
         whole = Records(names, list(captions.values()), pictures=find_pictures(names, source))
         return draw_three(whole, options, str(source))
     # Lists may leave the suffix out, or write a name in another case.
     known = {folded(name): name for name in captions}
-    records, listed = {}, set()
+    records, listed, shelf = {}, set(), cache(Shelf)
     for split, patterns in SPLIT_LISTS.items():
         names = read_names(find_file(source, patterns, f"list of {split} images", True))
         names = [name if name in captions else known.get(folded(name), name) for name in names]
@@ -63,7 +66,7 @@ def read_flickr(source: Path, options: Options) -> dict[str, Records]:
         records[split] = Records(
             names=names,
             captions=[captions.get(name, []) for name in names],
-            pictures=find_pictures(names, source),
+            pictures=find_pictures(names, source, shelf=shelf),
         )
     unlisted = [name for name in captions if name not in listed]
     if unlisted:
@@ -79,14 +82,16 @@ def read_flickr(source: Path, options: Options) -> dict[str, Records]:
 def _read_tokens(path: Path) -> dict[str, list[str]]:
     """Captions of each image, in the order of their numbers."""
     numbered: dict[str, dict[int, str]] = {}
+    start = str(path)
     for number, line in enumerate(read_lines(path), 1):
-        where = f"{path}, line {number}"
+        where = f"{start}, line {number}"
         key, tab, caption = line.partition("\t")
         name, mark, digits = key.strip().rpartition("#")
         number_there = digits.isdecimal() and len(digits) < 10
         if not (tab and mark and name and number_there and caption.strip()):
             raise ValueError(f"{where}: expected name.jpg#0, a tab, a caption; got {line[:60]!r}")
-        own = numbered.setdefault(name_text(name, where), {})
+        if (own := numbered.get(name)) is None:
+            own = numbered.setdefault(name_text(name, where), {})
         if int(digits) in own:
             raise ValueError(f"{where}: caption {key.strip()} stands there twice")
         own[int(digits)] = caption_texts(caption, where)[0]

@@ -8,7 +8,7 @@ down. Names are found in another case, Unicode form or picture suffix: `p00.JPG`
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from data.formats.records import some, subfolders
@@ -63,7 +63,10 @@ class Shelf:
 
 
 def locate(
-    names: Sequence[str], root: Path, first: Iterable[Path] = ()
+    names: Sequence[str],
+    root: Path,
+    first: Iterable[Path] = (),
+    shelf: Callable[[Path], Shelf] = Shelf,
 ) -> tuple[str, list[str | None]] | None:
     """Looks for pictures, in the first folder that holds any of the first hundred.
 
@@ -71,6 +74,7 @@ def locate(
       names: N names, perhaps with folders of their own.
       root: the data set's folder.
       first: where the layout itself says that they lie.
+      shelf: opens a folder; `functools.cache(Shelf)` lists each once for several splits.
 
     Returns:
       The folder, and N paths, None for a picture that is missing; or None where no folder holds
@@ -82,29 +86,36 @@ def locate(
     usual = [root / name for name in KNOWN]
     usual += [folder / name for folder in usual for name in KNOWN if (folder / name).is_dir()]
     for folder in (*first, root, *usual):
-        if _holds(shelf := Shelf(folder), names):
-            return shelf.folder, [shelf.find(name) for name in names]
-    others = [one for one in subfolders(root) if one not in usual]
-    shelves = [shelf for shelf in map(Shelf, others) if _holds(shelf, names)]
-    if len({os.path.realpath(shelf.folder) for shelf in shelves}) > 1:
-        found = some(shelf.folder for shelf in shelves)
+        if _holds(own := shelf(folder), names):
+            return own.folder, [own.find(name) for name in names]
+    others = [one for one in subfolders(root) if one not in usual and _holds(shelf(one), names)]
+    if len({one.resolve() for one in others}) > 1:
+        found = some(others)
         raise ValueError(
             f"pictures named {some(names, 2)} lie in {found}: leave one folder, or name it images/"
         )
-    return (shelves[0].folder, [shelves[0].find(name) for name in names]) if shelves else None
+    if not others:
+        return None
+    own = shelf(others[0])
+    return own.folder, [own.find(name) for name in names]
 
 
 def _holds(shelf: Shelf, names: Sequence[str]) -> bool:
     return any(shelf.find(name) for name in names[:100])
 
 
-def find_pictures(names: Sequence[str], root: Path, first: Iterable[Path] = ()) -> list[str] | None:
+def find_pictures(
+    names: Sequence[str],
+    root: Path,
+    first: Iterable[Path] = (),
+    shelf: Callable[[Path], Shelf] = Shelf,
+) -> list[str] | None:
     """`locate`'s N paths, or None where no folder holds any.
 
     Raises:
       ValueError: the folder holds some of the pictures but not all.
     """
-    folder, found = locate(names, root, first) or ("", [])
+    folder, found = locate(names, root, first, shelf) or ("", [])
     missing = [name for name, path in zip(names, found, strict=False) if path is None]
     if missing:
         raise ValueError(

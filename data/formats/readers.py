@@ -14,7 +14,7 @@ Shape letters: N images, M captions, F feature, K concepts.
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy as np
 import PIL
 
 from data.formats.drawing import draw_three, draw_validation
-from data.formats.pictures import find_pictures
+from data.formats.pictures import Shelf, find_pictures
 from data.formats.records import SPLITS, Options, Records, find_file, join, some, split_word
 from data.formats.text import caption_texts, json_entries, name_text, read_json_text, shown
 from run.files import PackedStrings, open_arrays, pack_strings, write_arrays
@@ -234,7 +234,7 @@ def read_karpathy(source: Path, options: Options) -> dict[str, Records]:
     names: dict[str, list[str]] = {split: [] for split in SPLITS}
     files: dict[str, list[str]] = {split: [] for split in SPLITS}
     captions: dict[str, list[list[str]]] = {split: [] for split in SPLITS}
-    needs = ("filename", "split", "sentences")
+    needs, shelf = ("filename", "split", "sentences"), cache(Shelf)
     for place, image in enumerate(json_entries(read_json_text(path), "images", needs, refuse)):
         name = name_text(image["filename"], f"{path}, entry {place} of images", "filename")
         where = f"{path}, image {name}"
@@ -249,7 +249,9 @@ def read_karpathy(source: Path, options: Options) -> dict[str, Records]:
         )
     return {
         split: Records(
-            names[split], captions[split], pictures=find_pictures(files[split], path.parent)
+            names[split],
+            captions[split],
+            pictures=find_pictures(files[split], path.parent, shelf=shelf),
         )
         for split in SPLITS
     }

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from data.formats.text import composed, shown
+from run.files import DAMAGE, reason
 
 SPLITS = ("train", "validation", "test")
 SPLIT_WORDS = {
@@ -210,6 +211,11 @@ def subfolders(root: Path, depth: int = 2, limit: int = 1000) -> list[Path]:
     return found[:limit]
 
 
+def _files(folders: list[Path], patterns: Sequence[str]) -> list[Path]:
+    found = {path for one in folders for pattern in patterns for path in one.glob(pattern)}
+    return sorted(path for path in found if path.is_file())
+
+
 def find_file(source: Path, patterns: Sequence[str], what: str, below: bool = False) -> Path:
     """The one file in a folder that fits one of the patterns; `source` itself if it is a file.
 
@@ -222,10 +228,7 @@ def find_file(source: Path, patterns: Sequence[str], what: str, below: bool = Fa
     """
     if source.is_file():
         return source
-    for folders in ([source], subfolders(source) if below else []):
-        found = sorted({p for one in folders for pattern in patterns for p in one.glob(pattern)})
-        if found := [path for path in found if path.is_file()]:
-            break
+    found = _files([source], patterns) or (_files(subfolders(source), patterns) if below else [])
     wanted = " or ".join(patterns)
     if not found:
         raise ValueError(f"no {what} in {source}: expected {wanted}; it holds {listing(source)}")
@@ -248,15 +251,17 @@ def read_vectors(path: Path) -> np.ndarray:
       ValueError: the file is not such an array, or a row is not finite.
     """
     try:
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} is not a whole .npy file: {why}") from error
-    if not isinstance(vectors, np.ndarray) or vectors.ndim not in (2, 3) or not vectors.size:
-        shape = getattr(vectors, "shape", type(vectors).__name__)
-        raise ValueError(f"{path} holds {shape}; expected one row for each image, (N, F)")
+        vectors = np.lib.format.open_memmap(path, mode="r")
+    except DAMAGE as error:
+        raise ValueError(f"{path} is not a whole .npy file: {reason(error)}") from error
+    if vectors.ndim not in (2, 3) or not vectors.size:
+        raise ValueError(f"{path} holds {vectors.shape}; expected one row for each image, (N, F)")
+    if (extra := path.stat().st_size - vectors.offset - vectors.nbytes) != 0:
+        raise ValueError(
+            f"{path} is not a whole .npy file: {extra:+,} bytes besides its {vectors.shape} numbers"
+        )
     if vectors.dtype == np.float64:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             vectors = vectors.astype(np.float32)
     if vectors.dtype not in (np.float16, np.float32, np.int8):
         raise ValueError(f"{path} holds {vectors.dtype}; expected float16, float32 or int8")

@@ -197,7 +197,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
     lines = read_lines(path)
     first = lines[0] if lines else ""
     for delimiter in DELIMITERS:
-        header = [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter), [])]
+        header = next(csv.reader([first], delimiter=delimiter, quoting=_quoting(delimiter)), [])
         try:
             columns = _columns(header)
         except ValueError as error:
@@ -217,10 +217,10 @@ def _csv_rows(path: Path) -> Iterator[Row]:
                 f"{path}, line {line}: {len(cells)} columns, the header has "
                 f"{len(header)}; put a caption that holds a comma in double quotes"
             )
-        if [cell.strip() for cell in cells] == header:
-            if line > 1:
-                raise ValueError(f"{path}, line {line}: the header again; remove the line")
+        if line == 1:
             continue
+        if cells == header:
+            raise ValueError(f"{path}, line {line}: the header again; remove the line")
         values = {role: [cells[n].strip() for n in places] for role, places in columns.items()}
         captions = [text for text in values["caption"] if text] or [""]
         split = values["split"][0] if "split" in values else None
@@ -237,9 +237,8 @@ def _csv_cells(
       ValueError: a quote is not closed, or closed where the cell does not end; or a quoted cell
         holds a line that looks like a row.
     """
-    quoting = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
     feed = (line + "\n" for line in lines)
-    reader = csv.reader(feed, delimiter=delimiter, strict=True, quoting=quoting)
+    reader = csv.reader(feed, delimiter=delimiter, strict=True, quoting=_quoting(delimiter))
     start, images = 1, set()
     try:
         for cells in reader:
@@ -260,6 +259,11 @@ def _csv_cells(
         raise ValueError(
             f"{path}, line {start}: {what}; close it, or write a quote inside a quoted cell twice"
         ) from error
+
+
+def _quoting(delimiter: str) -> Any:
+    """Kaggle's captions between bars hold quotes that are no quotes of cells."""
+    return csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
 
 
 def _mend_bar(path: Path, line: int, cells: list[str]) -> list[str]:

@@ -25,6 +25,7 @@ HINTS = {
     "bytes": "the Python text of bytes: write caption.decode('utf-8')",
     "list": "the Python text of a list or dict: write one caption in each place",
 }
+_NOT_IN_NAMES = re.compile(r"[\x00-\x1f\ud800-\udfff]")
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
@@ -50,7 +51,7 @@ def name_text(value: Any, where: str, what: str = "name") -> str:
     """
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{where}: {what} {shown(value)}; expected text")
-    if any(c < " " or "\ud800" <= c <= "\udfff" for c in value.strip()):
+    if not value.isprintable() and _NOT_IN_NAMES.search(value.strip()):
         raise ValueError(f"{where}: {what} {shown(value)} holds characters that no name has")
     return composed(value.strip())
 
@@ -73,9 +74,11 @@ def caption_texts(value: Any, where: str) -> list[str]:
             raise ValueError(
                 f"{where}: caption {shown(text)} is no text; expected a text or a list of texts"
             )
-        if not text.strip():
+        if not (plain := text.strip()):
             raise ValueError(f"{where}: empty caption; write or remove it")
-        if found := LITERAL.fullmatch(text.strip()):
+        if plain[0].isalpha() and plain[0] not in "bBiInN":
+            continue  # begins no literal
+        if found := LITERAL.fullmatch(plain):
             raise ValueError(f"{where}: caption {shown(text)} is {HINTS[found.lastgroup or '']}")
     return texts
 
@@ -134,9 +137,9 @@ def read_captions(path: Path) -> list[str]:
     Raises:
       ValueError: a line is no caption; names it.
     """
-    lines = read_lines(path)
+    lines, start = read_lines(path), str(path)
     for number, line in enumerate(lines, 1):
-        caption_texts(line, f"{path}, line {number}")
+        caption_texts(line, f"{start}, line {number}")
     return lines
 
 

@@ -58,7 +58,8 @@ def learn(split: datasets.Split, settings) -> Descriptor | None:
         verb = "reads" if settings.features == "pixels" else "describes"
         raise ValueError(
             "the data set has captions but neither pictures nor vectors, so there is nothing to "
-            "train on: add the folder with its pictures"
+            f"train on: no picture {split.image_names[0]} lies in {split.origin} or the folders "
+            "in it; add the folder with its pictures"
             if split.vectors is None
             else f"--features {settings.features} {verb} pictures, and the data set has ready "
             "vectors only: leave the flag out, or add the folder with its pictures"
