@@ -287,10 +287,11 @@ def _json_rows(path: Path) -> Iterator[Row]:
     """Lines of a JSON lines table; blank ones are passed over."""
     for number, line in enumerate(read_lines(path), 1):
         where = f"{path}, line {number}"
-        value = parse_json(line, where) if line.strip() else None
-        if value is None and not line.strip():
+        if not line.strip():
             continue
-        keys = list(value) if isinstance(value, dict) else []
+        value = parse_json(line, where)
+        value = value if isinstance(value, dict) else {}
+        keys = list(value)
         try:
             columns = _columns(keys)
         except ValueError as error:

@@ -318,7 +318,7 @@ def read_occurrences(path: str | Path) -> tuple[Pair, dict[str, int]]:
         counts = {str(key): int(own["pair_occurrences"]) for key, own in content[key].items()}
         nouns = frozenset(map(str, content["nouns"]))
         words = frozenset(map(str, content[kind]))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{path} is no occurrence file: expected nouns, adjectives or verbs, and {DATA_KEY} "
             f"(image id: pair_occurrences); missed {error}"

@@ -17,8 +17,8 @@ def saved(path, **arrays):
 
 
 def rsum(arrays):
-    of = [arrays[name] for name in ("image", "text", "caption_image")]
-    return grade(*of, arrays.get("concepts"))[0]["rsum"]
+    image, text, owner = (arrays[name] for name in ("image", "text", "caption_image"))
+    return grade(image, text, owner, arrays.get("concepts"))[0]["rsum"]
 
 
 @pytest.mark.parametrize("order", ["runs", "tiles", "any"])

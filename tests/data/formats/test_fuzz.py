@@ -7,6 +7,7 @@ import base64
 import contextlib
 import copy
 import csv
+import gzip
 import io
 import itertools
 import json
@@ -25,14 +26,17 @@ from tiny_data import coco, flickr, karpathy, nus, precomp, put, put_picture
 
 from data import datasets
 from data.formats import bottom_up
+from data.language import word_vectors
+from data.pairs import finding
 from grading import score
 
+INPUTS = int(os.environ.get("MATCHBOX_FUZZ", "12"))
 fuzz = settings(
-    max_examples=int(os.environ.get("MATCHBOX_FUZZ", "12")),
-    derandomize=True,
+    max_examples=INPUTS,
+    derandomize=INPUTS == 12,
     deadline=None,
     database=None,
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 TOKENS = (
     b'"', b",", b"\n", b"\r", b"\r\n", b"\0", b"\t", b";", b"|", b"#", b"nan", b"null", b"{", b"[",
@@ -325,7 +329,7 @@ def test_nuswide(home, name, damage):
     if splits:
         assert splits["train"].num_images + splits["validation"].num_images == 20
         assert all(split.num_captions == split.num_images for split in splits.values())
-        assert all(np.isfinite(split.vectors).all() for split in splits.values())
+        assert all(np.isfinite(np.asarray(split.vectors)).all() for split in splits.values())
 
 
 def boxes_tsv():
@@ -387,16 +391,16 @@ def test_boxes_in_hdf5(home, layout, damage):
 @given(DAMAGE, st.booleans())
 def test_embeddings(home, damage, compressed):
     rng, buffer = np.random.default_rng(0), io.BytesIO()
-    arrays = {"image": rng.normal(size=(4, 6)), "text": rng.normal(size=(8, 6))}
+    image, text = rng.normal(size=(4, 6)), rng.normal(size=(8, 6))
     save = np.savez_compressed if compressed else np.savez
-    save(buffer, **arrays, caption_image=np.repeat(np.arange(4), 2))
+    save(buffer, image=image, text=text, caption_image=np.repeat(np.arange(4), 2))
     path = home / f"embeddings{next(COUNTER)}.npz"
     path.write_bytes(damaged(buffer.getvalue(), damage))
     found = attempt(lambda: score.read_embeddings(path))
     path.unlink()
     if found:
-        for name, values in arrays.items():
-            np.testing.assert_array_equal(found[name], values)
+        np.testing.assert_array_equal(found["image"], image)
+        np.testing.assert_array_equal(found["text"], text)
         assert found["caption_image"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
@@ -411,3 +415,37 @@ def test_pictures(home, kind, damage):
     picture = attempt(lambda: datasets.load_picture(str(path)))
     path.unlink()
     assert picture is None or picture.mode == "RGB"
+
+
+@fuzz
+@given(st.sampled_from(["glove", "word2vec", "binary", "gzip"]), DAMAGE)
+def test_word_vectors(home, kind, damage):
+    words = ["a", "dog", "über", "cat"]
+    rows = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    content = b"" if kind in ("glove", "gzip") else b"4 3\n"
+    for word, row in zip(words, rows, strict=True):
+        numbers = row.tobytes() if kind == "binary" else " ".join(map(str, row)).encode()
+        content += word.encode() + b" " + numbers + b"\n"
+    content = gzip.compress(content, mtime=0) if kind == "gzip" else content
+    path = home / f"words{next(COUNTER)}"
+    path.write_bytes(damaged(content, damage))
+    found = attempt(lambda: word_vectors.read_word_vectors(path, words))
+    path.unlink()
+    if found:
+        assert len(found[0]) == len(found[1]) == 4
+        assert np.isfinite(found[0]).all() and not found[0][~found[1]].any()
+
+
+@fuzz
+@given(DAMAGE, PART, VALUES, st.booleans())
+def test_occurrences_of_pairs(home, damage, where, new, types):
+    counts = {str(key): {"pair_occurrences": key % 3} for key in range(4)}
+    whole = {"nouns": ["dog"], "adjectives": ["brown"], finding.DATA_KEY: counts}
+    content = damaged(json.dumps(whole).encode(), damage)
+    if types:
+        content = json.dumps(retyped(whole, where, new)).encode()
+    path = home / f"brown_dog{next(COUNTER)}.json"
+    path.write_bytes(content)
+    found = attempt(lambda: finding.read_occurrences(path))
+    path.unlink()
+    assert found is None or all(isinstance(count, int) for count in found[1].values())
