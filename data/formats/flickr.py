@@ -10,6 +10,7 @@ All may lie in folders below, as archives unpack. Pictures are searched as every
 
 import logging
 import os
+import re
 from collections import Counter
 from functools import cache
 from itertools import chain
@@ -53,6 +54,13 @@ def read_flickr(source: Path, options: Options) -> dict[str, Records]:
     else:
         captions = _read_tokens(path)
     if not there & lists:
+        others = [name for name in sorted(there) if re.search(r"(train|test).*\.txt$", name)]
+        if others:
+            raise ValueError(
+                f"{source} holds {some(others)}, which are no names of split lists: call them "
+                f"{', '.join(names[-1] for names in SPLIT_LISTS.values())}, or move them away to "
+                "have the splits drawn"
+            )
         names = list(captions)
         whole = Records(names, list(captions.values()), pictures=find_pictures(names, source))
         return draw_three(whole, options, str(source))

@@ -1,8 +1,9 @@
 """Where a data set's pictures lie: the same search for every reader.
 
 First the folders that the layout itself names, then the data folder, then the folders that people
-have (`images/`, `Flickr8k_Dataset/Flicker8k_Dataset/`), then whatever folder lies there, two levels
-down. Names are found in another case, Unicode form or picture suffix: `p00.JPG` for `p00.jpg`.
+have (`images/`, `Flickr8k_Dataset/Flicker8k_Dataset/`), then whatever folder lies there, three
+levels down. Names are found in another case, Unicode form or picture suffix: `p00.JPG` for
+`p00.jpg`.
 """
 
 import os

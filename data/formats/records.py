@@ -197,7 +197,7 @@ def find_source(data: str, data_dir: str | os.PathLike | None) -> Path:
     raise ValueError(f"data_dir {source} does not exist; {parent} holds {listing(parent)}")
 
 
-def subfolders(root: Path, depth: int = 2, limit: int = 1000) -> list[Path]:
+def subfolders(root: Path, depth: int = 3, limit: int = 1000) -> list[Path]:
     """The folders in a folder and in these, sorted, hidden ones left out; so many at most."""
     found: list[Path] = []
     level = [root]

@@ -25,7 +25,13 @@ from run.console import printable
 logger = logging.getLogger(__name__)
 
 TABLES = ("*.csv", "*.tsv", "*.jsonl")
-DELIMITERS = (",", "\t", ";", "|")
+QUOTE_IT = "put a caption that holds a {} in double quotes"
+DELIMITERS = {
+    ",": QUOTE_IT.format("comma"),
+    "\t": QUOTE_IT.format("tab"),
+    ";": QUOTE_IT.format("semicolon"),
+    "|": "a caption between bars holds none itself",
+}
 # What the columns are called, the first name that is there counts.
 HEADERS = {
     "image": ("image", "filepath", "filename", "file_name", "image_name", "image_path", "image_id"),
@@ -135,20 +141,22 @@ def _images(path: Path, rows: list[Row]) -> tuple[np.ndarray | None, dict[str, s
             f"{path}, line {odd[0].line}: image {odd[0].image!r} is no row number, as "
             f"{len(rows) - len(odd)} other lines have for {features.name}"
         )
+    if not odd:
+        for index, (row, number) in enumerate(zip(rows, numbers, strict=True)):
+            rows[index] = row._replace(image=number[1] if number else row.image)
     if odd or not (features or any(path.parent.glob("*.npy"))):
         places = _picture_files(path, rows, needed=bool(odd))
         if places:
             return None, places
     features = features or find_file(path.parent, ("*.npy",), f"features that {path.name} numbers")
     vectors = read_vectors(features)
-    for index, (row, number) in enumerate(zip(rows, numbers, strict=True)):
-        whole = int(number[1]) if number else -1
-        if not 0 <= whole < len(vectors):
+    for index, row in enumerate(rows):
+        if int(row.image) >= len(vectors):
             raise ValueError(
                 f"{path}, line {row.line}: image {row.image} is no row of {features.name}, "
                 f"which has rows 0 to {len(vectors) - 1}"
             )
-        rows[index] = row._replace(image=str(whole))
+        rows[index] = row._replace(image=str(int(row.image)))
     return vectors, {}
 
 
@@ -214,8 +222,8 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         cells = _mend_bar(path, line, read) if lacks_bar else read
         if len(cells) != len(header):
             raise ValueError(
-                f"{path}, line {line}: {len(cells)} columns, the header has "
-                f"{len(header)}; put a caption that holds a comma in double quotes"
+                f"{path}, line {line}: {len(cells)} columns, the header has {len(header)}; "
+                + DELIMITERS[delimiter]
             )
         if line == 1:
             continue
