@@ -108,10 +108,11 @@ def first_rows(*arrays: np.ndarray | Rows) -> np.ndarray:
       (N of all,) int64, at most the own row.
     """
     probes, size = [], max(1, int(np.prod(arrays[0].shape[1:])))
+    kind = np.result_type(*(array.dtype for array in arrays))
     for array in arrays:
         for _, block in blocks(array):
             some_columns = block.reshape(len(block), -1)[:, :: -(-size // PROBE)]
-            probes.append(np.ascontiguousarray(some_columns + 0))  # so that -0 is 0
+            probes.append(np.ascontiguousarray(some_columns + 0, kind))  # so that -0 is 0
     probe = np.concatenate(probes)
     keys = probe.view(np.dtype((np.void, probe[:1].nbytes))).ravel()
     _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
@@ -119,7 +120,7 @@ def first_rows(*arrays: np.ndarray | Rows) -> np.ndarray:
     seen: dict[bytes, int] = {}
     for row in np.flatnonzero(counts[inverse] > 1).tolist():
         part = int(np.searchsorted(starts, row, side="right")) - 1
-        values = np.asarray(arrays[part][row - starts[part]]) + 0
+        values = np.asarray(arrays[part][row - starts[part]], kind) + 0
         first[row] = seen.setdefault(hashlib.sha256(values.tobytes()).digest(), row)
     return first
 
@@ -159,7 +160,7 @@ def check_pictures(
         first = first_pictures([path for own in files for path in own], cache_dir)
         _tell(names, first, np.ones(len(first), bool), "one picture")
     vectors = [own.vectors for own in records.values() if own.vectors is not None]
-    if len(vectors) == len(records) and len({(v.shape[1:], v.dtype) for v in vectors}) == 1:
+    if len(vectors) == len(records) and len({v.shape[1:] for v in vectors}) == 1:
         _tell(names, *same_vectors(*vectors), what="equal vectors")
 
 
