@@ -178,6 +178,6 @@ def _tell(names: list[tuple[str, str]], first: np.ndarray, sure: np.ndarray, wha
             "each out of one split"
         )
     if pairs:
-        told = some((f"{names[a][1]} = {names[b][1]}" for a, b in apart or pairs), 3)
+        told = some(f"{names[a][1]} = {names[b][1]}" for a, b in dict.fromkeys([*apart, *pairs]))
         where = "in two splits" if apart else "in one split"
         logger.warning("%d images stand %s under two names (%s): %s", len(pairs), where, what, told)
