@@ -56,6 +56,9 @@ class GradeOptions(Options):
     verify: bool = option(False, "Recompute the metrics from projections.npz and compare.")
     embeddings: str | None = option(None, "Score this .npz: image, text, caption_image.")
     normalize: bool = option(False, "Divide the rows of --embeddings by their norms first.")
+    merge_equal: bool | None = option(
+        None, "Make equal image rows of --embeddings one image. Without the flag: only say so."
+    )
     similarity: str | None = option(
         None,
         "How --embeddings are compared. Without the flag: as the file says, else cosine. A run "
@@ -89,6 +92,7 @@ for _section in SECTIONS:
 def score_embeddings(path):
     """Scores embeddings from elsewhere: a table, and --output."""
     arrays = scores.read_embeddings(path, FLAGS.normalize)
+    arrays = scores.merge_equal_rows(arrays, path, FLAGS.merge_equal)
     chosen = FLAGS.similarity or similarity.of_arrays(arrays, path)
     for line in scores.note_norms(arrays, chosen):
         print(f"note: {line}; --normalize makes them so", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Data sets of every format, opened and checked: `open_dataset("flickr8k", "../flickr8k")`.
 
-A reader for each format turns files into records (`readers.py`, `nuswide.py`, `table.py`); here
-they are checked, whatever the format, and laid out as three `Split`s. An image may have any number
+A reader for each format turns files into records (`formats/`); here they
+are checked, whatever the format, and laid out as three `Split`s. An image may have any number
 of captions.
 No TensorFlow: `test.py --verify` and `retrieve.py` start at once.
 
@@ -13,15 +13,18 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from data.formats import bottom_up
+from data.formats.flickr import read_flickr
+from data.formats.identity import check_pictures
 from data.formats.nuswide import read_nuswide
-from data.formats.readers import read_coco, read_flickr, read_karpathy, read_precomp, read_scenes
+from data.formats.precomp import read_precomp
+from data.formats.readers import read_coco, read_karpathy, read_scenes
 from data.formats.records import SPLITS, Options, Records, Rows, blocks, find_source, listing, some
 from data.formats.table import read_table
 from data.pairs import heldout
@@ -57,6 +60,7 @@ class Split:
       concepts: (N, K) float32 multi-hot, or None; K is the same in all splits.
       origin: what picture references start from: the data folder, or `scenes:<seed>`.
       fits: gives (M, N) bool, which captions are true of which images (scenes only), or None.
+      drawn: how the split was drawn, a line for a person; "" where the data set names it.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Split:
     concepts: np.ndarray | None = None
     origin: str = ""
     fits: Callable[[], np.ndarray] | None = None
+    drawn: str = ""
 
     @property
     def num_images(self) -> int:
@@ -129,7 +134,7 @@ def open_dataset(
             )
         records = DATASETS[data](source, options)
         origin = str(source.parent if source.is_file() else source)
-    check_records(records)
+    check_records(records, cache_dir)
     if limit:
         records = {name: _first(own, limit) for name, own in records.items()}
     return {name: _to_split(name, records[name], origin) for name in SPLITS}
@@ -156,7 +161,8 @@ def open_run_data(settings, data_dir: str | os.PathLike | None = None) -> dict[s
 
 
 def _first(records: Records, limit: int) -> Records:
-    return records.take(range(limit)) if len(records.names) > limit else records
+    whole = len(records.names) <= limit
+    return records if whole else replace(records.take(range(limit)), drawn=records.drawn)
 
 
 def _to_split(name: str, records: Records, origin: str) -> Split:
@@ -171,14 +177,19 @@ def _to_split(name: str, records: Records, origin: str) -> Split:
         concepts=records.concepts,
         origin=origin,
         fits=records.fits,
+        drawn=records.drawn,
     )
 
 
 # Checks that hold for every format.
 
 
-def check_records(records: dict[str, Records]) -> None:
-    """Refuses splits that are empty, inconsistent or overlap.
+def check_records(records: dict[str, Records], cache_dir: str | os.PathLike | None = None) -> None:
+    """Refuses splits that are empty, inconsistent or overlap, under whatever names.
+
+    Args:
+      records: of all splits.
+      cache_dir: where `identity.first_pictures` may keep what it read.
 
     Raises:
       ValueError: names the images, or the numbers that do not fit.
@@ -204,6 +215,7 @@ def check_records(records: dict[str, Records]) -> None:
                 for split in records
             )
             raise ValueError(f"{what} must have one size in all splits; got {sizes}")
+    check_pictures(records, cache_dir)
 
 
 def _check_split(split: str, records: Records) -> None:

@@ -70,7 +70,7 @@ def load_picture(reference: str, data_dir: str | os.PathLike | None = None) -> "
     if data_dir and not path.is_absolute():
         path = (Path(data_dir).parent if Path(data_dir).is_file() else Path(data_dir)) / path
     if not path.is_file():
-        raise ValueError(f"picture {path} does not exist; was the data moved?")
+        raise ValueError(f"picture {path.absolute()} does not exist; was the data moved?")
     if not path.stat().st_size:
         raise ValueError(f"picture {path} is empty (0 bytes)")
     try:
@@ -81,6 +81,9 @@ def load_picture(reference: str, data_dir: str | os.PathLike | None = None) -> "
             str(error).replace(f"{str(path)!r}", "it").replace(str(path), "it")
             or type(error).__name__
         )
+        with open(path, "rb") as file:
+            if file.read(12)[4:11] in (b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf"):
+                reason = "HEIC: save it as JPEG"
         raise ValueError(f"picture {path} is damaged or no picture ({reason})") from error
 
 
@@ -105,9 +108,10 @@ def _to_rgb(picture: "Image.Image") -> "Image.Image":
     if picture.mode.startswith("I") or picture.mode == "F":
         values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
         top = values.max(initial=0)
-        # 16-bit modes count to 65,535. The wider ones do not say: their brightest value decides.
+        # 16-bit modes count to 65,535, or hold 12 bits. The wider ones do not say: their brightest
+        # value decides.
         if picture.mode.startswith("I;16") or top > 255:
-            scale = 1 / 257
+            scale = 255 / (4095 if top <= 4095 else 65535)
         else:
             scale = 255 if picture.mode == "F" and top <= 1 else 1
         return Image.fromarray(np.clip(values * scale, 0, 255).astype(np.uint8)).convert("RGB")

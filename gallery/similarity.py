@@ -167,7 +167,8 @@ def of_arrays(arrays: Mapping[str, NDArray], path: object) -> str:
     if "similarity" not in arrays:
         return "cosine"
     found = np.asarray(arrays["similarity"])
-    name = found.tobytes().decode(errors="replace") if found.dtype == np.uint8 else str(found)
+    packed = found.dtype == np.uint8 or found.dtype.kind == "S"
+    name = found.tobytes().decode(errors="replace").rstrip("\0") if packed else str(found)
     if name not in SIMILARITIES:
         raise ValueError(
             f"{path} is made for the similarity {name!r}, expected one of {', '.join(SIMILARITIES)}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from data import datasets, pictures
-from data.language.words import Tokens, Vocabulary
+from data.language.words import Tokens, Vocabulary, say_wordless
 from data.vision import descriptors
 from gallery import similarity
 from grading import intervals
@@ -111,6 +111,7 @@ def encode_finished(
     model.for_test()
     cores = threads or -(-batch_size // model.parts.chunks.text) or os.cpu_count() or 1
     tokens = Tokens(split.captions, finished.vocabulary)
+    say_wordless(split.name, tokens, finished.vocabulary)
     image, text = encoding.encode_split(model, images, tokens, cores)
     return Encoded(finished, model, split, images, image, text)
 

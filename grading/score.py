@@ -10,6 +10,7 @@ Shape letters: N images, M captions, D embedding, K concepts.
 
 import csv
 import io
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from typing import Any
 import numpy as np
 
 import metrics
+from data.formats.identity import first_rows
 from gallery import scan
 from gallery.similarity import choose, of_arrays
 from grading import chance as grading_chance
 from grading import intervals
 from run import files
 from run.folder import Run
+
+logger = logging.getLogger(__name__)
 
 ORDER = (
     "mrr", "mrr@10", "recall@1", "recall@5", "recall@10",
@@ -123,6 +127,7 @@ def read_embeddings(path: str | Path, normalize: bool = False) -> dict[str, np.n
       ValueError: keys are missing, or a row to normalise is all zeros.
     """
     arrays = files.open_arrays(path)
+    files.check_archive(path)
     missing = [name for name in ("image", "text", "caption_image") if name not in arrays]
     if missing:
         raise ValueError(
@@ -137,6 +142,7 @@ def read_embeddings(path: str | Path, normalize: bool = False) -> dict[str, np.n
             if not norms.all():
                 raise ValueError(f"{path}: {side} row {int(np.argmin(norms))} is all zeros")
             arrays[side] = arrays[side] / norms
+    arrays["caption_image"] = _owners(arrays["caption_image"], len(arrays["image"]), path)
     return arrays
 
 
@@ -150,6 +156,70 @@ def note_norms(arrays: dict[str, np.ndarray], similarity: str) -> list[str]:
             span = f"{norms.min():.3g} to {norms.max():.3g}"
             found.append(f"{side} rows have norms from {span}, so scores are no {scores}")
     return found
+
+
+def _owners(given: np.ndarray, num_images: int, path: str | Path) -> np.ndarray:
+    """(M,) int64 of what a file says that each caption's image is.
+
+    Raises:
+      ValueError: it is no row of an image, or a type too small may have made it another one.
+    """
+    if given.dtype.kind == "f" and np.array_equal(given, np.floor(given)):
+        given = given.astype(np.int64)
+    if given.dtype.kind in "iu" and num_images - 1 > np.iinfo(given.dtype).max:
+        raise ValueError(
+            f"{path}: caption_image is {given.dtype}, which counts to {np.iinfo(given.dtype).max}, "
+            f"for {num_images} images: its numbers have wrapped around; save it as int64"
+        )
+    try:
+        return scan.check_owner(given, num_images)
+    except ValueError as error:
+        from_one = given.ndim == 1 and given.min(initial=1) == 1 and given.max() == num_images
+        hint = "; it seems to count from 1: subtract 1" if from_one else ""
+        raise ValueError(f"{path}: {error}{hint}") from None
+
+
+def merge_equal_rows(
+    arrays: dict[str, np.ndarray], path: str | Path, merge: bool | None
+) -> dict[str, np.ndarray]:
+    """Embeddings with equal image rows made one, since equal rows tie whatever the model does.
+
+    Args:
+      arrays: of `read_embeddings`; path: of the file, for messages.
+      merge: False leaves them and only says so; None, too, unless there is a row for each caption.
+
+    Raises:
+      ValueError: merge is None and the image rows are repeated for their captions; or equal rows
+        have different concepts.
+    """
+    first = first_rows(arrays["image"])
+    kept, owner = np.unique(first), arrays["caption_image"]
+    extra = len(first) - len(kept)
+    without = len(first) - len(np.unique(owner))
+    if without:
+        logger.warning("%s: %d of %d images have no caption", path, without, len(first))
+    if not extra:
+        return arrays
+    one_each = len(owner) == len(first) and not without
+    if merge is None and one_each and 1 < len(kept) <= len(first) / 2:
+        raise ValueError(
+            f"{path}: its {len(first)} image rows are {len(kept)} different ones, as if there were "
+            "one for each caption: --merge_equal makes each one image, --nomerge_equal grades them "
+            "as they are"
+        )
+    told = f"{path}: {extra} of {len(first)} image rows are equal to an earlier one"
+    if not merge:
+        logger.warning("%s, so they tie; --merge_equal makes each one image", told)
+        return arrays
+    logger.warning("%s: merged, %d images are left", told, len(kept))
+    concepts = arrays.get("concepts")
+    if concepts is not None and not np.array_equal(concepts[first], concepts):
+        raise ValueError(f"{told}, but has other concepts: merge them yourself")
+    merged = {**arrays, "image": np.asarray(arrays["image"])[kept]}
+    if concepts is not None:
+        merged["concepts"] = concepts[kept]
+    merged["caption_image"] = np.searchsorted(kept, first[owner])
+    return merged
 
 
 def score_table(score: dict[str, Any]) -> str:

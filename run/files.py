@@ -11,15 +11,25 @@ import contextlib
 import errno
 import hashlib
 import json
+import lzma
+import math
 import os
 import shutil
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+# What zipfile and NumPy answer damage with.
+DAMAGE = (
+    ValueError, OSError, KeyError, RuntimeError, SyntaxError, TypeError, OverflowError, MemoryError,
+    struct.error, zlib.error, lzma.LZMAError, tokenize.TokenError, zipfile.BadZipFile, EOFError,
+)  # fmt: skip
 ALIGNMENT = 64  # bytes; where the arrays of an .npz start, so that they can be memory-mapped
 
 
@@ -108,22 +118,44 @@ def open_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path} is missing")
+        raise ValueError(f"{path.absolute()} is missing")
     try:
-        with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as loaded:
+        with zipfile.ZipFile(path) as archive:
             return {
-                member.filename.removesuffix(".npy"): _map_member(path, archive, member, loaded)
+                member.filename.removesuffix(".npy"): _map_member(path, archive, member)
                 for member in archive.infolist()
             }
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is not a whole .npz file ({error})") from None
+    except DAMAGE as error:
+        whole = "damaged, or no .npz of plain arrays"
+        if isinstance(error, zipfile.BadZipFile | EOFError):
+            whole = "not a whole .npz file"
+        raise ValueError(f"{path} is {whole} ({reason(error)})") from None
 
 
-def _map_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, loaded: Any) -> Any:
+def reason(error: BaseException) -> str:
+    """What an error says, in one line that is not long: some quote the whole file."""
+    said = (str(error).splitlines() or [""])[0]
+    return f"{said[:159]}…" if len(said) > 160 else said or type(error).__name__
+
+
+def check_archive(path: str | os.PathLike) -> None:
+    """Compares an `.npz` with the checksums in it, which mapped arrays pass by.
+
+    Raises:
+      ValueError: the file is damaged; names the array.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except DAMAGE as error:
+        raise ValueError(f"{path} is not a whole .npz file ({reason(error)})") from None
+    if damaged:
+        raise ValueError(f"{path} is damaged: {damaged} is not what its checksum says")
+
+
+def _map_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
     """One array of an open `.npz`, mapped if it is stored plainly and is not tiny."""
     name = member.filename.removesuffix(".npy")
-    if member.compress_type != zipfile.ZIP_STORED or member.file_size < 4096:
-        return loaded[name]
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
@@ -131,8 +163,13 @@ def _map_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, l
         )
         shape, fortran, dtype = read(file)
         header = file.tell()
-    if dtype.hasobject or fortran:
-        return loaded[name]
+    if dtype.hasobject:
+        raise ValueError(f"{name} is an array of objects: save numbers or text")
+    if header + math.prod(shape) * dtype.itemsize != member.file_size:
+        raise ValueError(f"{name} has not the size of its shape {shape}")
+    if member.compress_type != zipfile.ZIP_STORED or member.file_size < 4096 or fortran:
+        with archive.open(member) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
     with open(path, "rb") as file:  # the local header's lengths may differ from the directory's
         file.seek(member.header_offset + 26)
         lengths = np.frombuffer(file.read(4), "<u2").astype(int)

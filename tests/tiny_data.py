@@ -1,6 +1,7 @@
 """Tiny data sets of several formats, written for the tests of their readers."""
 
 import json
+import zlib
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,9 @@ def put(path, text, newline="\n", encoding="utf-8"):
     path.write_bytes(text.replace("\n", newline).encode(encoding))
 
 
-def put_picture(path, colour=(10, 20, 30)):
+def put_picture(path, colour=None):
+    """A picture of one colour, another one for each name."""
+    colour = colour or tuple(zlib.crc32(path.name.encode()).to_bytes(4, "big")[:3])
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (4, 3), colour).save(path)
 

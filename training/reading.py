@@ -7,7 +7,7 @@ from typing import Any
 
 from data.datasets import Split
 from data.language import word_vectors
-from data.language.words import Tokens, Vocabulary
+from data.language.words import Tokens, Vocabulary, say_wordless
 from data.vision import descriptors
 from run import files
 from run.settings import Facts
@@ -80,6 +80,8 @@ def read_inputs(start: Start, splits: dict[str, Split]) -> Inputs:
     if start.first:
         phases.check_sizes(start.first, settings, facts)
     tokens = {name: Tokens(split.captions, vocabulary) for name, split in splits.items()}
+    for name, title in (("train", "training"), ("validation", "validation")):
+        say_wordless(title, tokens[name], vocabulary)
     return Inputs(settings, facts, splits, vocabulary, descriptor, images, tokens, made)
 
 

@@ -4,8 +4,9 @@
     boxes.array[boxes.rows["391895"]]                     # (36, 2048) float32
 
     TSV     tab separated, no header: image id, width, height, number of boxes, boxes, features;
-            the last two base64 of float32, (R, 4) and (R, F)
-    HDF5    a data set (R, F) for each image, named by its id
+            the last two base64 of float32, (R, 4) and (R, F). In another order these are told
+            apart by their widths
+    HDF5    see `box_arrays.py`
 
 The first reading goes through a file once, a line at a time, and leaves `boxes-*.npy` and its ids
 in the cache. A last line that was cut off is named and left out; anything else that does not fit is
@@ -23,18 +24,22 @@ import dataclasses
 import hashlib
 import logging
 from collections.abc import Iterator
+from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from data.formats.box_arrays import most_boxes, read_hdf5
 from data.formats.records import image_id, some, take_rows
+from data.formats.text import composed
 from run.files import atomic_path, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("image id", "width", "height", "number of boxes", "boxes", "features")
+READING = b"columns by width, padded boxes"  # what a stored array was read by
 ENDS = {".tsv": "TSV", ".h5": "HDF5", ".hdf5": "HDF5"}
 
 
@@ -70,10 +75,10 @@ def open_boxes(path: str | Path, cache_dir: str | Path) -> Boxes:
     files = [Path(name.strip()) for name in str(path).split(",")]
     for file in files:
         if not file.is_file():
-            raise ValueError(f"--features_file {file}: there is no such file")
+            raise ValueError(f"--features_file {file.absolute()}: there is no such file")
         if file.suffix.lower() not in ENDS:
             raise ValueError(f"--features_file {file}: expected a name ending in {', '.join(ENDS)}")
-    key = hashlib.sha256()
+    key = hashlib.sha256(READING)
     for file in files:
         facts = file.stat()
         key.update(f"{file.resolve()} {facts.st_size} {facts.st_mtime_ns}\n".encode())
@@ -92,10 +97,10 @@ def _convert(files: list[Path], stored: Path) -> list[str]:
     """Writes all boxes as one `.npy`, row by row; returns the ids in the order of the rows."""
     ids: dict[str, Path] = {}
     shape: tuple[int, ...] = ()
+    most = max([most_boxes(file) for file in files if _is_hdf5(file)], default=0)
     with atomic_path(stored) as temporary, open(temporary, "wb") as out:
         for file in files:
-            read = _read_tsv if ENDS[file.suffix.lower()] == "TSV" else _read_hdf5
-            for where, name, values in read(file):
+            for where, name, values in read_hdf5(file, most) if _is_hdf5(file) else _read_tsv(file):
                 if not shape:
                     shape = values.shape
                     _write_header(out, 0, shape)  # with room for any number of rows
@@ -117,6 +122,10 @@ def _convert(files: list[Path], stored: Path) -> list[str]:
     return list(ids)
 
 
+def _is_hdf5(file: Path) -> bool:
+    return ENDS[file.suffix.lower()] == "HDF5"
+
+
 def _size(shape: tuple[int, ...]) -> str:
     return f"{' x '.join(map(str, shape))} numbers"
 
@@ -129,17 +138,19 @@ def _write_header(file: Any, number: int, shape: tuple[int, ...]) -> None:
 
 def _read_tsv(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
     """(where, image id, (R, F)) of each line."""
-    size, shape = path.stat().st_size, None
+    size, shape, places = path.stat().st_size, None, None
     bar = tqdm(total=size, desc=f"reading {path.name}", unit="B", unit_scale=True, disable=None)
     with open(path, "rb") as file, bar:
         for number, line in enumerate(file, 1):
             bar.update(len(line))
             if not line.strip():
                 continue
-            name = line[:40].split(b"\t")[0].decode("ascii", "replace").strip()
-            where = f"{path}, line {number:,}, image {name}"
+            fields = line.rstrip(b"\r\n").split(b"\t")
+            name = composed(fields[0].decode("utf-8", "replace").strip())
+            where = f"{path}, line {number:,}, image {name[:40]}"
             try:
-                values = _parse(line.rstrip(b"\r\n").split(b"\t"), where)
+                places = places or _places(fields)
+                values = _parse(fields, places, where)
                 if not line.endswith(b"\n") and shape not in (None, values.shape):
                     raise _Cut(f"it has {_size(values.shape)}, those before it {_size(shape)}")
             except _Cut as error:
@@ -151,7 +162,37 @@ def _read_tsv(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
             yield where, image_id(name), values
 
 
-def _parse(fields: list[bytes], where: str) -> np.ndarray:
+def _places(fields: list[bytes]) -> tuple[int, int, int]:
+    """Which of six columns are the number of boxes, the boxes and the features, by their widths."""
+    usual = (3, 4, 5)
+    if len(fields) != len(COLUMNS):
+        return usual
+    numbers = [int(field) if _is_number(field) else 0 for field in fields]
+    widths = [
+        0 if number else _decoded_bytes(field)
+        for number, field in zip(numbers, fields, strict=True)
+    ]
+    for count, boxes, features in (usual, *permutations(range(1, len(COLUMNS)), 3)):
+        number = numbers[count]
+        whole = number and widths[features] and widths[features] % (4 * number) == 0
+        if whole and widths[boxes] == 16 * number:
+            return count, boxes, features
+    return usual
+
+
+def _is_number(field: bytes) -> bool:
+    return field.strip().isdigit() and len(field) < 10
+
+
+def _decoded_bytes(field: bytes) -> int:
+    """How many bytes a column of base64 holds; 0 where it is none."""
+    try:
+        return len(base64.b64decode(field.strip(), validate=True))
+    except binascii.Error:
+        return 0
+
+
+def _parse(fields: list[bytes], places: tuple[int, int, int], where: str) -> np.ndarray:
     """The (R, F) features of a line.
 
     Raises:
@@ -160,33 +201,19 @@ def _parse(fields: list[bytes], where: str) -> np.ndarray:
     """
     if len(fields) < len(COLUMNS):
         raise _Cut(f"{len(fields)} columns; expected {len(COLUMNS)}: {', '.join(COLUMNS)}")
-    if len(fields) > len(COLUMNS) or not fields[3].strip().isdigit():
+    count, boxes, features = places
+    if len(fields) > len(COLUMNS) or not _is_number(fields[count]) or not fields[0].strip():
         raise ValueError(f"{where}: expected the columns {', '.join(COLUMNS)}, tab separated")
-    number = int(fields[3])
+    number = int(fields[count])
     try:
-        decoded = base64.b64decode(fields[5].strip(), validate=True)
+        decoded = base64.b64decode(fields[features].strip(), validate=True)
     except binascii.Error as error:
         raise _Cut(f"its features are no base64: {error}") from None
     if not number or not decoded or len(decoded) % (4 * number):
         raise _Cut(f"{len(decoded):,} bytes of features are no whole rows for {number} boxes")
+    if (corners := _decoded_bytes(fields[boxes])) != 16 * number:
+        raise _Cut(f"{corners:,} bytes of boxes are not four numbers for each of {number} boxes")
     return np.frombuffer(decoded, "<f4").reshape(number, -1)
-
-
-def _read_hdf5(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
-    """(where, image id, (R, F)) of each data set."""
-    import h5py
-
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path} is not a whole HDF5 file ({error})") from error
-    with file:
-        for name in tqdm(file, desc=f"reading {path.name}", unit=" images", disable=None):
-            where, values = f"{path}, image {name}", file[name]
-            if not isinstance(values, h5py.Dataset) or values.ndim != 2 or not values.size:
-                found = getattr(values, "shape", "a group")
-                raise ValueError(f"{where} is {found}; expected (boxes, numbers)")
-            yield where, image_id(name), np.asarray(values, np.float32)
 
 
 # As the vectors of a data set.
@@ -205,7 +232,7 @@ def attach(splits: dict[str, Any], settings: Any) -> dict[str, Any]:
     if not settings.features_file:
         raise ValueError("--features bottom_up reads boxes from a file: give --features_file FILE")
     boxes = open_boxes(settings.features_file, settings.cache_dir)
-    found = {}
+    found, owner = {}, {}
     for name, split in splits.items():
         rows = [boxes.rows.get(image_id(image)) for image in split.image_names]
         missing = [image for image, row in zip(split.image_names, rows, strict=True) if row is None]
@@ -215,5 +242,14 @@ def attach(splits: dict[str, Any], settings: Any) -> dict[str, Any]:
                 f"{some(missing)}; it has {some(boxes.rows, 3)}"
             )
         known = [row for row in rows if row is not None]  # all of them
+        for image, row in zip(split.image_names, known, strict=True):
+            other = owner.setdefault(row, (name, image))
+            if other[0] != name:
+                raise ValueError(
+                    f"{other[0]} image {other[1]} and {name} image {image} have the same boxes in "
+                    f"{boxes.path}: they are one image under two names; take one out"
+                )
+            if other[1] != image:
+                logger.warning("%s split: %s and %s have the same boxes", name, other[1], image)
         found[name] = dataclasses.replace(split, vectors=take_rows(boxes.array, known))
     return found

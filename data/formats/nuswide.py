@@ -20,16 +20,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from data.formats.records import (
-    Options,
-    Records,
-    draw_validation,
-    find_file,
-    listing,
-    read_lines,
-    read_names,
-    some,
-)
+from data.formats.drawing import draw_validation
+from data.formats.pictures import locate
+from data.formats.records import Options, Records, find_file, listing, some
+from data.formats.text import read_lines, read_names
 from run.files import atomic_path
 
 FOLDER = "NUS-WIDE-Lite"
@@ -59,16 +53,12 @@ def read_nuswide(source: Path, options: Options) -> dict[str, Records]:
             names=own,
             captions=[tags.get(_image_id(name), []) for name in own],
             vectors=vectors[start : start + len(own)],
-            pictures=_find_pictures(root, lists[part]),
+            pictures=_picture_paths(root, lists[part]),
             concepts=concepts[part],
         )
         start += len(own)
-    kept, drawn = draw_validation(len(names["Train"]), options)
-    return {
-        "train": records["Train"].take(kept.tolist()),
-        "validation": records["Train"].take(drawn.tolist()),
-        "test": records["Test"],
-    }
+    train, validation = draw_validation(records["Train"], options, str(root))
+    return {"train": train, "validation": validation, "test": records["Test"]}
 
 
 def _read_list(root: Path, part: str) -> list[str]:
@@ -143,15 +133,16 @@ def _read_truth(path: Path, count: int) -> np.ndarray:
     return digits.astype(np.float32)
 
 
-def _find_pictures(root: Path, entries: list[str]) -> list[str] | None:
-    """Paths of the pictures, `images/category/name_id.jpg`, where the first one is there.
+def _picture_paths(root: Path, entries: list[str]) -> list[str] | None:
+    """Paths of the pictures, `images/category/name_id.jpg`, where any of the first is there.
 
-    A missing one is not looked for here: the course hands out features, pictures are an extra.
+    A missing one gets the path that it would have: the course hands out features, pictures are an
+    extra.
     """
-    folder = root / "images"
-    if not entries or not (folder / entries[0]).is_file():
-        return None
-    return [f"{folder}{os.sep}{entry}" for entry in entries]
+    folder, found = locate(entries, root) or ("", [])
+    return [
+        path or f"{folder}{os.sep}{entry}" for path, entry in zip(found, entries, strict=False)
+    ] or None
 
 
 # The feature CSV.

@@ -1,13 +1,14 @@
-"""What the readers of data sets share: the records they hand over, and careful reading of files.
+"""What the readers of data sets share: the records they hand over, how files and arrays are found.
 
-A reader (`readers.py`, `nuswide.py`, `table.py`) turns one layout on disk into one `Records` for
-each split. Everything here that reads a file answers a bad one with a single line: which file,
-which line, what was expected and how to mend it.
+A reader (`readers.py`, `flickr.py`, `precomp.py`, `nuswide.py`, `table.py`) turns one layout on
+disk into one `Records` for each split; `text.py` reads its text, `pictures.py` finds its pictures,
+`drawing.py` draws splits that it lacks. Whatever reads a file answers a bad one with a single line:
+which file, which line, what was expected and how to mend it.
 
 Shape letters: N images, M captions, F feature, K concepts.
 """
 
-import json
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -17,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from data.formats.text import composed, shown
+from run.files import DAMAGE, reason
+
 SPLITS = ("train", "validation", "test")
-PICTURE_FOLDERS = ("images", "Images", "Flicker8k_Dataset", "flickr30k-images", "flickr30k_images")
 SPLIT_WORDS = {
     "train": "train",
     "restval": "train",  # Karpathy's name for the COCO validation images that he trains on
@@ -62,6 +65,7 @@ class Records:
       pictures: N paths, or (N, H, W, 3) uint8, or None.
       concepts: (N, K) float32 multi-hot, or None.
       fits: gives (M, N) bool, which captions are true of which images, or None.
+      drawn: how the split was drawn, a line for a person; "" where the data set names it.
     """
 
     names: list[str]
@@ -70,6 +74,7 @@ class Records:
     pictures: list[str] | np.ndarray | None = None
     concepts: np.ndarray | None = None
     fits: Callable[[], np.ndarray] | None = None
+    drawn: str = ""
 
     def take(self, rows: Sequence[int]) -> "Records":
         """The records of some images, in the order of `rows`. Neighbouring rows stay views."""
@@ -124,13 +129,15 @@ class Rows:
 
 
 def take_rows(array: Any, rows: Sequence[int] | np.ndarray) -> Any:
-    """`array[rows]`: a view where the rows are neighbours, `Rows` where a copy would be large.
+    """`array[rows]`: a view where they are evenly spaced, `Rows` where a copy would be large.
 
     So a memory map stays one.
     """
     rows = np.asarray(rows, dtype=np.int64)  # (n,)
-    if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
-        return array[rows[0] : rows[0] + len(rows)]
+    step = int(rows[1] - rows[0]) if len(rows) > 1 else 1
+    even = len(rows) and step > 0 and np.array_equal(rows, rows[0] + step * np.arange(len(rows)))
+    if even and (step == 1 or isinstance(array, np.ndarray)):
+        return array[rows[0] : rows[-1] + 1 : step]
     if len(rows) * array[:1].nbytes > LARGE_BYTES:
         if isinstance(array, Rows):
             return Rows(array.array, array.rows[rows])
@@ -138,35 +145,11 @@ def take_rows(array: Any, rows: Sequence[int] | np.ndarray) -> Any:
     return array[rows]
 
 
-def draw_validation(num_images: int, options: Options) -> tuple[np.ndarray, np.ndarray]:
-    """Sets images aside for validation, drawn by the seed from the training images.
-
-    Returns:
-      Rows that stay and rows set aside, both ascending: `validation_images`, but at most a tenth.
-    """
-    if num_images < 2:
-        raise ValueError(
-            f"{num_images} training images are too few to set one aside for validation"
-        )
-    wanted = min(options.validation_images, max(1, num_images // 10))
-    order = np.random.default_rng(options.seed).permutation(num_images)
-    return np.sort(order[wanted:]), np.sort(order[:wanted])
-
-
-def cut_in_three(order: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-    """Cuts a row order into train, validation and test: 80, 10 and 10 percent."""
-    if len(order) < 3:
-        raise ValueError(f"{len(order)} images are too few to make three splits; at least 3 needed")
-    tenth = max(1, len(order) // 10)
-    pieces = np.split(np.asarray(order), [len(order) - 2 * tenth, len(order) - tenth])
-    return dict(zip(SPLITS, pieces, strict=True))
-
-
-def split_word(word: str, where: str) -> str:
+def split_word(word: Any, where: str) -> str:
     """`train`, `validation` or `test`."""
-    split = SPLIT_WORDS.get(word.strip().lower())
+    split = SPLIT_WORDS.get(word.strip().lower()) if isinstance(word, str) else None
     if split is None:
-        raise ValueError(f"{where}: split {word!r} is none of {', '.join(SPLIT_WORDS)}")
+        raise ValueError(f"{where}: split {shown(word)} is none of {', '.join(SPLIT_WORDS)}")
     return split
 
 
@@ -176,7 +159,7 @@ def image_id(name: str) -> str:
     Names of other data stay as they are, without the suffix.
     """
     coco = re.fullmatch(r"(?:COCO_(?:train|val|test)\d{4}_)?0*(\d+)(?:\.\w+)?", Path(name).name)
-    return coco[1] if coco else name.removesuffix(".jpg")
+    return coco[1] if coco else re.sub(r"(?i)\.(jpe?g|png)$", "", composed(name))
 
 
 # Messages.
@@ -205,117 +188,57 @@ def find_source(data: str, data_dir: str | os.PathLike | None) -> Path:
     """
     if not data_dir:
         raise ValueError(f"data {data} needs data_dir: the folder that holds it")
-    source = Path(data_dir)
+    source = Path(os.path.abspath(data_dir))  # every message names where was looked
     if source.exists():
         return source
-    parent = source.absolute().parent
+    parent = source.parent
     while not parent.is_dir():
         parent = parent.parent
     raise ValueError(f"data_dir {source} does not exist; {parent} holds {listing(parent)}")
 
 
-def find_file(source: Path, patterns: Sequence[str], what: str) -> Path:
+def subfolders(root: Path, depth: int = 3, limit: int = 1000) -> list[Path]:
+    """The folders in a folder and in these, sorted, hidden ones left out; so many at most."""
+    found: list[Path] = []
+    level = [root]
+    for _ in range(depth):
+        below: list[Path] = []
+        for folder in level[:limit]:
+            with contextlib.suppress(OSError), os.scandir(folder) as entries:
+                own = [one.name for one in entries if one.name[0] != "." and one.is_dir()]
+                below += [folder / name for name in sorted(own)]
+        found, level = found + below, below
+    return found[:limit]
+
+
+def _files(folders: list[Path], patterns: Sequence[str]) -> list[Path]:
+    found = {path for one in folders for pattern in patterns for path in one.glob(pattern)}
+    return sorted(path for path in found if path.is_file())
+
+
+def find_file(source: Path, patterns: Sequence[str], what: str, below: bool = False) -> Path:
     """The one file in a folder that fits one of the patterns; `source` itself if it is a file.
+
+    Args:
+      source: the folder; patterns: of its files; what: the file is, for the message.
+      below: where there is none, look into the folders below too, as archives unpack.
 
     Raises:
       ValueError: there is none, or there are several.
     """
     if source.is_file():
         return source
-    found = sorted({path for pattern in patterns for path in source.glob(pattern)})
-    found = [path for path in found if path.is_file()]
+    found = _files([source], patterns) or (_files(subfolders(source), patterns) if below else [])
     wanted = " or ".join(patterns)
     if not found:
         raise ValueError(f"no {what} in {source}: expected {wanted}; it holds {listing(source)}")
     if len(found) > 1:
-        names = some(path.name for path in found)
+        names = some(path.relative_to(source) for path in found)
         raise ValueError(f"{len(found)} files in {source} could be the {what}: {names}; leave one")
     return found[0]
 
 
-def find_pictures(names: Sequence[str], folders: Iterable[Path]) -> list[str] | None:
-    """Paths of the pictures, in the first of the folders that holds any of the first hundred.
-
-    Returns:
-      N paths, or None where no folder holds them.
-
-    Raises:
-      ValueError: the folder holds some of the pictures but not all.
-    """
-    for folder in folders:
-        if any((folder / name).is_file() for name in names[:100]):
-            paths = [f"{folder}{os.sep}{name}" for name in names]
-            missing = [p for p, path in zip(names, paths, strict=True) if not os.path.isfile(path)]
-            if missing:
-                raise ValueError(
-                    f"{len(missing)} of {len(names)} images have no picture in {folder}: "
-                    f"{some(missing)}; add them, or take them out of the split"
-                )
-            return paths
-    return None
-
-
-def picture_folders(root: Path) -> list[Path]:
-    """Where a data set's pictures may lie."""
-    return [root / name for name in PICTURE_FOLDERS]
-
-
 # Contents of files.
-
-
-def read_lines(path: Path) -> list[str]:
-    """Lines of a UTF-8 text file. A byte-order mark, Windows line ends and blank last lines go.
-
-    Raises:
-      ValueError: the file cannot be read or is not UTF-8; names the line.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        byte = content[error.start]
-        raise ValueError(
-            f"{path}, line {line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"
-        ) from error
-    # Not splitlines(): that would also cut at line separators that stand inside a caption.
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    while lines and not lines[-1].strip():
-        lines.pop()
-    return lines
-
-
-def read_names(path: Path) -> list[str]:
-    """Lines of a list file, stripped; blank ones are skipped."""
-    return [line.strip() for line in read_lines(path) if line.strip()]
-
-
-def read_captions(path: Path) -> list[str]:
-    """Lines of a file with one caption each.
-
-    Raises:
-      ValueError: a line is empty; names it.
-    """
-    lines = read_lines(path)
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            raise ValueError(f"{path}, line {number}: empty caption; every line must hold one")
-    return lines
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file.
-
-    Raises:
-      ValueError: the file is not whole JSON; names the line.
-    """
-    try:
-        return json.loads("\n".join(read_lines(path)))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
 
 
 def read_vectors(path: Path) -> np.ndarray:
@@ -328,14 +251,18 @@ def read_vectors(path: Path) -> np.ndarray:
       ValueError: the file is not such an array, or a row is not finite.
     """
     try:
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise ValueError(f"{path} is not a whole .npy file: {error}") from error
-    if not isinstance(vectors, np.ndarray) or vectors.ndim not in (2, 3) or not vectors.size:
-        shape = getattr(vectors, "shape", type(vectors).__name__)
-        raise ValueError(f"{path} holds {shape}; expected one row for each image, (N, F)")
+        vectors = np.lib.format.open_memmap(path, mode="r")
+    except DAMAGE as error:
+        raise ValueError(f"{path} is not a whole .npy file: {reason(error)}") from error
+    if vectors.ndim not in (2, 3) or not vectors.size:
+        raise ValueError(f"{path} holds {vectors.shape}; expected one row for each image, (N, F)")
+    if (extra := path.stat().st_size - vectors.offset - vectors.nbytes) != 0:
+        raise ValueError(
+            f"{path} is not a whole .npy file: {extra:+,} bytes besides its {vectors.shape} numbers"
+        )
     if vectors.dtype == np.float64:
-        vectors = vectors.astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            vectors = vectors.astype(np.float32)
     if vectors.dtype not in (np.float16, np.float32, np.int8):
         raise ValueError(f"{path} holds {vectors.dtype}; expected float16, float32 or int8")
     check_finite(vectors, path)

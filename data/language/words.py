@@ -9,6 +9,7 @@ Imports neither TensorFlow nor scikit-learn, so that `retrieve.py` reads a query
 Shape letters: M captions, B captions of a batch, T tokens, V vocabulary, L ids of all captions.
 """
 
+import logging
 import re
 import unicodedata
 from collections import Counter
@@ -20,6 +21,8 @@ import numpy as np
 
 from data.language import word_pieces
 from run import files
+
+logger = logging.getLogger(__name__)
 
 _WORD = re.compile(r"(?u)\b\w\w+\b")
 PAD = 0
@@ -357,3 +360,23 @@ class Tokens:
         flat = self.flat if len(self.flat) else np.zeros(1, np.int32)
         found = flat[np.where(inside, self.starts[rows][:, None] + places, 0)]
         return np.where(inside, found, PAD).astype(np.int32)
+
+
+def say_wordless(name: str, tokens: Tokens, vocabulary: Vocabulary) -> int:
+    """How many captions hold no known word, said in one line where there are any.
+
+    Punctuation, unknown words and the marks of beginning and end are no known words. The captions
+    that hold none all get the same embedding.
+
+    Args:
+      name: of the split; tokens: of its captions; vocabulary: that made them.
+    """
+    known = [is_word(word) and word not in word_pieces.SPECIAL for word in vocabulary.words]
+    says = np.array([False, *known, False, False])  # by id; padding, unknown words, the end
+    caption = np.repeat(np.arange(len(tokens)), tokens.lengths)
+    hits = np.bincount(caption, weights=says[tokens.flat], minlength=len(tokens))
+    if silent := int((hits == 0).sum()):
+        logger.warning(
+            "%d of %d %s captions hold no word that the run knows", silent, len(tokens), name
+        )
+    return silent

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.formats.records import image_id, read_json, some
+from data.formats.records import image_id, some
+from data.formats.text import read_json_text
 from data.pairs import parser, tagging
 from data.scenes import sentences
 from run.files import write_json
@@ -310,14 +311,14 @@ def read_occurrences(path: str | Path) -> tuple[Pair, dict[str, int]]:
         ValueError: the file is laid out otherwise.
     """
     path = Path(path)
-    content = read_json(path)
+    content = read_json_text(path)
     kind = next((kind for kind in KINDS if isinstance(content, dict) and kind in content), None)
     try:
         key = DATA_KEY if DATA_KEY in content else "verb_noun_occurrence_data"
         counts = {str(key): int(own["pair_occurrences"]) for key, own in content[key].items()}
         nouns = frozenset(map(str, content["nouns"]))
         words = frozenset(map(str, content[kind]))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{path} is no occurrence file: expected nouns, adjectives or verbs, and {DATA_KEY} "
             f"(image id: pair_occurrences); missed {error}"

@@ -92,7 +92,8 @@ def choose_features(settings, split: datasets.Split, default: str) -> str:
     if split.pictures is None and split.vectors is None:
         raise ValueError(
             "the data set has captions but neither pictures nor vectors, so there is nothing to "
-            "train on: add the folder with its pictures"
+            f"train on: no picture {split.image_names[0]} lies in {split.origin} or the folders "
+            "in it; add the folder with its pictures"
         )
     if split.pictures is None:
         raise ValueError(

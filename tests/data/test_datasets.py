@@ -18,7 +18,7 @@ from tiny_data import (
 
 from data import datasets
 from data.datasets import DATASETS, fingerprint
-from data.formats import records
+from data.formats import records, text
 from data.pictures import load_picture, picture_references
 from data.scenes import world
 
@@ -99,10 +99,10 @@ def test_first_names_only():
 
 def test_lines_of_a_file(tmp_path):
     (tmp_path / "x").write_bytes("\ufeffone\r\ntwo\u2028still two\n\nthree \n \r\n\n".encode())
-    lines = records.read_lines(tmp_path / "x")
+    lines = text.read_lines(tmp_path / "x")
     assert lines == ["one", "two\u2028still two", "", "three "]
     with pytest.raises(ValueError, match="cannot be read: "):
-        records.read_lines(tmp_path)
+        text.read_lines(tmp_path)
 
 
 def test_rows_stay_views_where_they_can():

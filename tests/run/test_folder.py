@@ -54,7 +54,7 @@ def test_broken_and_pickled_arrays_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"not a whole \.npz"):
         files.open_arrays(tmp_path / "a.npz")
     np.savez(tmp_path / "p.npz", x=np.array([{}], dtype=object))
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(ValueError, match=r"p\.npz .*x is an array of objects"):
         files.open_arrays(tmp_path / "p.npz")
     with pytest.raises(ValueError, match="is missing"):
         files.open_arrays(tmp_path / "none.npz")

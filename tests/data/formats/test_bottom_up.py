@@ -191,6 +191,6 @@ def test_images_without_boxes_are_counted_and_named(tsv, tmp_path):
     splits = opened("coco", tmp_path / "captions_val2017.json", tmp_path)
     settings = SimpleNamespace(features_file=str(tsv[0]), cache_dir=tmp_path)
     with pytest.raises(
-        ValueError, match=r"lacks 13 of 16 images of the train split: COCO_val2017_0"
+        ValueError, match=r"lacks 13 of 15 images of the train split: COCO_val2017_0"
     ):
         bottom_up.attach(splits, settings)

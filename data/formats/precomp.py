@@ -1,0 +1,126 @@
+"""Reader of vectors and captions as VSE++ and SCAN lay them out.
+
+Shape letters: N images, M captions, F feature.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from data.formats.identity import first_rows
+from data.formats.pictures import find_pictures
+from data.formats.records import Options, Records, find_file, read_vectors, take_rows
+from data.formats.text import read_captions, read_names
+
+logger = logging.getLogger(__name__)
+
+
+def read_precomp(source: Path, options: Options) -> dict[str, Records]:
+    """`{train,dev,test}_ims.npy`, `_caps.txt` and, if there, `_ids.txt`, as VSE++ lays them out.
+
+    The captions of image i stand together; their number is the ratio of lines to rows. With a row
+    for each caption, equal rows are one image, in whatever order they stand: one of each is kept,
+    and so said. Vectors stay memory-mapped where the order allows it. Pictures are searched by the
+    names of `_ids.txt`.
+    """
+    files = {"train": "train", "validation": "dev", "test": "test"}
+    return {split: _read_precomp_split(source, word) for split, word in files.items()}
+
+
+def _read_precomp_split(source: Path, word: str) -> Records:
+    vectors_path = find_file(source, (f"{word}_ims.npy",), f"file of {word} vectors")
+    captions_path = find_file(source, (f"{word}_caps.txt",), f"file of {word} captions")
+    vectors, captions = read_vectors(vectors_path), read_captions(captions_path)
+    rows = len(vectors)
+    if not captions or len(captions) % rows:
+        near = max(1, round(len(captions) / rows)) * rows
+        raise ValueError(
+            f"{captions_path} has {len(captions)} lines for the {rows} rows of "
+            f"{vectors_path.name}: expected a multiple, such as {near}; "
+            f"{abs(near - len(captions))} too {'few' if near > len(captions) else 'many'}?"
+        )
+    ids_path = source / f"{word}_ids.txt"
+    ids = read_names(ids_path) if ids_path.exists() else []
+    owner = np.repeat(np.arange(rows), len(captions) // rows)  # (M,)
+    if rows == len(captions):
+        told = len(ids) == rows and not _counts(ids, owner)
+        owner = _owners(first_rows(vectors), ids if told else [""] * rows)
+        kept = np.unique(owner, return_index=True)[1]
+        if len(kept) < rows:
+            logger.warning(
+                "%s: equal rows are one image: %d rows, of which %d are kept",
+                *(vectors_path, rows, len(kept)),
+            )
+            vectors = take_rows(vectors, kept)
+    own: list[list[str]] = [[] for _ in range(len(vectors))]
+    for image, caption in zip(owner.tolist(), captions, strict=True):
+        own[image].append(caption)
+    names = _names(ids, owner, len(vectors), ids_path) if ids else []
+    pictures = find_pictures(names, source) if names else None
+    names = names or [f"{word}-{row}" for row in range(len(vectors))]
+    return Records(names, own, vectors=vectors, pictures=pictures)
+
+
+def _owners(first: np.ndarray, ids: list[str]) -> np.ndarray:
+    """(M,) the image of each row where there is a row for each caption.
+
+    Two images may have equal vectors: rows that are repeated in runs, or that follow one another in
+    the same order again and again, tell them apart, and so do ids. Otherwise equal rows are one.
+
+    Args:
+      first: (M,) for each row the first that is equal to it.
+      ids: M ids of the rows, all alike where they are not known.
+    """
+    rows = np.arange(len(first))
+    if len(np.unique(first)) in (1, len(first)):  # of one vector only: nothing is known
+        return rows
+    runs = np.diff(np.flatnonzero(np.diff(first, prepend=-1, append=-1)))
+    each = int(np.gcd.reduce(runs))
+    if each > 1:
+        return rows // each
+    for period in range(len(np.unique(first)), len(first) // 2 + 1):
+        if len(first) % period == 0 and (first.reshape(-1, period) == first[:period]).all():
+            return rows % period
+    keys = list(zip(first.tolist(), ids, strict=True))
+    order = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    return np.array([order[key] for key in keys])
+
+
+def _counts(ids: list[str], owner: np.ndarray) -> bool:
+    """Whether ids only count the images or the captions, from 0 or 1: every split has the same."""
+    numbers = [name.lstrip("0") or "0" for name in ids]
+    return any(
+        numbers == list(map(str, counted))
+        for start in (0, 1)
+        for counted in (range(start, start + len(ids)), (owner + start).tolist())
+    )
+
+
+def _names(ids: list[str], owner: np.ndarray, num_images: int, path: Path) -> list[str]:
+    """The id of each image, of ids of images or of captions; none where they only count.
+
+    Raises:
+      ValueError: there is another number of them, or the captions of one image have several.
+    """
+    if len(ids) not in (num_images, len(owner)):
+        raise ValueError(
+            f"{path} has {len(ids)} lines; expected {num_images}, one for each image, "
+            f"or {len(owner)}, one for each caption"
+        )
+    if _counts(ids, owner):
+        return []
+    if len(ids) == num_images:
+        return ids
+    firsts = np.unique(owner, return_index=True)[1]
+    names = [ids[row] for row in firsts]
+    if len(set(ids)) == len(ids):  # of captions, each its own
+        return names
+    for line, (name, image) in enumerate(zip(ids, owner.tolist(), strict=True), 1):
+        if names[image] != name:
+            each = int((owner == image).sum())
+            raise ValueError(
+                f"{path}, line {line}: expected the same id {each} times, once for each caption; "
+                f"got {names[image]}, {name}"
+            )
+    return names
