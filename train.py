@@ -275,13 +275,13 @@ def build(settings, batches, vocabulary, strategy):
 def make_callbacks(settings, run, split, vectors, vocabulary, chief):
     """Validation and records, in this order, and the collapse watch."""
     from training import collapse, tokenise
-    from training.records import Complaints, Records, Validation
+    from training.records import Complaints, RunRecords, Validation
 
     tokens = tokenise.tokenise(split.captions, vocabulary)
     held_out = (vectors["validation"], tokens, split.caption_image)
     validation = Validation(*held_out, settings.similarity)
     plateau = settings.schedule == "plateau"
-    records = Records(
+    records = RunRecords(
         run,
         validation,
         settings.select,

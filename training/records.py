@@ -126,7 +126,7 @@ class Validation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None and not np.isfinite(logs["loss"]):
-            return  # there is nothing to measure; Records says so
+            return  # there is nothing to measure; RunRecords says so
         image, text = encode(self.model, self.vectors, self.tokens)
         values = validation_metrics(image, text, self.caption_image, self.similarity)
         values |= self.more() if self.more else {}
@@ -135,7 +135,7 @@ class Validation(keras.callbacks.Callback):
             logs.update({name: self.values[name] for name in ("val_mrr", "val_rsum")})
 
 
-class Records(keras.callbacks.Callback):
+class RunRecords(keras.callbacks.Callback):
     """Keeps the run: state to resume from, best weights, history as table and picture.
 
     `last/state.npz` is written first and whole; everything else can be made from it. A run that is

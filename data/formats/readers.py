@@ -35,8 +35,8 @@ from data.formats.records import (
     find_pictures,
     join,
     picture_folders,
+    read_annotations,
     read_captions,
-    read_json,
     read_lines,
     read_names,
     read_vectors,
@@ -91,7 +91,7 @@ def _draw_scenes(split: str, options: Options) -> dict[str, np.ndarray]:
     from data.scenes import world
 
     count = min(world.SPLITS[split], options.limit or world.SPLITS[split])
-    drawn, captions = world.make_split(split, count, options.seed)
+    drawn, captions = world.make_scenes(split, count, options.seed)
     texts, offsets = pack_strings([caption.text for own in captions for caption in own])
     parts = tqdm(range(0, count, 100), desc=f"drawing scenes ({split})", disable=None, leave=False)
     return {
@@ -107,7 +107,7 @@ def _scene_fits(split: str, count: int, seed: int) -> np.ndarray:
     """(M, N) bool, which captions are true of which scenes."""
     from data.scenes import world
 
-    drawn, captions = world.make_split(split, count, seed)
+    drawn, captions = world.make_scenes(split, count, seed)
     return world.fit_matrix([caption for own in captions for caption in own], drawn)
 
 
@@ -260,7 +260,7 @@ def _coco_files(source: Path) -> list[Path]:
 
 def _read_coco_file(path: Path) -> Records:
     """Images of one captions file, ascending by id."""
-    content = read_json(path)
+    content = read_annotations(path)
     try:
         images = {image["id"]: image["file_name"] for image in content["images"]}
         rows = [(entry["image_id"], entry["caption"]) for entry in content["annotations"]]
@@ -299,7 +299,7 @@ def read_karpathy(source: Path, options: Options) -> dict[str, Records]:
         and test.
     """
     path = find_file(source, ("dataset*.json",), "dataset JSON (dataset_*.json)")
-    content = read_json(path)
+    content = read_annotations(path)
     names: dict[str, list[str]] = {split: [] for split in SPLITS}
     files: dict[str, list[str]] = {split: [] for split in SPLITS}
     captions: dict[str, list[list[str]]] = {split: [] for split in SPLITS}

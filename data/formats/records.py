@@ -306,7 +306,7 @@ def read_captions(path: Path) -> list[str]:
     return lines
 
 
-def read_json(path: Path) -> Any:
+def read_annotations(path: Path) -> Any:
     """A JSON file.
 
     Raises:

@@ -319,7 +319,7 @@ def print_pairs(root):
     from data import datasets
 
     settings = recipes.settings_from_flags(trials.parse(shlex.split(FLAGS.train)))
-    chosen = finding.parse(FLAGS.pairs, settings.data)
+    chosen = finding.parse_pairs(FLAGS.pairs, settings.data)
     if FLAGS.occurrences and settings.data == "scenes":
         raise ValueError("--occurrences: such files are of real captions, not of scenes")
     splits = datasets.open_run_data(settings)
@@ -353,7 +353,7 @@ def print_regimes(root):
     """
     regimes.check_train(shlex.split(FLAGS.train))
     settings = recipes.settings_from_flags(trials.parse(shlex.split(FLAGS.train)))
-    asked = ",".join(pair.name for pair in finding.parse(FLAGS.pairs, settings.data))
+    asked = ",".join(pair.name for pair in finding.parse_pairs(FLAGS.pairs, settings.data))
     found = {}
     for name in regimes.REGIMES:  # the first one first: others start from it
         given = [*shlex.split(FLAGS.train), *regimes.flags_of(name, asked, root)]

@@ -208,7 +208,10 @@ def random_batches(rng, kind):
     counts = rng.integers(1, 5, rng.integers(1, 40))
     owner = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
     captions = [" ".join(rng.choice(["red", "blue", "star"], rng.integers(1, 9))) for _ in owner]
-    changes = {"batch_size": int(rng.integers(1, 30)), "bucket": int(rng.integers(0, 3))}
+    changes: dict[str, Any] = {
+        "batch_size": int(rng.integers(1, 30)),
+        "bucket": int(rng.integers(0, 3)),
+    }
     changes["captions"] = str(rng.choice(["all", "one", "together"]))
     if kind == "pictures":
         changes |= {"hard_texts": int(rng.integers(0, 9)), "model": "dual_path"}

@@ -13,7 +13,7 @@ from run.folder import Run
 from systems.dual_path import text_cnn
 from systems.engine import backbone
 from training import phases
-from training.records import Records
+from training.records import RunRecords
 
 
 def settings(**changes):
@@ -145,7 +145,7 @@ def test_the_start_stays_the_best_until_it_is_beaten(tmp_path, values, best):
     assert phases.take_over(first, model) == files.file_hash(first.best_weights)
     run = Run(tmp_path / "second")
     scripted = Scripted(values)
-    records = Records(run, scripted)
+    records = RunRecords(run, scripted)
     records.begin(model)
     assert (records.epochs, records.best_epoch, records.best) == (0, 0, 0.5)
     kernel = model.image_tower.layers[-2].kernel
@@ -158,7 +158,7 @@ def test_the_start_stays_the_best_until_it_is_beaten(tmp_path, values, best):
     kept.load_weights(run.best_weights)
     expected = before.image_tower.layers[-2].kernel.numpy() + best
     np.testing.assert_allclose(kept.image_tower.layers[-2].kernel, expected, rtol=1e-6)
-    again = Records(run, Scripted([]))
+    again = RunRecords(run, Scripted([]))
     assert again.restore(model) == 2 and again.best_epoch == best
     assert (run.folder / "history.png").is_file()
 

@@ -15,7 +15,7 @@ from training import waiting
 from training.records import (
     Complaints,
     Pace,
-    Records,
+    RunRecords,
     Validation,
     state_values,
     time,
@@ -46,10 +46,10 @@ class Scripted:
 
 
 def run_epochs(folder, values, **options):
-    """Records after epochs of these validation MRRs; stops where it would."""
+    """RunRecords after epochs of these validation MRRs; stops where it would."""
     run = Run(folder)
     scripted = Scripted(values)
-    records = Records(run, scripted, **options)
+    records = RunRecords(run, scripted, **options)
     model = make_model()
     records.set_model(model)
     model.stop_training = False
@@ -113,13 +113,13 @@ def test_a_plateau_lowers_the_rate_at_every_multiple_of_its_epochs(tmp_path):
 def test_a_lowered_rate_is_resumed(tmp_path):
     run_epochs(tmp_path, [0.3, 0.1], plateau=(1, 0.5))
     model = make_model()
-    Records(Run(tmp_path), Scripted([])).restore(model)
+    RunRecords(Run(tmp_path), Scripted([])).restore(model)
     assert float(model.optimizer.learning_rate) == pytest.approx(0.05)
 
 
 def test_memory_and_model_are_restored(tmp_path):
     kept = run_epochs(tmp_path, [0.1, 0.3, 0.2])
-    again = Records(Run(tmp_path), Scripted([]))
+    again = RunRecords(Run(tmp_path), Scripted([]))
     model = make_model()
     assert again.restore(model) == 3
     assert (again.rows, again.best_epoch) == (kept.rows, 2)
@@ -131,12 +131,12 @@ def test_best_weights_lost_in_a_kill_are_written_anew(tmp_path):
     run_epochs(tmp_path, [0.1, 0.3])
     whole = (tmp_path / "best.weights.h5").read_bytes()
     (tmp_path / "best.weights.h5").unlink()  # killed after the state, before the weights
-    Records(Run(tmp_path), Scripted([])).restore(make_model())
+    RunRecords(Run(tmp_path), Scripted([])).restore(make_model())
     assert (tmp_path / "best.weights.h5").read_bytes() == whole
 
 
 def test_nothing_to_restore_and_a_foreign_state_are_refused(tmp_path):
-    records = Records(Run(tmp_path), Scripted([]))
+    records = RunRecords(Run(tmp_path), Scripted([]))
     with pytest.raises(ValueError, match="before its first epoch ended"):
         records.restore(make_model())
     memory = np.frombuffer(b'{"rows": [], "best_row": -1}', np.uint8)
@@ -148,7 +148,7 @@ def test_nothing_to_restore_and_a_foreign_state_are_refused(tmp_path):
 def test_a_loss_that_is_not_finite_stops_with_advice(tmp_path):
     run_epochs(tmp_path, [0.1])
     scripted = Scripted([0.2])
-    records = Records(Run(tmp_path), scripted)
+    records = RunRecords(Run(tmp_path), scripted)
     records.restore(make_model())
     scripted.next()
     with pytest.raises(ValueError, match="lower --learning_rate"):

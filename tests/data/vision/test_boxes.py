@@ -19,7 +19,7 @@ CODES = {"colour": 24, "outline": 32, "texture": 16, "size": 9, "place": 16}
 
 @pytest.fixture(scope="module")
 def pictures():
-    return world.draw_all(world.make_split("train", 70)[0])
+    return world.draw_all(world.make_scenes("train", 70)[0])
 
 
 @pytest.fixture(scope="module")

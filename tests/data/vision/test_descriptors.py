@@ -19,7 +19,7 @@ COLOURS = {"red": (222, 40, 40), "blue": (35, 95, 235)}
 
 @pytest.fixture(scope="module")
 def pictures():
-    return world.draw_all(world.make_split("train", 60)[0])
+    return world.draw_all(world.make_scenes("train", 60)[0])
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +79,11 @@ def test_regions_of_a_picture_by_hand(descriptor):
 
 def test_a_striped_object_is_one_region(descriptor):
     item = world.Item("square", "red", "large", "striped", 14.0, 32.0, 32.0)
-    picture = world.draw(world.Scene("white", (item,)))
+    picture = world.draw_scene(world.Scene("white", (item,)))
     found = regions.find_regions(picture[None], descriptor.table)
     widths = found.box[:, 2] - found.box[:, 0]
     assert np.sum(widths >= 22) == 2  # the ground and the square, whose side is 24.6
-    plain = world.draw(world.Scene("white", (dataclasses.replace(item, texture="plain"),)))
+    plain = world.draw_scene(world.Scene("white", (dataclasses.replace(item, texture="plain"),)))
     textures = [
         regions.find_regions(p[None], descriptor.table).texture[1] for p in (picture, plain)
     ]

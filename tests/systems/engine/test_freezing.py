@@ -12,7 +12,7 @@ from run import options, recipes
 from run.folder import Run
 from systems.dual_path import text_cnn
 from systems.engine import freezing, optimization
-from training.records import Records, state_values
+from training.records import RunRecords, state_values
 
 SIZES = {"feature_dim": 7, "vocabulary_size": 11, "train_images": 8}
 SMALL = {"hidden_dim": 6, "embed_dim": 4, "word_dim": 6, "dropout": 0.2}
@@ -141,7 +141,7 @@ def test_a_frozen_run_is_restored_and_starts_from_another(tmp_path):
         run = Run(folder)
         settings = recipes.Settings(**{**recipes.default_settings(), **SMALL})
         settings.save(run.config)
-        records = Records(run, measured)
+        records = RunRecords(run, measured)
         records.set_model(model)
         records.on_epoch_end(0, {"loss": 1.0})
         return run
@@ -157,7 +157,7 @@ def test_a_frozen_run_is_restored_and_starts_from_another(tmp_path):
     train(second)
     run = keep(second, tmp_path / "second")
     third = build("heads", model="projection")
-    assert Records(run, measured).restore(third) == 1
+    assert RunRecords(run, measured).restore(third) == 1
     for model in (second, third):
         train(model, 1)
     pair = state_values(second), state_values(third)

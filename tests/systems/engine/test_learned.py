@@ -13,7 +13,7 @@ from losses import LOSSES, build_loss
 from run import options, recipes
 from run.folder import Run
 from systems.engine import learned, optimization
-from training.records import Records
+from training.records import RunRecords
 
 SIZES = {"feature_dim": 4, "vocabulary_size": 5}
 
@@ -190,11 +190,11 @@ def test_a_resumed_run_has_its_numbers(tmp_path):
             self.values = {"val_mrr": 0.5, "val_rsum": 1.0}
 
     run = Run(tmp_path)
-    records = Records(run, Scripted())
+    records = RunRecords(run, Scripted())
     records.set_model(model)
     records.on_epoch_end(0, {"loss": -1.0, "temperature": 0.1})  # also drawn
     again = make("simclr")
-    assert Records(run, Scripted()).restore(again) == 1
+    assert RunRecords(run, Scripted()).restore(again) == 1
     assert numbers(again) == ended
     assert "temperature" in run.history.read_text()
 
