@@ -235,11 +235,11 @@ def write_captions(at):
     from systems.joint import beam
 
     vocabulary = Vocabulary([f"w{number}" for number in range(118)], "plain_words")  # of scenes
-    data = {"feature_dim": 1854, "vocabulary_size": vocabulary.num_ids}
-    model = build(settings_of("--recipe=joint_scenes"), **data)
+    recipe = settings_of("--recipe=joint_scenes")
+    model = build(recipe, feature_dim=1854, vocabulary_size=vocabulary.num_ids)
     boxes = np.random.default_rng(0).standard_normal((at.images, 16, 1854), np.float32)
-    speaker = beam.Speaker(*model.speaking.steps)
-    write = partial(beam.write, speaker, vocabulary=vocabulary, width=5, most=20)
+    speaker = beam.Speaker(*model.parts.writer.compiled)
+    write = partial(beam.write_beam, speaker, vocabulary=vocabulary, width=5, most=20)
 
     def alone():
         for row in range(at.images):

@@ -283,7 +283,7 @@ def test_keras_reads_as_the_tower_does():
 
 def test_what_is_timed_reads_every_picture(tmp_path):
     split = vision.make_photos(tmp_path, 160, 224, 40)
-    pictures = vision.Pictures(split, 128, 0.8, True, "none", tmp_path)
+    pictures = vision.PixelRows(split, 128, 0.8, True, "none", tmp_path)
     windows, mirrored = pictures.windows(np.arange(40), np.random.default_rng(0))
     whole = list(vision.bare_decoder(split.pictures))
     crops = list(vision.crops(pictures, windows))

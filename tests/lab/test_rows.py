@@ -111,7 +111,7 @@ def check_commands(found):
     for row in found:
         python, script, *words = shlex.split(row["command"])
         assert (python, script) == ("python", "train.py")
-        assert settings.differing(settings.settings_of(*words)) == row["settings"]
+        assert sheets.differences(settings.settings_of(*words)) == row["settings"]
 
 
 @pytest.mark.skipif(not STORED.is_file(), reason="docs/systems.json is not written yet")

@@ -81,7 +81,7 @@ def trained(micro_batch, steps):
     own = {"model": "gru", "embed_dim": 6, "word_dim": 4, "dropout": 0.0, "loss": "squared_hinge"}
     own |= {"schedule": "constant", "optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.01}
     own |= {"margin": 0.5, "micro_batch": micro_batch}
-    settings = tiny_settings.make(**{**own})
+    settings = tiny_settings.make(**own)
     keras.utils.set_random_seed(0)
     model = models.build_model(settings, {"feature_dim": 5, "vocabulary_size": 9})
     model.micro_batch = micro_batch
