@@ -473,3 +473,16 @@ def test_broken_pictures_leave_no_vectors_but_all_other_activations(networks, tm
     (tmp_path / "3.bmp").write_bytes(good)
     descriptors.learn_descriptor("fne", train, kept(tmp_path / "cache"))
     assert [runner.seen for runner in networks] == [19, 1]
+
+
+def test_pictures_are_clustered_by_the_last_layer_of_a_trained_network(networks, tmp_path):
+    train, pixels = make_split(tmp_path, 20), PixelDescriptor(64, 64)
+    settings = kept(tmp_path / "cache")
+    settings.cnn, settings.image_weights, settings.num_classes = "MobileNetV2", "imagenet", 3
+    found = descriptors.cluster_rows(pixels, train, None, settings)
+    own = answers(train)[:, slice(*LAYERS.last)]
+    np.testing.assert_allclose(found, own / np.linalg.norm(own, axis=1)[:, None], rtol=1e-6)
+    for settings.cnn, settings.image_weights in (("small", "imagenet"), ("MobileNetV2", "none")):
+        with pytest.raises(ValueError, match="--num_classes 3: k-means needs a trained network"):
+            descriptors.cluster_rows(pixels, train, None, settings)
+    assert descriptors.cluster_rows(descriptors.ReadyVectors((7,)), train, own, settings) is own
