@@ -37,7 +37,7 @@ def made_up_regions():
     palette = rng.uniform(-100, 200, (COLOURS, 3)).astype(np.float32)
     outlines = rng.normal(size=(OUTLINES, SECTORS + 9)).astype(np.float32)
     textures = rng.normal(size=(TEXTURES, len(STEPS) + 1)).astype(np.float32)
-    one = np.float32(1)
+    one = np.array(1, np.float32)
     return RegionDescriptor(palette, outlines, one, textures, one, np.ones(len(STEPS) + 1, "f"))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_settings
-from loss_cases import batch, slopes
+from loss_cases import SAME, batch, slopes
 
 import losses
 import models
@@ -39,10 +39,10 @@ def loop(relevance, image, text, margin):
     for i in range(size):
         for j in range(size):
             own, other = float(image[i] @ text[i]), float(image[i] @ text[j])
-            if i != j and relevance[i][j] < 1:
+            if i != j and relevance[i][j] < SAME:
                 total += max(0.0, margin + other - own) ** 2
             own, other = float(image[i] @ text[i]), float(image[j] @ text[i])
-            if i != j and relevance[j][i] < 1:
+            if i != j and relevance[j][i] < SAME:
                 total += max(0.0, margin + other - own) ** 2
     return total
 
