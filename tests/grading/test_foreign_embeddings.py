@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gallery import similarity
-from grading.score import grade, merge_equal_rows, read_embeddings
+from grading.score import grade_embeddings, merge_equal_rows, read_embeddings
 
 RNG = np.random.default_rng(0)
 IMAGE, OWNER = RNG.normal(size=(12, 8)), np.repeat(np.arange(12), 5)
@@ -18,7 +18,7 @@ def saved(path, **arrays):
 
 def rsum(arrays):
     image, text, owner = (arrays[name] for name in ("image", "text", "caption_image"))
-    return grade(image, text, owner, arrays.get("concepts"))[0]["rsum"]
+    return grade_embeddings(image, text, owner, arrays.get("concepts"))[0]["rsum"]
 
 
 @pytest.mark.parametrize("order", ["runs", "tiles", "any"])

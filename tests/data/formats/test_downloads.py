@@ -17,7 +17,8 @@ from tiny_data import (
     put_picture,
 )
 
-from data.datasets import fingerprint, picture_references
+from data.datasets import fingerprint
+from data.pictures import picture_references
 
 NAMES = [f"p{n:02d}.jpg" for n in range(12)]
 HEADER = "image_name| comment_number| comment"

@@ -28,6 +28,7 @@ from data import datasets
 from data.formats import bottom_up
 from data.language import word_vectors
 from data.pairs import finding
+from data.pictures import load_picture
 from grading import score
 
 INPUTS = int(os.environ.get("MATCHBOX_FUZZ", "12"))
@@ -412,7 +413,7 @@ def test_pictures(home, kind, damage):
     Image.fromarray(noise).save(buffer, kind)
     path = home / f"picture{next(COUNTER)}"
     path.write_bytes(damaged(buffer.getvalue(), damage))
-    picture = attempt(lambda: datasets.load_picture(str(path)))
+    picture = attempt(lambda: load_picture(str(path)))
     path.unlink()
     assert picture is None or picture.mode == "RGB"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_settings
 from conftest import SHARED
 from tiny_data import (
     captions_of,
@@ -23,7 +24,6 @@ from tiny_data import (
 from data.datasets import fingerprint, open_run_data
 from data.formats import readers, records
 from data.pictures import load_picture, picture_references
-from run import recipes
 
 # Flickr8k and Flickr30k.
 
@@ -193,7 +193,7 @@ def test_coco_as_system_4_splits_it(tmp_path, monkeypatch):
     assert fingerprint(opened("coco", tmp_path, coco_split="5k", seed=3)["train"]) == fingerprint(
         splits["train"]
     )
-    settings = recipes.Settings(**recipes.default_settings() | {"data": "coco", "coco_split": "5k"})
+    settings = tiny_settings.make(data="coco", coco_split="5k")
     by_run = open_run_data(settings, tmp_path)
     assert fingerprint(by_run["test"]) == fingerprint(splits["test"])
     for i in (1, 3, 5, 29, 32, 71):
