@@ -72,10 +72,10 @@ def open_boxes(path: str | Path, cache_dir: str | Path) -> Boxes:
         ValueError: a file is missing or of another kind, or a row does not fit; names file, line
             and image.
     """
-    files = [Path(name.strip()) for name in str(path).split(",")]
+    files = [Path(name.strip()).absolute() for name in str(path).split(",")]
     for file in files:
         if not file.is_file():
-            raise ValueError(f"--features_file {file.absolute()}: there is no such file")
+            raise ValueError(f"--features_file {file}: there is no such file")
         if file.suffix.lower() not in ENDS:
             raise ValueError(f"--features_file {file}: expected a name ending in {', '.join(ENDS)}")
     key = hashlib.sha256(READING)
