@@ -156,6 +156,7 @@ class PairLoss:
     reduction: str = "sum"
     similarity = "cosine"
     learnable = ()  # hyper-parameters that can be trained with the towers
+    usually_learned = ()  # those that its paper trains
     sides = ("image", "text")  # whose rows are anchors; ("image",): a cell of (B, B) counts once
     of_pairs = False  # the mean is over the B pairs, not over the terms
     raw = False  # it reads the towers' rows before their L2 norm
@@ -178,6 +179,7 @@ class PairLoss:
 
     def numbers(self, trained):
         """{name: number} for `terms`: the loss's own, but for those that are trained."""
+        trained = {name: ops.cast(value, "float32") for name, value in trained.items()}
         return {name: getattr(self, name) for name in self.learnable} | trained
 
     def divisor(self, count, pairs):
@@ -394,6 +396,7 @@ class Sigmoid(PairLoss):
     similarity: str = "cosine"
     reduction: str = "mean"
     sides, learnable = ("image",), ("temperature", "bias")
+    usually_learned = learnable
     bias = property(lambda self: self.logit_bias)  # by the name under which it is trained
 
     def terms(self, anchors, temperature, bias):
@@ -406,32 +409,26 @@ class Sigmoid(PairLoss):
 class BarlowTwins(PairLoss):
     """sum_i (1 - C_ii)^2 + w sum_i sum_{j != i} C_ij^2, w = barlow_lambda >= 0.
 
-    Equal coordinates agree over the batch, different ones are uncorrelated: one number, no anchors.
-    Reference: [Barlow] Eq. 1, of rows before their norm; [Smooth] with w = 0.005.
+    C_ij is the mean over the batch of z_i w_j, z and w the two sides with mean 0 and variance 1 (a
+    constant column stays 0): equal coordinates agree, different ones are uncorrelated. No anchors.
+    Reference: [Barlow] Eq. 1 and 2, of rows before their norm; [Smooth] with w = 0.005.
     """
 
     barlow_lambda: float = 5e-3
     raw, heeds_relevance, sides = True, False, ()
 
     def __call__(self, relevance, image, text, **numbers):
-        image, text = (ops.convert_to_tensor(side, "float32") for side in (image, text))
-        correlation = cross_correlation(image, text)
+        def standard(side):  # batch norm as in its code: biased variance, no affine map
+            side = ops.convert_to_tensor(side, "float32")
+            scale = ops.rsqrt(ops.var(side, axis=0) + VARIANCE_FLOOR)
+            return (side - ops.mean(side, axis=0)) * scale
+
+        size, width = ops.shape(image)
+        correlation = ops.matmul(ops.transpose(standard(image)), standard(text))  # (D, D)
+        correlation = correlation / ops.cast(size, "float32")
         own = ops.sum(ops.square(1.0 - ops.diagonal(correlation)))
-        apart = correlation * (1.0 - ops.eye(ops.shape(correlation)[0], dtype="float32"))
+        apart = correlation * (1.0 - ops.eye(width, dtype="float32"))
         return own + self.barlow_lambda * ops.sum(ops.square(apart))
-
-
-def cross_correlation(image, text):
-    """C_ij = mean over the batch of z_i w_j, z and w the two sides with mean 0 and variance 1.
-
-    (D, D) in [-1, 1] of rows (B, D), images in rows; 0 where a column is constant. [Barlow] Eq. 2;
-    the batch norm of its code: biased variance, no affine map.
-    """
-    image, text = (
-        (side - ops.mean(side, axis=0)) * ops.rsqrt(ops.var(side, axis=0) + VARIANCE_FLOOR)
-        for side in (image, text)
-    )
-    return ops.matmul(ops.transpose(image), text) / ops.cast(ops.shape(image)[0], image.dtype)
 
 
 # ---- The table ----------------------------------------------------------------------------------

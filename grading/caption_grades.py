@@ -54,7 +54,7 @@ def grade(written: Mapping[str, list[list[str]]], split: Any) -> dict[str, dict[
     drawn = _scenes(split)
     if drawn:
         rng = random.Random(0)
-        best[GRAMMAR] = [world.write_captions(scene, rng)[0].text for scene in drawn]
+        best[GRAMMAR] = [world.write_sentences(scene, rng)[0].text for scene in drawn]
     scores = {}
     for title, captions in best.items():
         scores[title] = {

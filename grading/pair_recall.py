@@ -252,7 +252,7 @@ def ask(split: Any, settings: Any, names: str | None = None) -> Question:
     if not names and not settings.heldout and not settings.heldout_file:
         raise ValueError("no pair was held out of this run: name some, --pairs brown_dog,sit_cat")
     files = None if names else settings.heldout_file
-    sought = finding.gather(names or settings.heldout, files, settings.data)
+    sought = finding.gather_pairs(names or settings.heldout, files, settings.data)
     chosen = [one.pair for one in sought]
     said = finding.contained(split.captions, chosen, settings.pair_finder)
     return Question(chosen, said, finding.count_images(split, said, sought), settings.pair_finder)

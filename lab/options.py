@@ -1,6 +1,6 @@
 """The flags of the scripts in lab: records, so that a table of cases or studies can hold its own.
 
-values, words = parse(argv, [Option("seeds", 3, "Seeds 0, 1, ...", 1)])
+values, words = read_command(argv, [Option("seeds", 3, "Seeds 0, 1, ...", 1)])
 values.seeds
 """
 
@@ -36,7 +36,7 @@ DEFINE: dict[type, Any] = {
 }  # fmt: skip
 
 
-def parse(argv, options):
+def read_command(argv, options):
     """The values of flags by name, and the other words of a command line.
 
     Raises:

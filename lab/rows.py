@@ -2,8 +2,8 @@
 
     python -m lab.rows --exp_root exp          # writes docs/systems.json and README's block
 
-Each row of `ROWS` names its run, a folder below --exp_root that train.py and test.py have left. A
-row without that folder is "not run"; one that is not trained to its end, or not graded, is refused.
+Each row of `ROWS` has its run, a folder below --exp_root that train.py and test.py have left. A row
+without that folder is "not run"; one that is not trained to its end, or not graded, is refused.
 """
 
 import dataclasses
@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from lab.options import Option, parse
+import metrics
+from lab.options import Option, read_command
 from lab.published import PUBLISHED
 from lab.settings import settings_of
 from lab.studies.trials import is_graded, read_log
@@ -23,53 +24,32 @@ from systems import sheets
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- systems:begin -->", "<!-- systems:end -->"
 HEAD = "#", "system", "data", "command", "published", "here", "minutes"
-OPTIONS = (
-    Option("exp_root", "exp", "Folder that holds the runs."),
-    Option("json", str(ROOT / "docs" / "systems.json"), "File for the rows as data."),
-    Option("readme", str(ROOT / "README.md"), "File with the block that is replaced."),
-)
+STORED, README = "docs/systems.json", "README.md"
+OPTIONS = (Option("exp_root", "exp", "Folder that holds the runs."),)
 
 
-class Row(NamedTuple):
-    """A row of the table: its run's folder, and the flags of train.py that make such a run."""
+class SystemRow(NamedTuple):
+    """A row of the table; its run lies in the folder of its recipe's name, or in "projection"."""
 
     system: int
     name: str
-    data: str
-    run: str
-    flags: str
+    recipe: str = ""
+    more: str = ""  # flags of train.py, for a run that is not there
 
 
 ROWS = (
-    Row(1, "projection", "scenes", "projection_scenes", ""),
-    Row(
-        1, "projection, our setting", "Flickr8k vectors", "projection_f8k",
-        "--recipe=f8k_modified --data_dir=f8k_precomp",
-    ),
-    Row(
-        1, "projection, as published", "NUS-WIDE-Lite", "projection_nuswide",
-        "--recipe=irse_modified --data_dir=NUS-WIDE-Lite",
-    ),
-    Row(
-        2, "GRU, our setting", "Flickr8k vectors", "gru_f8k",
-        "--recipe=gru_best --data_dir=f8k_precomp",
-    ),
-    Row(
-        2, "GRU, full-network vectors, as published", "Flickr8k", "gru_flickr8k",
-        "--recipe=ph --features=fne --data_dir=Flickr8k",
-    ),
-    Row(3, "dual path", "scenes", "dual_path_scenes", "--model=dual_path"),
-    Row(
-        3, "dual path, as published", "Flickr30k", "dual_path_flickr30k",
-        "--recipe=dual_path --data_dir=Flickr30k",
-    ),
-    Row(4, "transformer", "scenes", "transformer_scenes", "--model=transformer --loss=simclr"),
-    Row(4, "transformer, as published", "COCO", "simclr_coco", "--recipe=simclr --data_dir=COCO"),
-    Row(5, "joint", "scenes", "joint_scenes", "--model=joint"),
-    Row(
-        5, "joint, as published", "COCO", "joint_coco", "--recipe=rank_then_joint --data_dir=COCO"
-    ),
-)  # fmt: skip
+    SystemRow(1, "projection"),
+    SystemRow(1, "projection, our setting", "f8k_modified", "--data_dir=f8k_precomp"),
+    SystemRow(1, "projection, as published", "irse_modified", "--data_dir=NUS-WIDE-Lite"),
+    SystemRow(2, "GRU, our setting", "gru_best", "--data_dir=f8k_precomp"),
+    SystemRow(2, "GRU, as published", "ph", "--features=fne --data_dir=Flickr8k"),
+    SystemRow(3, "dual path", "dual_path_scenes"),
+    SystemRow(3, "dual path, as published", "dual_path", "--data_dir=Flickr30k"),
+    SystemRow(4, "transformer", "transformer_scenes", "--loss=simclr"),
+    SystemRow(4, "transformer, as published", "simclr", "--data_dir=COCO"),
+    SystemRow(5, "joint", "joint_scenes"),
+    SystemRow(5, "joint, as published", "rank_then_joint", "--data_dir=COCO"),
+)
 
 
 def read_row(row, exp_root):
@@ -78,8 +58,11 @@ def read_row(row, exp_root):
     Raises:
       ValueError: its run is not trained to its end, not graded, or no command line would make it.
     """
-    run, found = Run(Path(exp_root) / row.run), {"scores": None, "minutes": None}
-    words = shlex.split(row.flags)
+    run, found = (
+        Run(Path(exp_root) / (row.recipe or "projection")),
+        {"scores": None, "minutes": None},
+    )
+    words = [*([f"--recipe={row.recipe}"] if row.recipe else []), *row.more.split()]
     if run.config.is_file():
         stored, _ = sheets.load(run)
         words = command_of(stored)
@@ -87,13 +70,15 @@ def read_row(row, exp_root):
         if not log["finished"]:
             raise ValueError(f"{run} is not trained to its end: python train.py --resume")
         if not is_graded(run):
-            raise ValueError(f"{run} is not graded as it is: python test.py --exp {row.run}")
+            raise ValueError(
+                f"{run} is not graded as it is: python test.py --exp {run.folder.name}"
+            )
         minutes = log["minutes"] + (first["minutes"] if stored.first_phase else 0)
         found = {"scores": read_scores(run), "minutes": round(minutes, 1)}
     settings = settings_of(*words)
     figure = PUBLISHED.get(str(settings.recipe))
     return {
-        "system": row.system, "name": row.name, "data": row.data,
+        "system": row.system, "name": row.name, "data": settings.data_dir or settings.data,
         "command": shlex.join(["python", "train.py", *words]),
         "settings": sheets.differences(settings), "published": figure and figure._asdict(), **found,
     }  # fmt: skip
@@ -109,11 +94,13 @@ def command_of(settings):
 def read_scores(run):
     """What the table shows of score.json: figures with intervals, and the oracle's rsum."""
     score = files.read_json(run.score)
-    text = score["text_to_image"]
-    found = {"rsum": score["rsum"], "mrr": text["mrr"]}
-    found |= {f"recall@{cutoff}": text[f"recall@{cutoff}"] for cutoff in (1, 5, 10)}
-    gallery, oracle = score["protocol"]["gallery"]["text_to_image"], score.get("oracle_rsum")
-    return found | {"images": gallery, "oracle": oracle and oracle["value"]}
+    text, oracle = score["text_to_image"], score.get("oracle_rsum")
+    recalls = [text[f"recall@{cutoff}"]["value"] for cutoff in metrics.CUTOFFS]
+    return {
+        "rsum": score["rsum"], "mrr": text["mrr"], "recalls": recalls,
+        "images": score["protocol"]["gallery"]["text_to_image"],
+        "oracle": oracle and oracle["value"],
+    }  # fmt: skip
 
 
 def show_scores(found):
@@ -124,7 +111,7 @@ def show_scores(found):
     if found["oracle"]:
         rsum += f", {100 * found['rsum']['value'] / found['oracle']:.1f} % of the oracle's"
     mrr = "t2i MRR {value:.3f} ({low:.3f} to {high:.3f})".format(**found["mrr"])
-    recalls = " / ".join(f"{found[f'recall@{cutoff}']['value']:.1f}" for cutoff in (1, 5, 10))
+    recalls = " / ".join(f"{recall:.1f}" for recall in found["recalls"])
     return f"{rsum}; {mrr} and R@1/5/10 {recalls} of {found['images']:,}"
 
 
@@ -153,14 +140,13 @@ def replace_block(text, block):
 
 def main(argv):
     """Run folders -> rows -> docs/systems.json, README."""
-    values, left = parse(argv, OPTIONS)
+    values, left = read_command(argv, OPTIONS)
     if left:
         raise ValueError(f"unexpected {left[0]!r}: the rows are those of lab/rows.py")
     rows = [read_row(row, values.exp_root) for row in ROWS]
-    readme = Path(values.readme)
-    text = replace_block(readme.read_text(encoding="utf-8"), render(rows))
-    files.write_json(values.json, rows)
-    files.write_text(readme, text)
+    text = replace_block((ROOT / README).read_text(encoding="utf-8"), render(rows))
+    files.write_json(ROOT / STORED, rows)
+    files.write_text(ROOT / README, text)
     print(f"{sum(row['scores'] is not None for row in rows)} of {len(rows)} rows were run")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run_script(name, *arguments, shown=None, said=""):
+def run_apart(name, *arguments, shown=None, said=""):
     """Runs a script, or Python code after "-c", in a fresh process.
 
     Args:

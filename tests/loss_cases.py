@@ -42,7 +42,7 @@ def batch(seed=0, similarity="cosine"):
     concepts = np.random.default_rng(seed).integers(0, 2, (7, 4)).astype(float)[IDS]
     relevance = np.array(reference.relevance(IDS, concepts))
     relevance[(relevance > 0.9) & ~np.equal.outer(IDS, IDS)] = 0.75
-    relevance[0, 4], relevance[4, 0], relevance[2, 6], relevance[6, 2] = 0.5, 0.25, 1.0, 0.0
+    relevance[0, 4], relevance[4, 0], relevance[2, 6], relevance[6, 2] = 0.5, 0.25, 1 - 1e-7, 0.0
     image, text = (unit_rows(seed + k, 7, absolute=similarity == "order") for k in (100, 200))
     return relevance, image, text
 

@@ -1,10 +1,9 @@
-"""Every loss on random rows, and a training of each kind, under one strategy: what they come to.
+"""Every loss on random rows, and a training of each kind, on one device and on replicas.
 
-Run by test_distribution.py:  python tests/replicas.py STRATEGY DEVICES OUTPUT.npz [RUN ...]
+Run by test_replicas.py:  python tests/replicas.py one|two|four|workers FOLDER
 """
 
 import contextlib
-import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,27 +12,36 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from systems import sheets
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-# On a processor oneDNN's convolutions of an empty share have a wrong shape (TensorFlow 2.21).
-os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+import tiny_settings
 
 from data.language import word_pieces
 from data.language.words import Tokens, Vocabulary
-from run.replicas import distribute, is_chief, make_strategy, replicas_here, set_devices
+from run.replicas import (
+    distribute,
+    import_tensorflow,
+    make_strategy,
+    replicas_here,
+    set_devices,
+    worker_index,
+)
 from run.settings import Facts
-from training.batches import TrainingBatches, tfidf_rows
+from systems import sheets
+from systems.system import Targets
+from training.batches import TrainingBatches
+from training.relevance import tfidf_rows
 
 WORDS = [f"w{i}" for i in range(20)]
-ROW, ROWS = 6, (13, 3)
-IMAGES, CAPTIONS, BATCH = 35, 67, 16  # the last batch has 3 rows: on four replicas one is empty
+ROW, ROWS = 6, (13, 4)  # of 13 pairs some replicas get more than others
+IMAGES, CAPTIONS, BATCH = 19, 35, 16  # batches of 16 and 19 captions, or of 9 and 10 images
 PHRASES = 6
+ON_FOUR = ("tfidf", "gru", "paired_hinge")
+ON_WORKERS = ("tfidf", "cached", "paired_hinge", "gradnorm")
 
 
 class Pictures:
-    """Stands in for `pictures.Pictures`: 35 of them, mirrored at random."""
+    """Stands in for `pixels.Pictures`: 19 of them, mirrored at random."""
 
     def __init__(self, rng):
         # In squares: of noise all pictures look alike, and unlike by the rounding of 32 bits only.
@@ -67,7 +75,13 @@ def make_batches(settings):
             shares = rng.random((IMAGES, PHRASES)) * (rng.random((IMAGES, PHRASES)) < 0.4)
             shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-9)
             classes = scipy.sparse.csr_matrix(shares.astype(np.float32))
-        return TrainingBatches(images, tokens, caption_image, settings, classes=classes)
+        return TrainingBatches(
+            images,
+            tokens,
+            caption_image,
+            settings,
+            targets=Targets(classes, candidates=settings.hard_texts),
+        )
     if settings.model == "joint":  # images of one to four boxes
         boxes = rng.standard_normal((IMAGES, 4, 12)).astype(np.float32)
         boxes[np.arange(4) > rng.integers(4, size=(IMAGES, 1))] = 0
@@ -138,11 +152,10 @@ def every_loss(strategy):
 
 
 def try_losses(strategy):
-    """Value of every loss, and its gradient by random rows, of batches of 13 and of 3 pairs.
+    """Value of every loss, and its gradient by random rows, of batches of 13 and of 4 pairs.
 
     All by one gather and without a graph, which would take longer than a training: of a loss
-    replicas know no more than that they gather rows and that each adds its share. Of 3 pairs on
-    four replicas one has none.
+    replicas know no more than that they gather rows and that each adds its share.
     """
     import tensorflow as tf
 
@@ -184,8 +197,18 @@ def try_losses(strategy):
     return found
 
 
-def train(loss, strategy, **changes):
-    """Losses of two epochs of five steps; first gradient, and weights after all ten steps."""
+def small_network(x):
+    """In place of the image network: with a batch norm, too, but of few operations to trace."""
+    import keras
+
+    from systems.engine.layers import norm
+
+    x = keras.layers.Conv2D(8, 8, 8, use_bias=False, name="small_1")(x)
+    return keras.layers.ReLU()(norm("small_1_norm")(x))
+
+
+def train(loss, strategy, eager=False, **changes):
+    """Losses of an epoch of two steps; first gradient, and weights after both steps."""
     import keras
 
     import models
@@ -193,33 +216,33 @@ def train(loss, strategy, **changes):
     from systems.engine import optimization, small_cnn
 
     text_cnn.STAGES = (text_cnn.STAGES[0]._replace(blocks=1),)  # the other blocks are alike
-    small_cnn.FEATURES, small_cnn.ROUNDS = 16, 4  # fewer, but alike
+    small_cnn.small_network = small_network
     small = {"hidden_dim": 16, "embed_dim": 8, "dropout": 0.0, "batch_size": BATCH, "loss": loss}
     sgd = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "schedule": "step"}
-    defaults = {**recipes.default_settings(), "captions": "all", "learning_rate": 1e-3}
+    defaults: dict[str, Any] = {"captions": "all", "learning_rate": 1e-3}
     defaults["precision"] = "float64"  # batch norm over few rows magnifies the rounding of 32 bits
-    settings = recipes.Settings(**{**defaults, **small, **sgd, **changes})
+    settings = tiny_settings.make(**{**defaults, **small, **sgd, **changes})
     keras.utils.set_random_seed(1)
     keras.mixed_precision.set_global_policy(settings.precision)
     batches = make_batches(settings)
     with strategy.scope() if strategy else contextlib.nullcontext():
-        facts = Facts(12, int(batches.tokens.flat.max()), IMAGES, PHRASES)
+        classes = PHRASES if getattr(settings, "classes", "") == "phrases" else IMAGES
+        facts = Facts(12, int(batches.tokens.flat.max()), IMAGES, classes)
         model = models.build_model(settings, facts)
         rates = model.parts.rates
         optimizer = optimization.build_optimizer(settings, batches.steps_per_epoch, rates)
-        model.compile(optimizer=optimizer, jit_compile=False)
+        model.compile(optimizer=optimizer, jit_compile=False, run_eagerly=eager)
         model.optimizer.build(model.trainable_variables)
     found = {}
 
     def keep(step, logs):
-        if step == 0 and not found:  # after one step the velocity is the gradient, plus l2 w
+        if step == 0:  # after one step the velocity is the gradient, plus l2 w
             values = [keras.ops.convert_to_numpy(v) for v in first_moments(model.optimizer)]
             found.update({f"gradient/{i}": value for i, value in enumerate(values)})
 
     history = model.fit(
         batches.dataset(strategy),
         steps_per_epoch=batches.steps_per_epoch,
-        epochs=2,
         verbose=0,
         shuffle=False,
         callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=keep)],
@@ -227,7 +250,7 @@ def train(loss, strategy, **changes):
     # Of the dual path its terms and errors, too, which each replica adds up for its own rows.
     several = settings.model in ("dual_path", "joint")
     names = sorted(history.history) if several else ["loss"]
-    found["loss"] = np.array([history.history[name] for name in names])  # (names, epochs)
+    found["loss"] = np.array([history.history[name][0] for name in names])
     values = [keras.ops.convert_to_numpy(w) for w in model.weights]
     return found | {f"last/{i}": value for i, value in enumerate(values)}
 
@@ -236,57 +259,68 @@ def first_moments(optimizer):
     return optimizer._momentums if hasattr(optimizer, "_momentums") else optimizer.momentums
 
 
-def main(strategy_name, devices, output, *only):
-    set_devices(int(devices))
-    strategy = make_strategy(strategy_name, int(devices))
-    found = try_losses(strategy)
-    # Statistics of the whole batch; rows before their norm; trained numbers.
-    runs = {name: (name, {}) for name in ("modified", "barlow", "sigmoid")}
+def trainings():
+    """name -> (loss, settings that differ): of each kind one."""
+    # Statistics of the whole batch; rows before their norm.
     means = {"relevance": "tfidf", "beta": 0.5, "reduction": "mean", "learning_rate": 0.02}
-    runs["tfidf"] = ("modified", means)
+    runs: dict[str, tuple] = {"tfidf": ("modified", means), "barlow": ("barlow", {})}
     # Of all replicas' gradient the first weights' norm is above 0.1, of one replica's share below.
     gru = {"model": "gru", "word_dim": 6, "bag": True, "bidirectional": True, "bucket": 2}
     runs["gru"] = ("max_hinge", {**gru, "clip_norm": 0.1, "similarity": "order", "absolute": True})
-    # Without batch norm: Adam would blow up the rounding of a bias before it, whose gradient is 0.
-    runs["adam"] = (
-        "sum_hinge",
-        {"model": "gru", "word_dim": 6, "clip_norm": 0.1, "optimizer": "adam", "weight_decay": 0.0},
-    )
-    # Shares of 8 rows in parts of 3, of 3 in one; the loss in blocks, and a number of it trained.
+    # Shares of 8 rows in parts of 3; the loss in blocks, and a number of it trained. Without batch
+    # norm: Adam would blow up the rounding of a bias before it, whose gradient is 0.
+    adam = {"clip_norm": 0.1, "optimizer": "adam", "weight_decay": 0.0}
     parts = {"micro_batch": 3, "beta": 0.5, "learn": "temperature", "reduction": "mean"}
-    runs["cached"] = ("simclr", {**gru, **parts})
+    runs["cached"] = ("simclr", {"model": "gru", "word_dim": 6, **adam, **parts})
     # Replicas draw the masks of one device for other rows: this one only has to run.
-    drops = {"dropout": 0.3, "word_dropout": 0.2, "micro_batch": 3}
+    drops = {"dropout": 0.3, "word_dropout": 0.2, "micro_batch": 5}
     runs["drops"] = ("max_hinge", {"model": "gru", "word_dim": 6, **drops})
-    # System 3. Pictures are read once for all their captions; the last batch has three of them, for
-    # four replicas. Hard texts are chosen from shares of 2, 2, 1 and 1 captions.
+    # System 3. Pictures are read once for all their captions. Hard texts are chosen from shares of
+    # 2, 2, 1 and 1 captions.
     dual = {"model": "dual_path", "features": "pixels", "cnn": "small", "image_size": 32}
-    dual |= {"captions": "together", "hard_texts": 6, "margin": 1.0, "reduction": "mean"}
+    dual |= {"captions": "together", "margin": 1.0, "reduction": "mean"}
     dual |= {"word_dim": 6, "text_width": 1 / 16, "pooling": "max", "classifier_bias": True}
-    runs["paired_hinge"] = ("paired_hinge", {**dual, "backbone_rate": 1.0})
-    phrases = {**dual, "hard_texts": 0, "classes": "phrases", "image_pooling": "places"}
-    phrases["temperature"] = 0.5
-    runs["phrases"] = ("cross_entropy", phrases)
-    smooth = {"model": "transformer", "features": "pixels", "cnn": "resnet_8", "image_size": 32}
+    runs["paired_hinge"] = ("paired_hinge", {**dual, "hard_texts": 6, "backbone_rate": 1.0})
+    # Two crops and two places are compared, so that no dropout is needed.
+    views = {"classes": "phrases", "image_pooling": "places", "views_weight": 0.5}
+    runs["views"] = ("cross_entropy", {**dual, **views, "temperature": 0.5})
+    # System 4, and a loss with numbers of its own.
+    smooth = {"model": "transformer", "features": "pixels", "cnn": "small", "image_size": 32}
     smooth |= {"text_size": "tiny", "captions": "together", "reduction": "mean"}
-    runs["transformer"] = ("cross_entropy", {**smooth, "backbone_rate": 0.5})
+    runs["transformer"] = ("sigmoid", {**smooth, "backbone_rate": 0.5})
     # System 5: words are counted over all replicas, and gradients' norms are the whole batch's.
     joint = {"model": "joint", "word_dim": 6, "attention_dim": 5, "margin": 0.2, "clip_value": 1.0}
     joint |= {"captions": "together", "reduction": "mean"}
     runs["joint"] = ("max_triplet", joint)
     runs["gradnorm"] = ("max_triplet", {**joint, "captions": "all", "balance": "gradnorm"})
-    # Two crops and two places are compared, so that no dropout is needed; no classifier.
-    views = {key: value for key, value in dual.items() if key != "hard_texts"}
-    runs["views"] = (
-        "simclr",
-        {**views, "views_weight": 0.5, "lambdas": "1:0:0", "temperature": 0.5},
-    )
-    for name in only or runs:
-        loss, changes = runs[name]
-        values = train(loss, strategy, **changes)
+    return runs
+
+
+def save(path, strategy, names, eager=()):
+    """Every loss and the trainings `names` under a strategy; `eager` ones without a graph."""
+    found = try_losses(strategy)
+    for name in names:
+        loss, changes = trainings()[name]
+        values = train(loss, strategy, name in eager, **changes)
         found |= {f"{name}/{key}": value for key, value in values.items()}
-    if is_chief(strategy_name):
-        np.savez(output, **found)
+    np.savez(path, **found)
+
+
+def main(way, folder):
+    """Saves what a way of training comes to: `one` (the reference), `two`, `four` or `workers`."""
+    every, folder = list(trainings()), Path(folder)
+    import_tensorflow().config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    if way == "workers":
+        strategy = make_strategy("multi_worker")
+        save(folder / f"worker{worker_index()}.npz", strategy, ON_WORKERS)
+        return
+    set_devices(4 if way == "four" else 2)
+    if way == "one":  # without a graph, which gradnorm alone needs
+        save(folder / "one.npz", None, every, eager=set(every) - {"gradnorm"})
+    if way == "two":
+        save(folder / "two.npz", make_strategy("mirrored", 2), every)
+    if way == "four":
+        save(folder / "four.npz", make_strategy("mirrored", 4), ON_FOUR, eager=ON_FOUR)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class Scripts:
 
     def __init__(self, monkeypatch, rsums, ranks=None, notes=None):
         self.rsums, self.ranks, self.notes, self.calls = rsums, ranks or {}, notes or {}, []
-        monkeypatch.setattr(scripts, "run_script", self)
+        monkeypatch.setattr(scripts, "run_apart", self)
 
     def __call__(self, script, *given, shown=None, said=""):
         self.calls.append((script, *given))

@@ -126,7 +126,7 @@ class Validation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None and not np.isfinite(logs["loss"]):
-            return  # there is nothing to measure; Records says so
+            return  # there is nothing to measure; RunRecords says so
         image, text = encode_split(self.model, self.vectors, self.tokens)
         values = validation_metrics(image, text, self.caption_image, self.similarity)
         values |= self.more() if self.more else {}

@@ -65,7 +65,7 @@ def _draw_scenes(split: str, options: ReadingOptions) -> dict[str, np.ndarray]:
     from data.scenes import world
 
     count = min(world.SPLITS[split], options.limit or world.SPLITS[split])
-    drawn, captions = world.make_split(split, count, options.seed)
+    drawn, captions = world.make_scenes(split, count, options.seed)
     texts, offsets = pack_strings([caption.text for own in captions for caption in own])
     parts = tqdm(range(0, count, 100), desc=f"drawing scenes ({split})", disable=None, leave=False)
     return {
@@ -81,7 +81,7 @@ def _scene_fits(split: str, count: int, seed: int) -> np.ndarray:
     """(M, N) bool, which captions are true of which scenes."""
     from data.scenes import world
 
-    drawn, captions = world.make_split(split, count, seed)
+    drawn, captions = world.make_scenes(split, count, seed)
     return world.fit_matrix([caption for own in captions for caption in own], drawn)
 
 

@@ -1,6 +1,6 @@
 """Pairs of words such as brown_dog and sit_cat: which captions say them, of whatever data.
 
-    chosen = parse("brown_dog,sit_cat", "flickr8k")
+    chosen = parse_pairs("brown_dog,sit_cat", "flickr8k")
     contained(["A brown puppy sits ."], chosen)         # (M, P) bool: [[True, False]]
     count_images(split, said)                           # (N, P): how many captions of an image
 
@@ -54,7 +54,7 @@ class Pair(NamedTuple):
     nouns: frozenset[str] = frozenset()
 
 
-def parse(names: str | Iterable[str], data: str) -> list[Pair]:
+def parse_pairs(names: str | Iterable[str], data: str) -> list[Pair]:
     """The pairs of these names, or the nine of the paper where the name is "paper".
 
     Args:
@@ -89,18 +89,18 @@ class Sought(NamedTuple):
     path: str = ""
 
 
-def gather(names: str | None, files: str | None, data: str) -> list[Sought]:
+def gather_pairs(names: str | None, files: str | None, data: str) -> list[Sought]:
     """The pairs of some names and of some occurrence files.
 
     Args:
-        names: as `parse`, or None.
+        names: as `parse_pairs`, or None.
         files: occurrence files with commas between, or a folder of them, or None.
         data: a name of `datasets.DATASETS`.
 
     Raises:
-        ValueError: as `parse` and `read_occurrences`; or there is no such file.
+        ValueError: as `parse_pairs` and `read_occurrences`; or there is no such file.
     """
-    found = [Sought(pair) for pair in parse(names, data)] if names else []
+    found = [Sought(pair) for pair in parse_pairs(names, data)] if names else []
     if files and data == "scenes":
         raise ValueError(f"{files}: occurrence files are of real captions; name pairs of scenes")
     for name in files.split(",") if files else []:
@@ -154,7 +154,7 @@ def contained(captions: Sequence[str], chosen: Sequence[Pair], finder: str = "ru
     Raises:
         ValueError: spaCy or its model is not installed.
     """
-    return scan(captions, chosen, finder).said
+    return scan_captions(captions, chosen, finder).said
 
 
 class Scan(NamedTuple):
@@ -170,7 +170,7 @@ class Scan(NamedTuple):
     modifiers: np.ndarray
 
 
-def scan(captions: Sequence[str], chosen: Sequence[Pair], finder: str = "rules") -> Scan:
+def scan_captions(captions: Sequence[str], chosen: Sequence[Pair], finder: str = "rules") -> Scan:
     """`contained`, and which captions hold the words of which pairs, in one pass.
 
     Captions that lack one of the two words are not parsed. Those of scenes are read whole: there
@@ -217,7 +217,7 @@ def _read_scenes(captions: Sequence[str], chosen: Sequence[Pair], found: np.ndar
     places = {pair.name: place for place, pair in enumerate(chosen)}
     for row, caption in enumerate(captions):
         try:
-            said = sentences.pairs(sentences.read(caption))
+            said = sentences.pairs(sentences.read_sentence(caption))
         except ValueError:  # a model may write what is no sentence
             continue
         for name in said & places.keys():
@@ -348,7 +348,7 @@ def scan_splits(
     """
     scans, found = {}, {pair.name: {} for pair in chosen}
     for split in splits:
-        own = scan(split.captions, chosen, finder)
+        own = scan_captions(split.captions, chosen, finder)
         tables = [count_images(split, table) for table in own]
         scans[split.name] = tables[0], own.said
         ids = list(map(image_id, split.image_names))

@@ -42,7 +42,7 @@ def hold_out(splits: dict[str, Any], settings: Any) -> dict[str, Any]:
         ValueError: a pair is not known; or no training image says one, or all do.
     """
     train = splits["train"]
-    sought = finding.gather(settings.heldout, settings.heldout_file, settings.data)
+    sought = finding.gather_pairs(settings.heldout, settings.heldout_file, settings.data)
     said = finding.contained(train.captions, [one.pair for one in sought], settings.pair_finder)
     counts = finding.count_images(train, said, sought)  # (N, P)
     held = (counts > 0).any(axis=1)  # (N,)

@@ -134,21 +134,58 @@ def read_facts(caption: str) -> Facts:
 Group = list[str]  # nouns that are joined
 
 
-class _Walk:
-    """Goes through a sentence once; remembers whose verb would come next."""
+class _Nouns:
+    """The nouns of a sentence so far, and which of them a verb would tell of."""
 
-    def __init__(self, facts: Facts):
-        self.facts = facts
+    def __init__(self):
         self.main: Group = []  # the subject of the sentence
         self.doer: Group = []  # the subject of the verb before
+        self.before: Group = []  # the subject of the sentence before
         self.chain: list[Group] = []  # the last noun phrase, with what hangs on it
         self.latest: Group = []  # the last noun phrase alone
         self.finite = self.has_verb = self.relative = False
         self.newly = False  # the last noun phrase came by "and" after a verb
+
+    def clear(self) -> None:
+        """A clause begins: no noun has come yet."""
+        self.main, self.chain, self.latest = [], [], []
+        self.finite = self.has_verb = self.relative = self.newly = False
+
+    def join(self, head: str) -> None:
+        """A noun after "and": joins the nearest noun of its sort, living or not."""
+        living = lexicon().animate
+        for place in reversed(range(len(self.chain))):
+            if (head in living) == any(noun in living for noun in self.chain[place]):
+                self.chain[place].append(head)
+                del self.chain[place + 1 :]
+                self.newly = self.has_verb
+                return
+        if self.has_verb and head in living and not self.finite:
+            self.main.append(head)
+        self.chain, self.newly = [[head]], True
+
+    def nearest(self) -> Group:
+        """The nearest noun that lives; or that moves, where nothing lives; or the last subject."""
+        known = lexicon()
+        for group in reversed(self.chain):
+            if any(noun in known.animate for noun in group):
+                return group
+        if self.chain and any(noun in known.movers for noun in self.chain[0]):
+            return self.chain[0]
+        if any(noun in known.animate for noun in self.doer):
+            return self.doer
+        return self.chain[-1] if self.chain else self.main
+
+
+class _Walk(_Nouns):
+    """Goes through a sentence once: what each phrase and token says."""
+
+    def __init__(self, facts: Facts):
+        super().__init__()
+        self.facts = facts
         self.last = Token("", "END")  # but for adverbs
         self.be = False
         self.fronted = False  # what stands before the comma, and before the subject
-        self.before: Group = []
 
     def step(self, item: Any) -> None:
         """Takes one token or phrase."""
@@ -177,24 +214,11 @@ class _Walk:
         elif self.last.tag == "PHRASE" and self.chain:
             self.chain[-1] = [item.head]  # an adjective that the lists lack stood between
         elif joined and self.chain:
-            self._join(item.head)
+            self.join(item.head)
         else:
             self.chain = [[item.head]]
         if not self.main and not self.has_verb:
             self.main = self.chain[0]
-
-    def _join(self, head: str) -> None:
-        """A noun after "and": joins the nearest noun of its sort, living or not."""
-        living = lexicon().animate
-        for place in reversed(range(len(self.chain))):
-            if (head in living) == any(noun in living for noun in self.chain[place]):
-                self.chain[place].append(head)
-                del self.chain[place + 1 :]
-                self.newly = self.has_verb
-                return
-        if self.has_verb and head in living and not self.finite:
-            self.main.append(head)
-        self.chain, self.newly = [[head]], True
 
     def _bare(self, item: Phrase) -> None:
         """Adjectives without a noun: the dog is brown."""
@@ -220,13 +244,11 @@ class _Walk:
     def _new(self, item: Token) -> None:
         self.doer = self.doer or self.main
         self.before = self.main or self.doer
-        self.main, self.chain, self.latest = [], [], []
-        self.finite = self.has_verb = self.relative = self.newly = False
+        self.clear()
 
     def _end(self, item: Token) -> None:
-        self.before = []
-        self.main, self.doer, self.chain, self.latest = [], [], [], []
-        self.finite = self.has_verb = self.relative = self.newly = self.fronted = False
+        self.before, self.doer, self.fronted = [], [], False
+        self.clear()
 
     def _comma(self, item: Token) -> None:
         if self.fronted:
@@ -247,7 +269,7 @@ class _Walk:
 
     def _verb(self, item: Token) -> None:
         if self.relative and self.last.tag == "REL":
-            self._done(item, self._nearest() or self.latest)
+            self._done(item, self.nearest() or self.latest)
         else:
             self._done(item, self._subject())
             self.finite = True
@@ -258,7 +280,7 @@ class _Walk:
     def _ing(self, item: Token) -> None:
         living = lexicon().animate
         if self.be and self.relative:
-            self._done(item, self._nearest() or self.latest)
+            self._done(item, self.nearest() or self.latest)
             self.relative = False
         elif self.be:
             self._done(item, self._subject())
@@ -276,19 +298,7 @@ class _Walk:
         elif self.newly and self.latest and self.latest[0] in living:
             self._done(item, self.latest)
         else:
-            self._done(item, self._nearest())
-
-    def _nearest(self) -> Group:
-        """The nearest noun that lives; or that moves, where nothing lives; or the last subject."""
-        known = lexicon()
-        for group in reversed(self.chain):
-            if any(noun in known.animate for noun in group):
-                return group
-        if self.chain and any(noun in known.movers for noun in self.chain[0]):
-            return self.chain[0]
-        if any(noun in known.animate for noun in self.doer):
-            return self.doer
-        return self.chain[-1] if self.chain else self.main
+            self._done(item, self.nearest())
 
     def _done(self, item: Token, subject: Group) -> None:
         self.facts.doing.update((item.base, noun) for noun in subject)

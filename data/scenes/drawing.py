@@ -183,7 +183,7 @@ def places(item: Item) -> tuple[str, ...]:
 # ---- Drawing ------------------------------------------------------------------------------------
 
 
-def draw(scene: Scene, size: int = SIDE) -> np.ndarray:
+def draw_scene(scene: Scene, size: int = SIDE) -> np.ndarray:
     """The picture of a scene, (size, size, 3) uint8, drawn four times larger and averaged."""
     scale = 4 * size / SIDE
     canvas = _backdrop(scene.background, 4 * size).copy()
@@ -210,7 +210,7 @@ def draw_all(scenes: Sequence[Scene]) -> np.ndarray:
     """The pictures of N scenes, (N, 64, 64, 3) uint8."""
     pictures = np.empty((len(scenes), SIDE, SIDE, 3), np.uint8)
     for index, scene in enumerate(scenes):
-        pictures[index] = draw(scene)
+        pictures[index] = draw_scene(scene)
     return pictures
 
 

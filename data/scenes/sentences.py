@@ -123,7 +123,7 @@ class Meaning:
 
 
 @dataclass(frozen=True)
-class Caption:
+class Sentence:
     """A sentence and what it means."""
 
     text: str
@@ -247,21 +247,21 @@ def _say_chain(
 
 def _predicate(name: str, swapped: bool, rng: random.Random) -> str:
     """A finite verb for the relation: "touches", "is above", "hovers over"."""
-    actions = ACTIONS.get(_side(name, swapped))
+    actions = ACTIONS.get(_key(name, swapped))
     if actions and rng.random() < 0.8:
         return _word(rng, actions)
     return f"{_state(name, swapped, rng)} {_preposition(name, swapped, rng)}"
 
 
 def _preposition(name: str, swapped: bool, rng: random.Random) -> str:
-    return _word(rng, PREPOSITIONS[_side(name, swapped)])
+    return _word(rng, PREPOSITIONS[_key(name, swapped)])
 
 
 def _state(name: str, swapped: bool, rng: random.Random) -> str:
-    return pick(rng, STATES.get(_side(name, swapped), ("is",)))
+    return pick(rng, STATES.get(_key(name, swapped), ("is",)))
 
 
-def _side(name: str, swapped: bool) -> tuple[str, bool]:
+def _key(name: str, swapped: bool) -> tuple[str, bool]:
     """The key of the word tables. Touching is the same from both sides."""
     return name, swapped and name != "touching"
 
@@ -273,7 +273,7 @@ def _lexicon() -> dict[tuple[str, ...], tuple[str, Any]]:
 
     def add(kind: str, table: dict) -> None:
         for value, phrases in table.items():
-            lexicon.update({tuple(_words(phrase)): (kind, value) for phrase in phrases})
+            lexicon.update({tuple(_words_of(phrase)): (kind, value) for phrase in phrases})
 
     add("size", SIZES)
     add("colour", COLOURS)
@@ -289,7 +289,7 @@ def _lexicon() -> dict[tuple[str, ...], tuple[str, Any]]:
     return lexicon
 
 
-def _words(text: str) -> list[str]:
+def _words_of(text: str) -> list[str]:
     return re.findall(r"[a-z]+", text.lower())
 
 
@@ -297,7 +297,7 @@ _LEXICON = _lexicon()
 _LONGEST = max(map(len, _LEXICON))
 
 
-def read(text: str) -> Caption:
+def read_sentence(text: str) -> Sentence:
     """The caption that a sentence of the grammar stands for: the inverse of `say`.
 
     Args:
@@ -309,7 +309,7 @@ def read(text: str) -> Caption:
     Raises:
         ValueError: The text holds other words, or is no finished sentence of the grammar.
     """
-    phrases = _phrases(text)
+    phrases = _cut_phrases(text)
     try:
         objects = _read_mentions(phrases)
         relations = _read_relations(phrases)
@@ -319,12 +319,12 @@ def read(text: str) -> Caption:
             '"a red circle", or two in a relation, such as "a red circle above a star"'
         ) from None
     backgrounds = [value for kind, value in phrases if kind == "background"]
-    return Caption(text, Meaning(objects, relations, backgrounds[0] if backgrounds else None))
+    return Sentence(text, Meaning(objects, relations, backgrounds[0] if backgrounds else None))
 
 
-def _phrases(text: str) -> list[tuple[str, Any]]:
+def _cut_phrases(text: str) -> list[tuple[str, Any]]:
     """(kind, value) of each phrase, longest first: "on the left side" before "on the left"."""
-    words = _words(text)
+    words = _words_of(text)
     found, unknown, at = [], [], 0
     while at < len(words):
         lengths = range(min(_LONGEST, len(words) - at), 0, -1)
@@ -397,7 +397,7 @@ def _read_relations(phrases: Sequence[tuple[str, Any]]) -> tuple[tuple[str, int,
     return tuple(relations)
 
 
-def pairs(caption: Caption) -> set[str]:
+def pairs(caption: Sentence) -> set[str]:
     """Canonical adjective-noun and verb-noun pairs of a caption, from its meaning alone.
 
     The noun is the shape that the adjective describes or that is the verb's subject: "a scarlet

@@ -3,9 +3,9 @@
 A scene is a background with one to three objects: shape, colour, size, texture and a place.
 Captions mention some of that; `fits` says which scenes a caption is true of, so the score of a
 perfect reader is known (`fit_matrix`, which `intervals.oracle` turns into scores).
-`scene_captions.py` holds the language, `scene_pictures.py` the geometry and the drawing.
+`sentences.py` holds the language, `drawing.py` the geometry and the drawing.
 
-    make_split("test") -> scenes, captions        draw(scene) -> picture        picture("test", 7)
+    make_scenes("test") -> scenes, captions    draw_scene(scene) -> picture    picture("test", 7)
 
 Letters: N scenes, M captions, Q queries, K concepts, S object slots (3). NumPy and Pillow only.
 """
@@ -27,8 +27,8 @@ from data.scenes.drawing import (
     Item,
     Scene,
     box_gap,
-    draw,
     draw_all,
+    draw_scene,
     gap,
     holds,
     places,
@@ -41,36 +41,36 @@ from data.scenes.sentences import (
     SHAPES,
     SIZES,
     TEXTURES,
-    Caption,
     Meaning,
     Mention,
+    Sentence,
     pairs,
     pick,
-    read,
+    read_sentence,
     say,
 )
 
 __all__ = [
     "CONCEPTS",
     "SPLITS",
-    "Caption",
     "Item",
     "Meaning",
     "Mention",
     "Scene",
+    "Sentence",
     "concepts",
-    "draw",
     "draw_all",
+    "draw_scene",
     "fit_matrix",
     "fits",
     "holds",
     "make_scene",
-    "make_split",
+    "make_scenes",
     "pairs",
     "picture",
     "places",
-    "read",
-    "write_captions",
+    "read_sentence",
+    "write_sentences",
 ]
 
 SPLITS = {"train": 4000, "validation": 500, "test": 1000}
@@ -94,9 +94,9 @@ CONTAINERS = ("circle", "square", "diamond", "heart", "ring")
 # ---- Making scenes ------------------------------------------------------------------------------
 
 
-def make_split(
+def make_scenes(
     name: str, num_images: int | None = None, seed: int = 0
-) -> tuple[list[Scene], list[list[Caption]]]:
+) -> tuple[list[Scene], list[list[Sentence]]]:
     """The scenes of a split and the captions of each scene.
 
     Args:
@@ -110,7 +110,7 @@ def make_split(
     Raises:
         ValueError: Unknown split, or a negative number.
     """
-    _check_split(name)
+    _check_name(name)
     if num_images is None:
         num_images = SPLITS[name]
     if num_images < 0:
@@ -121,7 +121,7 @@ def make_split(
 
 def make_scene(split: str, index: int, seed: int = 0) -> Scene:
     """Scene `index` of a split, a function of (seed, split, index) alone."""
-    _check_split(split)
+    _check_name(split)
     rng = random.Random(f"scene {seed} {split} {index}")
     while True:
         background, link, items = _compose(rng)
@@ -129,17 +129,17 @@ def make_scene(split: str, index: int, seed: int = 0) -> Scene:
             return Scene(background, placed)
 
 
-def _make(split: str, index: int, seed: int) -> tuple[Scene, list[Caption]]:
+def _make(split: str, index: int, seed: int) -> tuple[Scene, list[Sentence]]:
     scene = make_scene(split, index, seed)
-    return scene, write_captions(scene, random.Random(f"captions {seed} {split} {index}"))
+    return scene, write_sentences(scene, random.Random(f"captions {seed} {split} {index}"))
 
 
 def picture(split: str, index: int, seed: int = 0, size: int = SIDE) -> np.ndarray:
     """Picture `index` of a split, (size, size, 3) uint8, without making any other."""
-    return draw(make_scene(split, index, seed), size)
+    return draw_scene(make_scene(split, index, seed), size)
 
 
-def _check_split(name: str) -> None:
+def _check_name(name: str) -> None:
     if name not in SPLITS:
         raise ValueError(f"unknown split {name!r}; there are {', '.join(SPLITS)}")
 
@@ -197,7 +197,7 @@ def _find_spot(item: Item, placed: Sequence[Item], link: str, rng: random.Random
         if link == "inside":
             host = placed[0]
             middle = host.y + host.radius * OUTLINES[host.shape][:, 1].mean()  # a heart's is high
-            return _at(item, host.x + 2 * rng.random() - 1, middle + 2 * rng.random() - 1)
+            return _moved(item, host.x + 2 * rng.random() - 1, middle + 2 * rng.random() - 1)
         if link == "touching":
             spot = _slide(item, placed[0], rng)
             if spot and _in_picture(spot):
@@ -206,7 +206,7 @@ def _find_spot(item: Item, placed: Sequence[Item], link: str, rng: random.Random
         half_width, half_height = (item.radius * extent + 1.5 for extent in EXTENTS[item.shape])
         x = half_width + rng.random() * (SIDE - 2 * half_width)
         y = half_height + rng.random() * (SIDE - 2 * half_height)
-        spot = _at(item, x, y)
+        spot = _moved(item, x, y)
         if all(box_gap(spot, other) >= MARGIN for other in placed):
             return spot
     return None
@@ -220,7 +220,8 @@ def _slide(item: Item, host: Item, rng: random.Random) -> Item | None:
     angle = math.pi / 2 * int(rng.random() * 4) + 0.8 * (rng.random() - 0.5)
     distance = 1.5 * (item.radius + host.radius)
     for _ in range(12):
-        spot = _at(item, host.x + distance * math.cos(angle), host.y + distance * math.sin(angle))
+        x, y = host.x + distance * math.cos(angle), host.y + distance * math.sin(angle)
+        spot = _moved(item, x, y)
         left = gap(spot, host)
         if left < 0.7:
             return spot
@@ -228,7 +229,7 @@ def _slide(item: Item, host: Item, rng: random.Random) -> Item | None:
     return None
 
 
-def _at(item: Item, x: float, y: float) -> Item:
+def _moved(item: Item, x: float, y: float) -> Item:
     """The object at a centre on the quarter-pixel raster that pictures are drawn on."""
     return replace(item, x=round(4 * x) / 4, y=round(4 * y) / 4)
 
@@ -241,13 +242,13 @@ def _in_picture(item: Item) -> bool:
 # ---- Writing captions ---------------------------------------------------------------------------
 
 
-def write_captions(scene: Scene, rng: random.Random) -> list[Caption]:
+def write_sentences(scene: Scene, rng: random.Random) -> list[Sentence]:
     """Five captions that fit the scene, different in text as far as the scene allows."""
-    captions: dict[str, Caption] = {}
+    captions: dict[str, Sentence] = {}
     spare = []
     for _ in range(20):
         meaning = _choose_meaning(scene, rng)
-        caption = Caption(say(meaning, rng), meaning)
+        caption = Sentence(say(meaning, rng), meaning)
         if caption.text in captions:
             spare.append(caption)
         captions[caption.text] = caption
@@ -306,7 +307,7 @@ def _mention(item: Item, number: int, placed: bool, rng: random.Random) -> Menti
 # ---- Judging captions ---------------------------------------------------------------------------
 
 
-def fits(caption: Caption, scene: Scene) -> bool:
+def fits(caption: Sentence, scene: Scene) -> bool:
     """Whether the caption is true: its mentions match distinct objects and all constraints hold."""
     meaning = caption.meaning
     if meaning.background not in (None, scene.background):
@@ -321,7 +322,7 @@ def fits(caption: Caption, scene: Scene) -> bool:
 def is_true(text: str, scene: Scene) -> bool:
     """Whether a sentence is one of the grammar and true of the scene."""
     try:
-        return fits(read(text), scene)
+        return fits(read_sentence(text), scene)
     except ValueError:  # no sentence of the grammar
         return False
 
@@ -336,7 +337,7 @@ def _matches(mention: Mention, item: Item) -> bool:
     )
 
 
-def fit_matrix(captions: Sequence[Caption], scenes: Sequence[Scene]) -> np.ndarray:
+def fit_matrix(captions: Sequence[Sentence], scenes: Sequence[Scene]) -> np.ndarray:
     """`fits` of M captions and N scenes at once.
 
     For each way to give the mentions distinct objects, all constraints are tables of truth over

@@ -157,11 +157,6 @@ def decode_jpeg(path: str, scale: int) -> np.ndarray | None:
         return None
 
 
-def grey(height: int, width: int) -> np.ndarray:
-    """Stands for a picture that cannot be read: (height, width, 3) uint8."""
-    return np.full((height, width, 3), MIDDLE, np.uint8)
-
-
 # ---- Stores -------------------------------------------------------------------------------------
 
 
@@ -344,7 +339,7 @@ class DecodedPictures:
             return decode(self.files[row], bool(self._jpeg[row]), scale, (height, width))
         except ValueError as error:
             self.broken.setdefault(row, str(error))
-            return grey(height, width)
+            return np.full((height, width, 3), MIDDLE, np.uint8)
 
     def complaint(self) -> str | None:
         """A line on the pictures found broken since the last call, or None."""

@@ -3,7 +3,7 @@ r"""Describes the pictures of a data set by a CNN: last layer, full-network embe
     python -m data.vision.extract --data flickr8k --data_dir DIR --features fne --crops 10
     python -m data.vision.extract --data flickr8k --data_dir DIR --image_weights FILE.weights.h5
     python -m data.vision.extract --data flickr8k --data_dir DIR --output VECTORS  # --data precomp
-    python -m data.vision.extract --data flickr8k --data_dir DIR --features grid       # --model joint
+    python -m data.vision.extract --data flickr8k --data_dir DIR --features grid  # boxes
 
 It is called from the root of the repository. train.py --features fne (last, grid) does the same by
 itself; this shows what comes out, before.

@@ -13,6 +13,7 @@ Shape letters: N pictures, b of a batch, S side of the tower's input, h, w heigh
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,10 +25,11 @@ from data.vision import decoding, windows
 from data.vision.rows import Descriptor, refuse_without_pictures
 
 
+@dataclass(eq=False)
 class PixelDescriptor(Descriptor):
     """The picture itself: nothing is learned.
 
-    Args:
+    Attributes:
       side: S.
       view: short side of whole pictures in use.
       crop_area: smallest area of a random crop in training, relative to the picture; 1: no crop.
@@ -35,9 +37,10 @@ class PixelDescriptor(Descriptor):
     """
 
     kind, dtype = "pixels", np.uint8
-
-    def __init__(self, side: int, view: int, crop_area: float = 1.0, mirror: bool = False):
-        self.side, self.view, self.crop_area, self.mirror = side, view, crop_area, mirror
+    side: int
+    view: int
+    crop_area: float = 1.0
+    mirror: bool = False
 
     @classmethod
     def from_split(cls, split, settings, kind):

@@ -286,10 +286,11 @@ def products(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return (first[:, :, None] * second[:, None, :]).reshape(rows, columns)
 
 
+@dataclass(eq=False)
 class RegionDescriptor(SqueezedDescriptor):
     """A palette and words for outlines and textures, learned from pictures.
 
-    Args (all float32, but for `palette` made from the training regions):
+    Attributes (all float32, but for `palette` made from the training regions):
       palette: (K, 3) colours as `opponent` gives them.
       outlines: (K, SECTORS + 9) words; outline_width: () width of their soft shares.
       textures: (K, len(STEPS) + 1) words, of textures divided by texture_scale;
@@ -298,23 +299,17 @@ class RegionDescriptor(SqueezedDescriptor):
     """
 
     kind = "regions"
+    palette: np.ndarray
+    outlines: np.ndarray
+    outline_width: np.ndarray
+    textures: np.ndarray
+    texture_width: np.ndarray
+    texture_scale: np.ndarray
+    centre: np.ndarray | float = 0.0
+    scale: np.ndarray | float = 1.0
 
-    def __init__(
-        self,
-        palette,
-        outlines,
-        outline_width,
-        textures,
-        texture_width,
-        texture_scale,
-        centre: np.ndarray | float = 0.0,
-        scale: np.ndarray | float = 1.0,
-    ):
-        self.palette, self.table = palette, colour_table(palette)
-        self.outlines, self.outline_width = outlines, outline_width
-        self.textures, self.texture_width = textures, texture_width
-        self.texture_scale = texture_scale
-        self.centre, self.scale = centre, scale
+    def __post_init__(self):
+        self.table = colour_table(self.palette)
 
     @classmethod
     def learn(cls, pictures: np.ndarray, seed: int = 0) -> "RegionDescriptor":

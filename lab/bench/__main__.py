@@ -11,16 +11,21 @@ medians over the turns, ratios are medians of the turns' ratios: by the clock ("
 in full size), and "by cpu", by processor time, to be trusted where the load is above 1.
 """
 
+import inspect
 import json
 import os
 import subprocess
 import sys
+import textwrap
 import time
 
-from lab.bench import table
-from lab.options import MEASURING, Option, explain, parse
-from run import console, files, replicas
+from lab.bench import asking, captions, files, scoring, training, vision
+from lab.bench.timing import BENCHES
+from lab.options import MEASURING, Option, explain, read_command
+from run import console, replicas
+from run.files import write_json
 
+PARTS = scoring, asking, files, training, captions, vision  # which fill the table
 OPTIONS = (
     Option("list", False, "Say what each bench measures, and measure nothing."),
     Option("scale", 1.0, "Factor of all sizes, at most 1; below 1 nothing is judged.", 1e-3),
@@ -31,12 +36,27 @@ ROW = "{:54}  {:>17}  {:>17}  {:>6}  {:>6}  {:>7}  {:25}  {:3}  {:>5}".format
 HEAD = "what", "ours", "floor", "ratio", "by cpu", "peak GB", "bound", "met", "turns"
 
 
+def explain_benches():
+    """What each bench measures, beside which floor, within which bounds."""
+    lines = []
+    for name, case in BENCHES.items():
+        sizes = {key: f"{value:,}" for key, value in vars(case.at(1)).items() if key in case.sizes}
+        said = inspect.cleandoc(case.make.__doc__ or "").partition("\n\n")[0].rstrip(".")
+        said += f"; floor: {case.floor}" if case.floor else ""
+        bounds = case.bounds.replace(" >= ", ">=").replace(" <= ", "<=")
+        said = said.format(**sizes) + (f" [{bounds}]" if bounds else "")
+        if case.unasked:
+            said += " *" if case.unasked == 1 else f" * (scale {case.unasked:g})"
+        lines += textwrap.wrap(said, 98, initial_indent=f"{name:18}", subsequent_indent=18 * " ")
+    return "\n".join([*lines, "* runs where no bench is named"])
+
+
 def measure_here(name, scale, threads):
     """The lines of one bench, measured in this process."""
-    case = table.BENCHES[name]
+    case = BENCHES[name]
     if case.tensorflow:
         replicas.set_devices(threads=threads)
-    lines = list(case.lines(case.at(scale, threads)))
+    lines = list(case.make(case.at(scale, threads)))
     if scale < 1:  # small sizes are measured, not judged
         lines = [line | {"met": None} for line in lines]
     return lines
@@ -81,16 +101,16 @@ def main(argv):
     """Names -> a process for each -> a table, and JSON."""
     asked_help = {"--help", "-h"} & set(argv[1:])
     if asked_help:
-        print(__doc__, explain(OPTIONS[:-1]), "", table.explain_benches(), sep="\n")
+        print(__doc__, explain(OPTIONS[:-1]), "", explain_benches(), sep="\n")
         return
-    values, names = parse(argv, OPTIONS)
+    values, names = read_command(argv, OPTIONS)
     if not values.scale <= 1:
         raise ValueError(f"--scale {values.scale:g}: expected a factor of at most 1")
     for name in filter(None, [*names, values.only]):
-        if name not in table.BENCHES:
-            raise ValueError(f"unknown bench {name!r}: choose from {', '.join(table.BENCHES)}")
+        if name not in BENCHES:
+            raise ValueError(f"unknown bench {name!r}: choose from {', '.join(BENCHES)}")
     if values.list:
-        print(table.explain_benches())
+        print(explain_benches())
     elif values.only:
         print(json.dumps(measure_here(values.only, values.scale, values.threads)))
     else:
@@ -107,19 +127,14 @@ def measure_all(names, values):
     found = {"machine": machine, "threads": threads, "load": load, "scale": values.scale}
     print(ROW(*HEAD), flush=True)
     chosen = dict.fromkeys(names, 1.0) or {
-        name: case.unasked for name, case in table.BENCHES.items() if case.unasked
+        name: case.unasked for name, case in BENCHES.items() if case.unasked
     }
     for name, factor in chosen.items():
         found[name] = measure_apart(name, values.scale * factor, threads)
         print("\n".join(map(format_line, found[name])), flush=True)
     if values.output:
-        files.write_json(values.output, found)
-
-
-def run():
-    """The script: python -m lab.bench."""
-    console.run_script(lambda: main(sys.argv))
+        write_json(values.output, found)
 
 
 if __name__ == "__main__":
-    run()
+    console.run_script(lambda: main(sys.argv))

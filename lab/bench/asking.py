@@ -9,8 +9,8 @@ import numpy as np
 from data.language.word_pieces import INSIDE, SPECIAL
 from data.language.words import Vocabulary, bag_words
 from lab.bench.building import make_embeddings
-from lab.bench.timing import Line, bench, compare, peak_memory, temporary_folder
-from lab.scripts import run_script
+from lab.bench.timing import Line, bench, peak_memory, take_lines, temporary_folder
+from lab.scripts import run_apart
 from lab.settings import settings_of
 from run import files
 from run.folder import Run
@@ -73,32 +73,32 @@ COMMON: Any = {"bounds": "ratio <= 0.5", "tensorflow": False, "images": (31_000,
 @bench("query", FLOOR, unasked=1, words=10_000, **COMMON)
 def ask_bag(at):
     """retrieve.py from start to saved picture, gallery of {images} images x 256."""
-    yield from ask(at, "")
+    yield from ask_cold(at, "")
 
 
 @bench("query_pieces", FLOOR, words=(30_521, 64), **COMMON)
 def ask_transformer(at):
     """The same with DistilBERT of {words} pieces."""
-    yield from ask(at, "base" if at.scale == 1 else "tiny")
+    yield from ask_cold(at, "base" if at.scale == 1 else "tiny")
 
 
-def ask(at, text_size):
+def ask_cold(at, text_size):
     """Lines of retrieve.py in a fresh process, beside `import tensorflow` in a fresh process."""
     with temporary_folder() as folder:
         given = folder, at.images, at.words, text_size
         # In a process of its own, which takes TensorFlow with it.
         code = f"from lab.bench import asking; asking.make_run{given}"
-        run_script("-c", code)
+        run_apart("-c", code)
         picture, peaks = Path(folder) / "answer.png", []
 
         def ours():
             picture.unlink(missing_ok=True)
-            usage = run_script("retrieve.py", "--exp", folder, QUERY)
+            usage = run_apart("retrieve.py", "--exp", folder, QUERY)
             peaks.append(usage and peak_memory(usage))
             if not picture.is_file():
                 raise ValueError("retrieve.py has saved no picture")
 
-        floor = partial(run_script, "-c", "import tensorflow")
+        floor = partial(run_apart, "-c", "import tensorflow")
         what = f"retrieve.py, {at.images:,} images{', DistilBERT' if text_size else ''}"
-        found = compare(at, [ours, floor], Line(what, at.bounds), turns=5)
+        found = take_lines(at, [ours, floor], Line(what, at.bounds), turns=5)
         yield found[0] | {"peak": peaks[-1]}  # the child's

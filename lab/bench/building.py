@@ -25,10 +25,8 @@ def make_embeddings(num_images, dim):
     Returns:
       image (N, D) float32, text (M, D) float32, caption_image (M,) int32.
     """
-    rng, owner = (
-        np.random.default_rng(0),
-        np.repeat(np.arange(num_images, dtype=np.int32), CAPTIONS),
-    )
+    owner = np.repeat(np.arange(num_images, dtype=np.int32), CAPTIONS)
+    rng = np.random.default_rng(0)
     image, text = (rng.standard_normal((n, dim), np.float32) for n in (num_images, len(owner)))
     for side in (image, text):
         for start in range(0, len(side), 1024):  # in place, block by block: memory is measured
@@ -80,7 +78,7 @@ def make_photos(folder, height, width, count):
     )
 
 
-def build(settings, steps=10, **facts):
+def build_compiled(settings, steps=10, **facts):
     """A model with fresh weights, compiled as train.py does.
 
     Args:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from data.language.words import Vocabulary
-from lab.bench.building import LONGEST, build, compile_model, make_tokens
-from lab.bench.timing import BENCHES, ROOT, Line, bench, compare, peak_memory, summarise
+from lab.bench.building import LONGEST, build_compiled, compile_model, make_tokens
+from lab.bench.timing import BENCHES, Line, bench, line_of, peak_memory, take_lines
+from lab.scripts import ROOT
 from lab.settings import settings_of
 from run import replicas
 
@@ -45,7 +46,7 @@ def draw_batches(at, settings, count):
     return TrainingBatches(vectors, make_tokens(5 * count, at.vocabulary), owner, settings)
 
 
-def fit(model, batches, epochs=1, change=None):
+def train_epochs(model, batches, epochs=1, change=None):
     """Trains some epochs, of one stream: its first batch is not drawn beside a step."""
     stream, steps = batches.dataset(), batches.steps_per_epoch
     stream = stream.map(change) if change else stream
@@ -82,7 +83,7 @@ def train_gru(at):
     count = settings.bucket * settings.batch_size
     batches = draw_batches(at, settings, count)
     steps = batches.steps_per_epoch
-    ours = build(settings, steps, **facts(at))
+    ours = build_compiled(settings, steps, **facts(at))
     image, text = towers.image_map(settings, at.feature), keras_reader(settings, at.vocabulary)
     theirs = compile_model(models.DualEncoder(Parts(image, text), ours.pair_loss), settings, steps)
 
@@ -100,9 +101,9 @@ def train_gru(at):
     ways = (ours, batches), (ours, batches, 1, pad), (theirs, batches)
     line = partial(Line, work=(count, count), unit="captions/s")
     gflop = epoch_gflop(batches, settings, at.feature), 16 * 2e-9 * len(left) * 1024 * 3072
-    yield from compare(
+    yield from take_lines(
         at,
-        [*(partial(fit, *way) for way in ways), products],
+        [*(partial(train_epochs, *way) for way in ways), products],
         line("GRU training (floor: all padded to 32)", at.bounds),
         line("GRU training (floor: Keras' GRU layer)", floor=2),
         Line("GRU training (floor: a product)", floor=3, work=gflop),
@@ -134,7 +135,7 @@ def encode_captions(at):
 
     settings, workers = baseline(at), at.threads or os.cpu_count() or 1
     tokens = make_tokens(at.captions, at.vocabulary)
-    model, theirs = build(settings, **facts(at)), keras_reader(settings, at.vocabulary)
+    model, theirs = build_compiled(settings, **facts(at)), keras_reader(settings, at.vocabulary)
     vectors = np.zeros((1, at.feature), np.float32)  # test.py encodes images besides
     part = min(at.captions, max(workers * ROWS, at.captions // 10))
 
@@ -148,7 +149,7 @@ def encode_captions(at):
 
     what, unit = f"encode {at.captions:,} captions (floor: %s)", "captions/s"
     line, times = partial(Line, work=(at.captions,) * 2, unit=unit), at.captions / part
-    yield from compare(
+    yield from take_lines(
         at,
         [
             partial(encoding.encode_split, model, vectors, tokens, workers),
@@ -172,14 +173,14 @@ def encode_by_convolutions(at):
 
     tokens, vectors = make_tokens(at.captions, at.vocabulary), np.zeros((1, 8), np.float32)
     flags = "--recipe=dual_path_stage1", "--features=last", "--lambdas=1:0:0", "--word_dim=300"
-    gru = build(baseline(at), **facts(at))
+    gru = build_compiled(baseline(at), **facts(at))
     for width in WIDTHS:
         chosen = settings_of(*flags, embed_dim=at.embed, text_width=width * min(1.0, at.scale))
-        models = build(chosen, **facts(at)), gru
+        models = build_compiled(chosen, **facts(at)), gru
         functions = [partial(encoding.encode_split, model, vectors, tokens) for model in models]
         what = f"captions/s: conv, width {width:g}, beside GRU of {at.embed}"
         line = Line(what, work=(at.captions,) * 2, unit="captions/s")
-        yield from compare(at, functions, line, turns=3)
+        yield from take_lines(at, functions, line, turns=3)
 
 
 def make_training(at, loss, way):
@@ -190,9 +191,9 @@ def make_training(at, loss, way):
         micro_batch=at.micro if way == "parts" else 0,
     )  # fmt: skip
     batches = draw_batches(at, settings, at.batch)
-    model = build(settings, batches.steps_per_epoch, **facts(at))
+    model = build_compiled(settings, batches.steps_per_epoch, **facts(at))
     model.micro_batch = settings.micro_batch
-    return partial(fit, model, batches)
+    return partial(train_epochs, model, batches)
 
 
 def tell_peak(scale, threads, loss, way):
@@ -223,27 +224,27 @@ def train_in_parts(at):
         whats = [f"{loss}, batch {at.batch:,} in parts (floor: {way})" for way in WAYS]
         functions = [make_training(at, loss, way) for way in WAYS]
         lines = [Line(whats[floor], at.bounds, 0, floor, **work) for floor in (1, 2)]
-        speed = compare(at, functions, *lines, turns=3)
+        speed = take_lines(at, functions, *lines, turns=3)
         for floor, bounds in ((1, "ratio <= 1.5"), (2, "")):
             yield speed[floor - 1]
-            yield summarise("its memory", peaks[None, [0, floor]], bounds, unit="GB")
+            yield line_of("its memory", peaks[None, [0, floor]], bounds, unit="GB")
 
 
 @bench("beam", "each image alone", bounds="ratio <= 0.125", images=1000)
-def write_captions(at):
+def write_by_beam(at):
     """Captions by a beam of 5 of {images} images at once (minutes)."""
     from systems.joint import beam
 
     vocabulary = Vocabulary([f"w{number}" for number in range(118)], "plain_words")  # of scenes
-    data = {"feature_dim": 1854, "vocabulary_size": vocabulary.num_ids}
-    model = build(settings_of("--recipe=joint_scenes"), **data)
+    recipe = settings_of("--recipe=joint_scenes")
+    model = build_compiled(recipe, feature_dim=1854, vocabulary_size=vocabulary.num_ids)
     boxes = np.random.default_rng(0).standard_normal((at.images, 16, 1854), np.float32)
-    speaker = beam.Speaker(*model.speaking.steps)
-    write = partial(beam.write, speaker, vocabulary=vocabulary, width=5, most=20)
+    speaker = beam.Speaker(*model.parts.writer.compiled)
+    write = partial(beam.write_beam, speaker, vocabulary=vocabulary, width=5, most=20)
 
     def alone():
         for row in range(at.images):
             write(boxes[row : row + 1])
 
     line = Line(f"beam of 5, {at.images:,} images (floor: each alone)", at.bounds)
-    yield from compare(at, [partial(write, boxes), alone], line, turns=3)
+    yield from take_lines(at, [partial(write, boxes), alone], line, turns=3)

@@ -7,7 +7,7 @@ import numpy as np
 
 from data import datasets
 from data.formats.nuswide import FEATURES, TAGS, TRUTH
-from lab.bench.timing import Line, bench, compare, temporary_folder
+from lab.bench.timing import Line, bench, take_lines, temporary_folder
 
 
 def write_nuswide(root, num_images):
@@ -52,6 +52,6 @@ def open_nuswide(at):
         opened = partial(datasets.open_dataset, "nuswide", path.parents[1], cache_dir=cache)
         line = Line(f"CSV of {megabytes:,.0f} MB", at.bounds)
         functions = [opened, partial(parse_lines, path)]
-        yield from compare(at, functions, line, turns=0)  # no cache is there yet
+        yield from take_lines(at, functions, line, turns=0)  # no cache is there yet
         again = Line("the same from its cache", "ours <= 2", floor=None)
-        yield from compare(at, [opened], again, turns=5)
+        yield from take_lines(at, [opened], again, turns=5)

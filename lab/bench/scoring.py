@@ -8,7 +8,7 @@ import metrics
 from gallery import nearest, scan
 from grading import intervals, pair_recall
 from lab.bench.building import CAPTIONS, make_embeddings
-from lab.bench.timing import Line, bench, compare
+from lab.bench.timing import Line, bench, take_lines
 
 PRODUCT = "one float64 NumPy product of that size, in blocks"
 
@@ -33,13 +33,13 @@ def bare_product(left, right, dtype="float64", left_rows=2048, right_rows=None):
     "metrics", PRODUCT, bounds="ratio <= 1.5, peak <= 0.6", unasked=1, tensorflow=False,
     images=5000, dim=1024,
 )  # fmt: skip
-def rank(at):
+def rank_gallery(at):
     """Ranks, and all metrics, both ways, {images} images x 5 captions x {dim}."""
     pairs = image, text, _ = make_embeddings(at.images, at.dim)
     size = f"{len(image):,} x {len(text):,}"
     ours = [partial(f, *pairs) for f in (metrics.rank_both, metrics.evaluate)]
     lines = [Line(f"{f.func.__name__}, {size}", at.bounds, i, 2) for i, f in enumerate(ours)]
-    yield from compare(at, [*ours, bare_product(text, image)], *lines, turns=3)
+    yield from take_lines(at, [*ours, bare_product(text, image)], *lines, turns=3)
 
 
 @bench(
@@ -53,7 +53,7 @@ def rank_many(at):
     times = len(image) * len(text) / (len(part[0]) * len(part[1]))
     functions = [partial(metrics.evaluate, image, text, owner), bare_product(*part)]
     line = Line(f"evaluate, {len(image):,} x {len(text):,}", at.bounds)
-    yield from compare(at, functions, line, turns=0, factors=(1, times))
+    yield from take_lines(at, functions, line, turns=0, factors=(1, times))
 
 
 @bench("order", PRODUCT, unasked=1, tensorflow=False, images=1000, dim=1024)
@@ -63,7 +63,7 @@ def rank_by_order(at):
     image, text = np.abs(image), np.abs(text)  # as --absolute has them
     ours = partial(metrics.rank_both, image, text, owner, similarity="order")
     line = Line(f"rank_both, order, {len(image):,} x {len(text):,}")
-    yield from compare(at, [ours, bare_product(text, image)], line, turns=5)
+    yield from take_lines(at, [ours, bare_product(text, image)], line, turns=5)
 
 
 @bench(
@@ -88,17 +88,17 @@ def resample(at):
 
     ours = partial(intervals.with_intervals, found, at.resamples)
     what = f"bootstrap, {CAPTIONS * at.images:,} queries, {at.resamples:,} resamples"
-    yield from compare(at, [ours, draw], Line(what, at.bounds), turns=5)
+    yield from take_lines(at, [ours, draw], Line(what, at.bounds), turns=5)
 
 
 @bench(
     "ranking_gallery", "the dot products alone, 17 TFLOP", bounds="ratio <= 1.5, peak <= 2",
     tensorflow=False, images=40_504, dim=1024,
 )  # fmt: skip
-def nearest_captions(at):
+def find_nearest(at):
     """The five captions nearest to each of {images} images, of five times as many (minutes)."""
     image, text, _ = make_embeddings(at.images, at.dim)
     ours = partial(pair_recall.top_captions, image, text)
     blocks = nearest.QUERIES_AT_ONCE, pair_recall.BLOCK_ROWS
     line = Line(f"top 5 of {len(text):,} captions, {len(image):,} images", at.bounds)
-    yield from compare(at, [ours, bare_product(image, text, "float32", *blocks)], line, turns=0)
+    yield from take_lines(at, [ours, bare_product(image, text, "float32", *blocks)], line, turns=0)

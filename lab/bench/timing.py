@@ -3,7 +3,7 @@
     @bench("order", "one product", bounds="ratio <= 40", images=1000)
     def rank_by_order(at):
         \"""Ranks of {images} images.\"""
-        yield from compare(at, [ours, floor], Line("ranks", at.bounds), turns=3)
+        yield from take_lines(at, [ours, floor], Line("ranks", at.bounds), turns=3)
 
 Shape letters: F functions, T turns.
 """
@@ -12,34 +12,30 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
 temporary_folder = partial(tempfile.TemporaryDirectory, ignore_cleanup_errors=True)
 
 
 class Bench(NamedTuple):
-    """One bench: `lines` makes lines of the table from what `at` gives. The others: see `bench`."""
+    """One bench: a function of what `at` gives, which makes lines of the table; see `bench`."""
 
-    lines: Callable[[Any], Iterable[dict]]
+    make: Callable
     floor: str
     bounds: str
     unasked: float
     tensorflow: bool
-    sizes: Mapping[str, int | tuple[int, int]]
+    sizes: dict[str, Any]
 
     def at(self, scale: float, threads: int = 0) -> SimpleNamespace:
         """Its sizes times `scale`, at least 8 or their own least; `scale`, `threads`, `bounds`."""
-        sizes = {}
-        for name, full in self.sizes.items():
-            size, least = full if isinstance(full, tuple) else (full, 8)
-            sizes[name] = max(least, round(size * scale))
+        pairs = {n: of if isinstance(of, tuple) else (of, 8) for n, of in self.sizes.items()}
+        sizes = {name: max(least, round(size * scale)) for name, (size, least) in pairs.items()}
         return SimpleNamespace(scale=scale, threads=threads, bounds=self.bounds, **sizes)
 
 
@@ -51,24 +47,21 @@ def bench(name, floor="", *, bounds="", unasked=0.0, tensorflow=True, **sizes):
 
     Args:
       name: by which it is asked for; floor: what it is measured beside; {sizes} stand for numbers.
-      bounds: of its first line, such as "ratio <= 1.5, peak <= 0.6"; see `summarise`.
+      bounds: of its first line, such as "ratio <= 1.5, peak <= 0.6"; see `line_of`.
       unasked: the scale at which it runs where no bench is named; 0: it does not.
       tensorflow: whether it wants TensorFlow with all threads.
       sizes: in full; a pair is a size and its least.
     """
 
-    def register(lines):
-        BENCHES[name] = Bench(lines, floor, bounds, unasked, tensorflow, sizes)
-        return lines
+    def register(make):
+        BENCHES[name] = Bench(make, floor, bounds, unasked, tensorflow, sizes)
+        return make
 
     return register
 
 
 class Line(NamedTuple):
-    """What a line of the table compares: the functions at places `ours` and `floor` (or no floor).
-
-    With the work of both, in GFLOP or whatever, both are given as rates. See `summarise`.
-    """
+    """What a line compares: functions at the places `ours` and `floor` (None: no floor)."""
 
     what: str
     bounds: str = ""
@@ -94,7 +87,7 @@ def take_turns(functions: Sequence[Callable], turns: int) -> np.ndarray:
     return seconds
 
 
-def compare(at, functions: Sequence[Callable], *lines: Line, turns: int, factors=()) -> list[dict]:
+def take_lines(at, functions: Sequence[Callable], *lines: Line, turns: int, factors=()):
     """Lines about functions that take turns.
 
     Each runs once before, in order: what is compiled or cached is so by then, and the peak of
@@ -105,17 +98,16 @@ def compare(at, functions: Sequence[Callable], *lines: Line, turns: int, factors
       turns: T, one in less than full size; 0: the first run is what counts.
       factors: of the seconds of each function, where it does a part of the work.
     """
-    first, peaks = [], []
+    first, peaks, found = [], [], []
     for function in functions:
         first.append(take_turns([function], 1))
         peaks.append(peak_memory())
     turns = turns if at.scale == 1 else min(turns, 1)
     seconds = take_turns(functions, turns) if turns else np.concatenate(first, axis=1)
     seconds *= np.array(factors or [1.0] * len(functions))[:, None]
-    found = []
     for what, bounds, ours, floor, work, unit in lines:
         places, peak = [ours] if floor is None else [ours, floor], peaks[ours]
-        found.append(summarise(what, seconds[:, places], bounds, peak, work, unit))
+        found.append(line_of(what, seconds[:, places], bounds, peak, work, unit))
         peaks[ours] = None
     return found
 
@@ -130,15 +122,14 @@ def peak_memory(usage=None) -> float | None:
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
-def summarise(what, values: np.ndarray, bounds="", peak=None, work=None, unit=None) -> dict:
+def line_of(what, values: np.ndarray, bounds="", peak=None, work=None, unit=None) -> dict:
     """What one line of the table says, as a dict for JSON.
 
     Args:
-      what: the thing measured.
-      values: (T, 2, 2) of ours and the floor from `take_turns`, or (T, 1, 2) of ours.
-      bounds: such as "ratio <= 1.5, peak <= 0.6"; ours in `unit`, peak in gigabytes.
-      peak: gigabytes or None.
-      work: of ours and of the floor; unit: default: "s", or "GFLOP/s" where there is work.
+      what: the thing measured; values: (T, 2, 2) of ours and the floor, or (T, 1, 2) of ours.
+      bounds: such as "ratio <= 1.5, peak <= 0.6"; ours in `unit`, peak in gigabytes or None.
+      work: of ours and of the floor, in GFLOP or whatever: then both are rates; unit: "s" or, of
+        work, "GFLOP/s".
 
     Returns:
       The line. `met` is None where nothing that is bounded could be measured.
@@ -148,9 +139,8 @@ def summarise(what, values: np.ndarray, bounds="", peak=None, work=None, unit=No
     ours, *floor = np.median(values[..., 0], axis=0).tolist()
     ratios = np.median(values[:, 0] / values[:, -1], axis=0).tolist() if floor else (None, None)
     line = {"what": what, "ours": ours, "floor": floor[0] if floor else None}
-    line |= {"unit": unit or ("s" if work is None else "GFLOP/s")}
-    line |= {"ratio": ratios[0], "by_cpu": ratios[1]}
-    line |= {"peak": peak, "turns": len(values), "bounds": bounds}
+    line |= {"unit": unit or ("s" if work is None else "GFLOP/s"), "ratio": ratios[0]}
+    line |= {"by_cpu": ratios[1], "peak": peak, "turns": len(values), "bounds": bounds}
     tests = [bound.split() for bound in bounds.split(", ") if bound]
     tests = [(line[key], sign, float(at)) for key, sign, at in tests if line[key] is not None]
     kept = [value <= at if sign == "<=" else value >= at for value, sign, at in tests]

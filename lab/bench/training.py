@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from lab.bench.building import build, compile_model, step_of
-from lab.bench.timing import Line, bench, compare
+from lab.bench.building import build_compiled, compile_model, step_of
+from lab.bench.timing import Line, bench, take_lines
 from lab.settings import settings_of
 
 TOKENS = 32
@@ -56,7 +56,7 @@ def train_mlps(at):
         what = f"step, {optimizer}, text: {f'{words:,} words' if words else 'vectors'}"
         bounds = at.bounds if (optimizer, words) == ("sgd", 0) else ""
         line = Line(what, bounds, work=None if words else work)
-        yield from compare(at, [step, products], line, turns=5 if words else 12)
+        yield from take_lines(at, [step, products], line, turns=5 if words else 12)
     yield from bag_lines(at)
 
 
@@ -83,7 +83,7 @@ def bag_lines(at):
         layer.build(inputs.shape)
     what = f"bag of %d words (floor: dense, {at.few})"
     lines = [Line(what % words, "", i, 2) for i, words in enumerate((at.few, at.many))]
-    return compare(at, [partial(gradients, *case) for case in cases], *lines, turns=5)
+    return take_lines(at, [partial(gradients, *case) for case in cases], *lines, turns=5)
 
 
 @bench("optimiser", "keras.optimizers.Adam", unasked=1, rows=5000)
@@ -105,7 +105,7 @@ def step_optimiser(at):
             optimizer.build(weights)
             steps.append(tf.function(partial(optimizer.apply, gradients, weights)))
         what = f"Adam, {5 * at.rows * 1000 / 1e6:g} M weights{', clipped' if norm else ''}"
-        yield from compare(at, steps, Line(f"{what} (floor: Keras)"), turns=10)
+        yield from take_lines(at, steps, Line(f"{what} (floor: Keras)"), turns=10)
 
 
 @bench("classifier", classes=113_287)
@@ -124,8 +124,8 @@ def train_classifier(at):
         "label": rng.integers(0, at.classes, 32).astype(np.int32),
     }
     what = f"step with {at.classes:,} classes of 2,048 ({4e-9 * 2048 * at.classes:.2f} GB)"
-    step = step_of(build(settings, **data), batch)
-    yield from compare(at, [step], Line(what, floor=None), turns=12)
+    step = step_of(build_compiled(settings, **data), batch)
+    yield from take_lines(at, [step], Line(what, floor=None), turns=12)
 
 
 @bench("published_step", bounds="peak <= 6", pieces=(30_521, 64), side=(224, 32), pairs=(16, 4))
@@ -137,7 +137,8 @@ def train_published(at):
         cnn="resnet_34" if at.scale == 1 else "resnet_8",
         text_size="base" if at.scale == 1 else "tiny",
     )  # fmt: skip
-    model, rng = build(settings, feature_dim=0, vocabulary_size=at.pieces), np.random.default_rng(0)
+    model = build_compiled(settings, feature_dim=0, vocabulary_size=at.pieces)
+    rng = np.random.default_rng(0)
     batch = {
         "image": rng.integers(0, 256, (at.pairs, at.side, at.side, 3)).astype(np.uint8),
         "tokens": rng.integers(1, at.pieces + 1, (at.pairs, TOKENS)).astype(np.int32),
@@ -145,4 +146,4 @@ def train_published(at):
     }
     millions = model.count_params() / 1e6
     what = f"step of {at.pairs} pairs, {at.side} x {at.side}, {millions:.1f} M weights"
-    yield from compare(at, [step_of(model, batch)], Line(what, at.bounds, floor=None), turns=3)
+    yield from take_lines(at, [step_of(model, batch)], Line(what, at.bounds, floor=None), turns=3)

@@ -12,8 +12,8 @@ import numpy as np
 
 from data.vision import activations, cnn, descriptors
 from data.vision.pixels import PixelRows, decode_band
-from lab.bench.building import build, make_photos, step_of
-from lab.bench.timing import Line, bench, compare, peak_memory, summarise, temporary_folder
+from lab.bench.building import build_compiled, make_photos, step_of
+from lab.bench.timing import Line, bench, line_of, peak_memory, take_lines, temporary_folder
 from lab.settings import settings_of
 
 SIDE, BATCH = 128, 32
@@ -46,7 +46,7 @@ def reading_lines(at, what, split, folder):
     names = f"{what}: decode and crop", to, "the same, kept in memory", "the same, kept on disk"
     work = {"work": (count, count), "unit": "pictures/s"}
     lines = [Line(name, "" if i else at.bounds, i, 4, **work) for i, name in enumerate(names)]
-    return compare(at, functions, *lines, turns=7)
+    return take_lines(at, functions, *lines, turns=7)
 
 
 def bare_decoder(paths):
@@ -137,7 +137,7 @@ def extraction_lines(at, split, settings, count):
     extract(min(count, 2 * runner.pictures))
     what = f"{settings.cnn}, {network.crops} crop{'s' * (network.crops > 1)}, {count:,} pictures"
     work = {"work": (count, count), "unit": "pictures/s"}
-    yield from compare(
+    yield from take_lines(
         at,
         [partial(extract, count), bare_network(network, pixels, count), alone],
         Line(what, at.bounds, **work),
@@ -149,7 +149,7 @@ def extraction_lines(at, split, settings, count):
         extract(split.num_images)
         both = np.array([[[peak_memory()] * 2, [before] * 2]])
         what = f"peak memory, {split.num_images:,} pictures (floor: {count:,})"
-        yield summarise(what, both, "ratio <= 1.05", unit="GB")
+        yield line_of(what, both, "ratio <= 1.05", unit="GB")
 
 
 def bare_network(network, pixels, count):
@@ -185,7 +185,7 @@ def stage_epoch(features, image, vocabulary, each=1):
         "--word_dim=25", "--optimizer=adamw", features=features, image_size=SIDE,
     )  # fmt: skip
     data = {"feature_dim": 1280, "vocabulary_size": vocabulary, "train_images": len(image)}
-    model, steps = build(settings, **data), []
+    model, steps = build_compiled(settings, **data), []
     for first in range(0, len(image), BATCH):
         part = image[first : first + BATCH]
         rows = np.repeat(np.arange(first, first + len(part), dtype=np.int32), each)
@@ -209,7 +209,7 @@ def train_stage_one(at):
     for each, bounds in ((1, at.bounds), (5, "")):
         epochs = [stage_epoch(*of, at.vocabulary, each) for of in inputs.items()]
         what = f"stage I of {at.images} images, {each} captions: CNN run / cached"
-        yield from compare(at, epochs, Line(what, bounds), turns=3)
+        yield from take_lines(at, epochs, Line(what, bounds), turns=3)
 
 
 @bench(
@@ -227,4 +227,4 @@ def eat_pictures(at):
         image = np.zeros((at.images, SIDE, SIDE, 3), np.uint8)
         functions = [partial(run_through, stream), stage_epoch("pixels", image, 1000)]
         line = Line(f"{at.images} pictures read (floor: trained on, stage I)", at.bounds)
-        yield from compare(at, functions, line, turns=7, factors=(1 / times, 1))
+        yield from take_lines(at, functions, line, turns=7, factors=(1 / times, 1))

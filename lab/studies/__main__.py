@@ -17,12 +17,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lab.options import MEASURING, Option, explain, parse
+from lab.options import MEASURING, Option, explain, read_command
 from lab.settings import settings_of
-from lab.studies.table import STUDIES, explain_studies
+from lab.studies import gru, losses, pairs, stages
 from lab.studies.trials import Trials
 from run import console, files
 
+STUDIES = {**losses.STUDIES, **gru.STUDIES, **stages.STUDIES, **pairs.STUDIES}
 COMMON = (
     Option("train", "", "More flags of train.py for all runs, in quotes: data, epochs..."),
     Option("exp_root", None, "Folder that keeps the runs."),
@@ -31,6 +32,15 @@ COMMON = (
     *MEASURING,
 )
 GIVEN = ("exp", "exp_root", "resume", "overwrite")  # flags of train.py that every study gives
+
+
+def explain_studies():
+    """What each study trains and prints, and its flags, for --help."""
+    lines = []
+    for name, study in STUDIES.items():
+        lines += ["", f"{name}: trains {study.trains}", f"  prints {study.prints}"]
+        lines += [explain(study.own)]
+    return "\n".join(lines)
 
 
 def refuse_given(words, study):
@@ -62,7 +72,7 @@ def main(argv):
     if name not in STUDIES:
         raise ValueError(f"unknown study {name!r}: choose one of {', '.join(STUDIES)}")
     study = STUDIES[name]
-    values, left = parse(argv[1:], [*COMMON, *study.own])
+    values, left = read_command(argv[1:], [*COMMON, *study.own])
     if left:
         raise ValueError(f"unexpected {left[0]!r}: one study at a time, then flags")
     words = shlex.split(values.train)
@@ -80,10 +90,5 @@ def main(argv):
         files.write_json(values.output, {"train": values.train, name: report.found})
 
 
-def run():
-    """The script: python -m lab.studies NAME."""
-    console.run_script(lambda: main(sys.argv))
-
-
 if __name__ == "__main__":
-    run()
+    console.run_script(lambda: main(sys.argv))

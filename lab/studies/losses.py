@@ -197,9 +197,9 @@ STUDIES = {
                 trials.with_interval(one["behind"]) if one["behind"] else "-"
             ),
             "sd of seeds": lambda one: "-" if one["spread"] is None else f"{one['spread']:.1f}",
-            "i2t R@1/5/10": trials.recalls(SIDES[0]),
+            "i2t R@1/5/10": trials.recall_column(SIDES[0]),
             "i2t med r": lambda one: f"{round(one[SIDES[0]][3], 1):g}",
-            "t2i R@1/5/10": trials.recalls(SIDES[1]),
+            "t2i R@1/5/10": trials.recall_column(SIDES[1]),
             "t2i med r": lambda one: f"{round(one[SIDES[1]][3], 1):g}",
             "best epochs": lambda one: ", ".join(map(str, one["best"])),
             "minutes a run": trials.minutes,

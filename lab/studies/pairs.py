@@ -41,7 +41,7 @@ PAIRS = Option("pairs", "paper", "Pairs such as brown_dog,sit_cat; paper: the do
 def count_pairs(work):
     """Images of each pair by the exact number of their captions that say it."""
     settings, folder = settings_of(*work.words), work.own.occurrences
-    chosen = finding.parse(work.own.pairs, settings.data)
+    chosen = finding.parse_pairs(work.own.pairs, settings.data)
     if folder and settings.data == "scenes":
         raise ValueError("--occurrences: such files are of real captions, not of scenes")
     splits = datasets.open_run_data(settings)
@@ -87,7 +87,7 @@ def regime_flags(name, heldout, root):
 def compare_regimes(work):
     """System 5's ways to train, with pairs of words held out; ranking first: others need it."""
     data = settings_of(*work.words).data
-    asked = ",".join(pair.name for pair in finding.parse(work.own.pairs, data))
+    asked = ",".join(pair.name for pair in finding.parse_pairs(work.own.pairs, data))
     found = []
     for name in REGIMES:
         run = work.train(folder_of(name), *regime_flags(name, asked, work.root))

@@ -95,13 +95,13 @@ class Trials:
             given.append("--overwrite")
         print(f"{name}: train.py {shlex.join(given)}", file=sys.stderr, flush=True)
         shown = sys.stderr if self.jobs == 1 else None
-        scripts.run_script("train.py", *given, shown=shown, said=name)
+        scripts.run_apart("train.py", *given, shown=shown, said=name)
         return run
 
     def test(self, run, *words):
         """Grades a run by test.py."""
         given = f"--exp={run.folder.name}", f"--exp_root={run.folder.parent}", *self.threads
-        scripts.run_script("test.py", *given, *words, said=run.folder.name)
+        scripts.run_apart("test.py", *given, *words, said=run.folder.name)
 
     def grade(self, run):
         """The run's score.json on the test split, from test.py unless it is there already."""
@@ -188,7 +188,7 @@ def with_interval(one):
     return "{value:.1f} ({low:.1f} to {high:.1f})".format(**one)
 
 
-def recalls(side):
+def recall_column(side):
     """A column: R@1 / 5 / 10 of one direction."""
     return lambda one: " / ".join(f"{recall:.1f}" for recall in one[side][:3])
 
@@ -199,7 +199,7 @@ def minutes(one):
 
 
 GRADED: Columns = {
-    "test i2t R@1/5/10": recalls("image_to_text"),
-    "test t2i R@1/5/10": recalls("text_to_image"),
+    "test i2t R@1/5/10": recall_column("image_to_text"),
+    "test t2i R@1/5/10": recall_column("text_to_image"),
     "test rsum (95 % interval)": lambda one: with_interval(one["rsum"]),
 }

@@ -192,7 +192,7 @@ def build_schedule(settings, steps_per_epoch):
     """The learning rate as a number or as a Keras schedule of the step.
 
     `step` multiplies by `decay_rate` every `decay_epochs`, `multi_step` after each of the completed
-    epochs in `milestones`; `plateau` is constant here and `records.Records` lowers it; `cosine`
+    epochs in `milestones`; `plateau` is constant here and `RunRecords` lowers it; `cosine`
     falls to 0 at the last step. Before each but plateau there may be a linear rise over
     `warmup_epochs`: the cosine begins behind it, the others count it in.
 

@@ -37,7 +37,7 @@ def made_up_regions():
     palette = rng.uniform(-100, 200, (COLOURS, 3)).astype(np.float32)
     outlines = rng.normal(size=(OUTLINES, SECTORS + 9)).astype(np.float32)
     textures = rng.normal(size=(TEXTURES, len(STEPS) + 1)).astype(np.float32)
-    one = np.float32(1)
+    one = np.array(1, np.float32)
     return RegionDescriptor(palette, outlines, one, textures, one, np.ones(len(STEPS) + 1, "f"))
 
 
@@ -55,7 +55,7 @@ def write_network(path):
 
 @pytest.mark.parametrize("kind", ["regions", "last", "fne"])
 def test_pictures_are_read_as_by_features(tmp_path, kind):
-    shown = [Image.fromarray(world.draw(world.make_scene("train", i))) for i in range(20)]
+    shown = [Image.fromarray(world.draw_scene(world.make_scene("train", i))) for i in range(20)]
     network = dataclasses.replace(NETWORK, crops=10)
     if kind == "regions":
         descriptor = made_up_regions()

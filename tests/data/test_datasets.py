@@ -136,7 +136,7 @@ def test_scenes(tmp_path):
 
 def test_scenes_know_what_fits(tmp_path):
     split = opened("scenes", None, cache_dir=tmp_path, limit=30, seed=2)["validation"]
-    drawn, captions = world.make_split("validation", 30, seed=2)
+    drawn, captions = world.make_scenes("validation", 30, seed=2)
     flat = [caption for own in captions for caption in own]
     assert split.captions == [caption.text for caption in flat]
     fits = split.fits()

@@ -40,7 +40,7 @@ def test_the_best_caption_of_each_image_is_graded():
 
 def test_captions_of_scenes_are_judged_by_what_is_in_the_picture():
     drawn = [world.make_scene("test", number, 3) for number in (0, 1, 2, 3)]
-    said = [world.write_captions(scene, random.Random(1)) for scene in drawn]
+    said = [world.write_sentences(scene, random.Random(1)) for scene in drawn]
     split = SimpleNamespace(
         name="test",
         origin="scenes:3",

@@ -138,17 +138,17 @@ def test_seven_captions_an_image_make_seven_columns():
 
 
 def test_writing_hits():
-    chosen = finding.parse("brown_dog,sit_cat", "coco")
+    chosen = finding.parse_pairs("brown_dog,sit_cat", "coco")
     written = [["a brown dog ."], ["a cat", "a cat sits", "a brown puppy"], [], ["a dog"]]
     hits = pair_recall.writing_hits(written, chosen)
     assert hits.astype(int).tolist() == [[1, 0], [1, 1], [0, 0], [0, 0]]
-    scene = finding.parse("red_circle", "scenes")
+    scene = finding.parse_pairs("red_circle", "scenes")
     assert pair_recall.writing_hits([["circle red", "a scarlet disc"]], scene).tolist() == [[True]]
 
 
 def question(seed=0):
     """Scenes of the test split, and three pairs of them."""
-    _, written = world.make_split("test", 30, seed)
+    _, written = world.make_scenes("test", 30, seed)
     captions = [caption.text for own in written for caption in own]
     owner = np.repeat(np.arange(30), [len(own) for own in written])
     split = SimpleNamespace(captions=captions, caption_image=owner, image_names=list("x" * 30))

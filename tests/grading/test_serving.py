@@ -14,11 +14,13 @@ import tiny_settings
 from conftest import SHARED
 
 import models
+import systems
 from answering.search import QueryEncoder
 from data.language import word_pieces, words
 from grading import export, serving
 from run import graphs, replicas
 from run.folder import Run
+from run.settings import Facts
 from systems import sheets
 from systems.dual_path import text_cnn
 
@@ -147,12 +149,11 @@ SYSTEMS = {
 def graded(run, name):
     """A run of a system with weights that were drawn, as test.py leaves it."""
     chosen = {"model": name, "hidden_dim": 8, "embed_dim": 6, **SYSTEMS[name]}
-    settings = tiny_settings.make(**{**chosen})
+    settings = tiny_settings.make(**chosen)
     vocabulary = vocabulary_of(sheets.sheet(settings.model).tokeniser(settings), KNOWN)
     keras.utils.set_random_seed(1)
-    sizes = {"feature_dim": 7, "vocabulary_size": vocabulary.num_ids, "train_images": 6}
-    model = models.build_model(settings, sizes)
-    model.for_test(settings)
+    model = models.build_model(settings, Facts(7, vocabulary.num_ids, 6, 6))
+    model.for_test()
     for variable in model.encoder_models.text.weights:  # biases too: a row of no words is seen
         variable.assign(variable + np.random.default_rng(2).normal(0, 0.3, variable.shape))
     vocabulary.save(run.vocabulary)
@@ -189,7 +190,7 @@ def served(tmp_path_factory):
 
 
 def test_every_system_is_served():
-    assert set(SYSTEMS) == set(models.MODELS)
+    assert set(SYSTEMS) == set(systems.SYSTEMS)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import metrics
-from data import datasets
+from data.pictures import load_picture
 from lab.bench import building
 
 
@@ -36,6 +36,6 @@ def test_photos_take_a_photos_bytes(tmp_path):
     paths = list(building.make_photos(tmp_path, 224, 224, 66).pictures or ())
     sizes = [Path(path).stat().st_size for path in paths]
     assert np.mean(sizes) == pytest.approx(13e3, rel=0.25)  # those of Flickr8k, 224 x 224
-    pixels = [np.asarray(datasets.load_picture(paths[row])) for row in (0, 1, 64)]
+    pixels = [np.asarray(load_picture(paths[row])) for row in (0, 1, 64)]
     assert {one.shape for one in pixels} == {(224, 224, 3)}
     assert (pixels[0] == pixels[2]).all() and (pixels[0] != pixels[1]).any()  # 64 that differ

@@ -62,7 +62,7 @@ def graded(tmp_path):
 def work(graded, monkeypatch):
     """The trials of its folder, and a list that keeps what test.py is asked for."""
     asked = []
-    monkeypatch.setattr(trials.scripts, "run_script", lambda *given, **_: asked.append(given))
+    monkeypatch.setattr(trials.scripts, "run_apart", lambda *given, **_: asked.append(given))
     return trials.Trials(graded.folder.parent, ["--recipe=joint_scenes"], threads=2), asked
 
 

@@ -14,7 +14,7 @@ from run.folder import Run
 from run.settings import Facts
 from systems import sheets
 
-STORED = ROOT / "docs" / "systems.json"
+STORED = ROOT / rows.STORED
 
 
 def trained(monkeypatch, run, *words):
@@ -52,8 +52,8 @@ def test_no_places_stand_in_a_command():
 
 
 def test_a_row_of_a_run(tmp_path, monkeypatch):
-    row = rows.Row(2, "GRU", "vectors", "gru", "--recipe=mh")
-    made = trained(monkeypatch, Run(tmp_path / "gru"), "--recipe=ph", "--seed=3")
+    row = rows.SystemRow(2, "GRU", "mh")
+    made = trained(monkeypatch, Run(tmp_path / "mh"), "--recipe=ph", "--seed=3")
     found = rows.read_row(row, tmp_path)
     assert found["command"] == "python train.py --recipe=ph --seed=3"
     assert found["settings"]["seed"] == 3 and found["settings"]["loss"] == made.loss
@@ -61,7 +61,7 @@ def test_a_row_of_a_run(tmp_path, monkeypatch):
     assert found["scores"]["rsum"]["value"] == 425 and found["scores"]["images"] == 2
     line = rows.render([found]).splitlines()[3]
     cells = line.strip("| ").split(" | ")
-    assert cells[:4] == ["2", "GRU", "vectors", "`python train.py --recipe=ph --seed=3`"]
+    assert cells[:4] == ["2", "GRU", "flickr8k", "`python train.py --recipe=ph --seed=3`"]
     assert cells[5].startswith("rsum **425.0** (") and cells[6] == "2"
     assert cells[5].endswith("and R@1/5/10 50.0 / 50.0 / 75.0 of 2")
     found["scores"]["oracle"] = 500.0
@@ -69,10 +69,10 @@ def test_a_row_of_a_run(tmp_path, monkeypatch):
 
 
 def test_a_run_that_is_not_ended_or_not_graded_is_refused(tmp_path, monkeypatch):
-    row, run = rows.Row(1, "projection", "scenes", "one", ""), Run(tmp_path / "one")
+    row, run = rows.SystemRow(1, "one", "sh"), Run(tmp_path / "sh")
     trained(monkeypatch, run)
     run.best_weights.write_text("trained on")
-    with pytest.raises(ValueError, match=r"is not graded as it is: python test\.py --exp one"):
+    with pytest.raises(ValueError, match=r"is not graded as it is: python test\.py --exp .*sh$"):
         rows.read_row(row, tmp_path)
     (run / "log.txt").write_text("0 of 3 epochs done")
     with pytest.raises(ValueError, match="is not trained to its end"):
@@ -80,9 +80,10 @@ def test_a_run_that_is_not_ended_or_not_graded_is_refused(tmp_path, monkeypatch)
 
 
 def test_readme_and_data_are_written(tmp_path, monkeypatch, capsys):
-    trained(monkeypatch, Run(tmp_path / "projection_scenes"), "--seed=1")
-    readme, data = tmp_path / "README.md", tmp_path / "docs" / "systems.json"
-    given = [f"--exp_root={tmp_path}", f"--readme={readme}", f"--json={data}"]
+    trained(monkeypatch, Run(tmp_path / "projection"), "--seed=1")
+    monkeypatch.setattr(rows, "ROOT", tmp_path)
+    readme, data = tmp_path / rows.README, tmp_path / rows.STORED
+    given = [f"--exp_root={tmp_path}"]
     readme.write_text("# Title\n")
     with pytest.raises(ValueError, match="no block to replace"):
         rows.main(["lab.rows", *given])
@@ -99,7 +100,7 @@ def test_readme_and_data_are_written(tmp_path, monkeypatch, capsys):
 
 def test_the_rows_that_are_asked_for():
     assert {row.system for row in rows.ROWS} == {1, 2, 3, 4, 5}
-    assert len({row.run for row in rows.ROWS}) == len(rows.ROWS) == 11
+    assert len({row.recipe for row in rows.ROWS}) == len(rows.ROWS) == 11
     found = [rows.read_row(row, "nowhere") for row in rows.ROWS]
     figures = [one["published"]["text"] for one in found if one["published"]]
     assert sorted(figures) == sorted(figure.text for figure in PUBLISHED.values())
@@ -111,11 +112,11 @@ def check_commands(found):
     for row in found:
         python, script, *words = shlex.split(row["command"])
         assert (python, script) == ("python", "train.py")
-        assert settings.differing(settings.settings_of(*words)) == row["settings"]
+        assert sheets.differences(settings.settings_of(*words)) == row["settings"]
 
 
 @pytest.mark.skipif(not STORED.is_file(), reason="docs/systems.json is not written yet")
 def test_readme_shows_what_is_stored():
     found = json.loads(STORED.read_text(encoding="utf-8"))
-    assert rows.render(found) in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert rows.render(found) in (ROOT / rows.README).read_text(encoding="utf-8")
     check_commands(found)

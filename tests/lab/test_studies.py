@@ -14,7 +14,7 @@ from tiny_data import precomp
 
 from lab import scripts
 from lab.studies import __main__ as studies
-from lab.studies import gru, table, trials
+from lab.studies import gru, trials
 from run import files, folder
 from systems import sheets
 
@@ -24,7 +24,7 @@ def test_finding_prints_both_losses_side_by_side(tmp_path, monkeypatch, capsys):
         done = starter.run(script, *given, cwd=tmp_path)
         assert done.returncode == 0, done.stderr[-3000:]
 
-    monkeypatch.setattr(scripts, "run_script", run_script)
+    monkeypatch.setattr(scripts, "run_apart", run_script)
     precomp(tmp_path / "data")
     words = "finding", "--train=--data precomp --data_dir data --epochs 2", "--grid=0.75"
     words += f"--exp_root={tmp_path / 'runs'}", f"--output={tmp_path / 'found.json'}"
@@ -38,7 +38,7 @@ def test_finding_prints_both_losses_side_by_side(tmp_path, monkeypatch, capsys):
     # The log is what the studies read; finished runs are not trained anew.
     log = trials.read_log(folder.Run(tmp_path / "runs" / "modified_0.75_0.75"))
     assert log["finished"] and not log["parted"] and 0 < log["minutes"] < 4
-    monkeypatch.setattr(scripts, "run_script", None)
+    monkeypatch.setattr(scripts, "run_apart", None)
     assert study(capsys, *words)[2] == told
 
 
@@ -52,11 +52,11 @@ def test_a_failing_training_is_one_clear_line(tmp_path):
 
 def test_a_script_tells_its_own_line():
     with pytest.raises(ValueError, match=r"^-c failed: it wrote no message$"):
-        scripts.run_script("-c", "raise SystemExit(3)")
+        scripts.run_apart("-c", "raise SystemExit(3)")
     code = "import sys; print('x: error: why\\nlater', file=sys.stderr); sys.exit(1)"
     with pytest.raises(ValueError, match=r"^run failed: x: error: why$"):
-        scripts.run_script("-c", code, said="run")
-    usage = scripts.run_script("-c", "import run.files")
+        scripts.run_apart("-c", code, said="run")
+    usage = scripts.run_apart("-c", "import run.files")
     assert usage is None or usage.ru_maxrss > 0
 
 
@@ -107,8 +107,8 @@ def test_help_tells_every_study_with_its_flags(capsys):
     told = capsys.readouterr().out
     common, *parts = re.split(r"\n\n(?=\w+: trains)", told)
     assert all(f"--{one.name} " in common for one in studies.COMMON)
-    assert [part.partition(":")[0] for part in parts] == list(table.STUDIES)
-    for part, one in zip(parts, table.STUDIES.values(), strict=True):
+    assert [part.partition(":")[0] for part in parts] == list(studies.STUDIES)
+    for part, one in zip(parts, studies.STUDIES.values(), strict=True):
         said = " ".join(part.split())
         assert one.trains in said and one.prints in said
         assert re.findall(r"^  --(\w+) ", part, re.MULTILINE) == [own.name for own in one.own]

@@ -165,11 +165,13 @@ def test_unknown_kinds_of_negatives_are_refused():
         losses.Triplet(negatives="easy")
 
 
-def test_rows_of_half_precision_are_compared_in_float32():
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_whatever_the_towers_compute_in_the_loss_is_float32(name):
     relevance, image, text = batch(0)
-    half = [side.astype(np.float16) for side in (image, text)]
-    for name in losses.LOSSES:
-        loss = build(name)
-        assert str(loss(relevance, *half).dtype).endswith("float32'>")
-        single = loss(relevance, *(side.astype(np.float32) for side in half))
-        assert float(loss(relevance, *half)) == float(single)
+    image, text = image.astype(np.float16), text.astype(np.float16)
+    loss = build(name)
+    numbers = {key: getattr(loss, key) for key in loss.learnable}
+    single = {key: np.float32(number) for key, number in numbers.items()}
+    expected = loss(*(x.astype(np.float32) for x in (relevance, image, text)), **single)
+    got = loss(relevance, image, text, **{key: np.float64(x) for key, x in numbers.items()})
+    assert got.dtype == expected.dtype == "float32" and float(got) == float(expected)

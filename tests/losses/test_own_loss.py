@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_settings
-from loss_cases import batch, slopes
+from loss_cases import SAME, batch, slopes
 
 import losses
 import models
@@ -39,10 +39,10 @@ def loop(relevance, image, text, margin):
     for i in range(size):
         for j in range(size):
             own, other = float(image[i] @ text[i]), float(image[i] @ text[j])
-            if i != j and relevance[i][j] < 1:
+            if i != j and relevance[i][j] < SAME:
                 total += max(0.0, margin + other - own) ** 2
             own, other = float(image[i] @ text[i]), float(image[j] @ text[i])
-            if i != j and relevance[j][i] < 1:
+            if i != j and relevance[j][i] < SAME:
                 total += max(0.0, margin + other - own) ** 2
     return total
 
@@ -81,7 +81,7 @@ def trained(micro_batch, steps):
     own = {"model": "gru", "embed_dim": 6, "word_dim": 4, "dropout": 0.0, "loss": "squared_hinge"}
     own |= {"schedule": "constant", "optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.01}
     own |= {"margin": 0.5, "micro_batch": micro_batch}
-    settings = tiny_settings.make(**{**own})
+    settings = tiny_settings.make(**own)
     keras.utils.set_random_seed(0)
     model = models.build_model(settings, {"feature_dim": 5, "vocabulary_size": 9})
     model.micro_batch = micro_batch

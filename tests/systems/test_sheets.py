@@ -299,7 +299,7 @@ def test_an_unknown_recipe_lists_the_known_ones():
 
 
 def test_the_snapshot_survives_its_file_and_newer_settings_get_defaults(tmp_path):
-    run, settings, facts = Run(tmp_path), parse(["--margin=0.3"]), Facts(7, 9, described=True)
+    run, settings, facts = Run(tmp_path), parse(["--margin=0.3"]), Facts(7, 9, started_from="ab")
     sheets.save(run, settings, facts)
     assert sheets.load(run) == (settings, facts)
     found = json.loads(run.config.read_text())

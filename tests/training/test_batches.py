@@ -9,6 +9,7 @@ import tiny_settings
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from data.language.words import Tokens, Vocabulary
+from systems.system import Targets
 from training.batches import TrainingBatches
 from training.relevance import tfidf_rows
 
@@ -107,9 +108,10 @@ CLASSES = np.array([5, 6, 7, 8], np.int32)  # of the four images
 
 def classed(vectors: Any = VECTORS, **changes):
     changes = {"captions": "all", "batch_size": 4, **changes}
-    settings = tiny_settings.make(**{**changes})
+    settings = tiny_settings.make(**{"model": "dual_path", **changes})
     tokens = Tokens(CAPTIONS, Vocabulary.from_captions(CAPTIONS, 100, "lower_split"))
-    return TrainingBatches(vectors, tokens, OWNER, settings, classes=CLASSES)
+    made = Targets(CLASSES, 4, settings.hard_texts)
+    return TrainingBatches(vectors, tokens, OWNER, settings, targets=made)
 
 
 def test_images_have_their_classes_and_captions_a_place_in_a_row_of_32():
@@ -208,16 +210,20 @@ def random_batches(rng, kind):
     counts = rng.integers(1, 5, rng.integers(1, 40))
     owner = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
     captions = [" ".join(rng.choice(["red", "blue", "star"], rng.integers(1, 9))) for _ in owner]
-    changes = {"batch_size": int(rng.integers(1, 30)), "bucket": int(rng.integers(0, 3))}
+    changes: dict[str, Any] = {
+        "batch_size": int(rng.integers(1, 30)),
+        "bucket": int(rng.integers(0, 3)),
+    }
     changes["captions"] = str(rng.choice(["all", "one", "together"]))
     if kind == "pictures":
         changes |= {"hard_texts": int(rng.integers(0, 9)), "model": "dual_path"}
         changes |= {"features": "pixels", "views_weight": 1.0}
-    settings = tiny_settings.make(**{**changes})
+    settings = tiny_settings.make(**changes)
     tokens = Tokens(captions, Vocabulary.from_captions(captions, 100, "lower_split"))
     numbers = np.arange(len(counts), dtype=np.int32)
     if kind == "pictures":
-        return TrainingBatches(Pictures(), tokens, owner, settings, classes=numbers)
+        made = Targets(numbers, len(numbers), settings.hard_texts)
+        return TrainingBatches(Pictures(), tokens, owner, settings, targets=made)
     given = numbers[:, None].astype(np.float32), tfidf_rows(captions)
     return TrainingBatches(numbers[:, None], tokens, owner, settings, *given)
 

@@ -8,7 +8,7 @@ from training.order import SHORTEST, EpochOrder
 
 
 def make_order(owner, lengths=None, **changes):
-    settings = tiny_settings.make(**{**changes})
+    settings = tiny_settings.make(**changes)
     return EpochOrder(owner, np.ones(len(owner), int) if lengths is None else lengths, settings)
 
 

@@ -28,8 +28,7 @@ from training.records import (
 def make_model():
     keras.utils.clear_session()  # names of layers count up in a process, and stand in the file
     keras.utils.set_random_seed(0)
-    small = {"hidden_dim": 4, "embed_dim": 3}
-    settings = tiny_settings.make(**{**small})
+    settings = tiny_settings.make(hidden_dim=4, embed_dim=3)
     model = models.build_model(settings, Facts(5, 2))
     model.compile(optimizer=keras.optimizers.SGD(0.1))
     model.optimizer.build(model.trainable_variables)
@@ -48,7 +47,7 @@ class Scripted:
 
 
 def run_epochs(folder, values, **options):
-    """Records after epochs of these validation MRRs; stops where it would."""
+    """RunRecords after epochs of these validation MRRs; stops where it would."""
     run = Run(folder)
     scripted = Scripted(values)
     records = RunRecords(run, scripted, **options)

@@ -20,7 +20,7 @@ def split(captions, owner, names, name="train"):
 
 
 def test_the_nine_pairs_of_the_paper():
-    chosen = finding.parse("paper", "coco")
+    chosen = finding.parse_pairs("paper", "coco")
     assert [pair.name for pair in chosen] == list(finding.PAPER) == sorted(finding.PAPER)
     assert [pair.kind for pair in chosen].count("verbs") == 3
     brown, car = chosen[0], chosen[7]
@@ -41,36 +41,36 @@ def test_the_nine_pairs_of_the_paper():
 )
 def test_unknown_pairs_are_refused_with_the_known_words(name, data, said):
     with pytest.raises(ValueError, match=said):
-        finding.parse(name, data)
+        finding.parse_pairs(name, data)
 
 
 def test_names_are_read_once_each_and_in_order():
-    chosen = finding.parse(" sit_cat,brown_dog, sit_cat", "flickr8k")
+    chosen = finding.parse_pairs(" sit_cat,brown_dog, sit_cat", "flickr8k")
     assert [pair.name for pair in chosen] == ["sit_cat", "brown_dog"]
 
 
 def test_contained_by_eye():
-    chosen = finding.parse("brown_dog,sit_cat,sit_dog", "flickr8k")
+    chosen = finding.parse_pairs("brown_dog,sit_cat,sit_dog", "flickr8k")
     expected = [[1, 0, 1], [0, 0, 0], [0, 1, 0], [0, 0, 0]]
     assert finding.contained(CAPTIONS, chosen).astype(int).tolist() == expected
-    found = finding.scan(CAPTIONS, chosen)
+    found = finding.scan_captions(CAPTIONS, chosen)
     assert found.nouns.astype(int).tolist() == [[1, 0, 1], [0, 1, 0], [0, 1, 0], [0, 0, 0]]
     assert found.modifiers[:, 0].tolist() == [True, True, False, False]
     assert np.all(found.said <= (found.nouns & found.modifiers))
 
 
 def test_one_caption_at_a_time_is_the_same():
-    chosen = finding.parse("paper", "coco")
+    chosen = finding.parse_pairs("paper", "coco")
     captions = [f"a {word} {noun} ." for word in ("brown", "red") for noun in ("dog", "chair")]
     together = finding.contained(captions, chosen)
     assert np.array_equal(together, [finding.contained([one], chosen)[0] for one in captions])
 
 
 def test_scenes_are_read_by_their_grammar():
-    _, written = world.make_split("validation", 40)
+    _, written = world.make_scenes("validation", 40)
     captions = [caption for own in written for caption in own]
     names = sorted({name for caption in captions for name in world.pairs(caption)})
-    chosen = finding.parse(names, "scenes")
+    chosen = finding.parse_pairs(names, "scenes")
     found = finding.contained([caption.text for caption in captions], chosen)
     for row, caption in enumerate(captions):
         said = {chosen[place].name for place in np.flatnonzero(found[row])}
@@ -80,7 +80,7 @@ def test_scenes_are_read_by_their_grammar():
 
 
 def test_what_is_no_sentence_of_the_scenes_says_nothing():
-    chosen = finding.parse("red_circle", "scenes")
+    chosen = finding.parse_pairs("red_circle", "scenes")
     texts = ["a red circle", "red red circle circle", "a dog", "", "a scarlet disc and a star"]
     assert finding.contained(texts, chosen)[:, 0].tolist() == [True, False, False, False, True]
 
@@ -92,7 +92,7 @@ def test_count_images():
 
 
 def test_occurrence_files_go_there_and_back(tmp_path):
-    chosen = finding.parse("brown_dog,sit_cat", "coco")
+    chosen = finding.parse_pairs("brown_dog,sit_cat", "coco")
     names = ["COCO_val2014_000000000042.jpg", "COCO_train2014_000000000007.jpg", "x.jpg"]
     splits = [
         split([CAPTIONS[0], "a dog", CAPTIONS[2], "a tree"], [0, 0, 1, 2], names),
@@ -219,6 +219,6 @@ def test_spacy_that_is_not_installed_is_said(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "spacy", None)
     with pytest.raises(ValueError, match="pip install spacy"):
-        finding.contained(["a brown dog"], finding.parse("brown_dog", "coco"), "spacy")
+        finding.contained(["a brown dog"], finding.parse_pairs("brown_dog", "coco"), "spacy")
     with pytest.raises(ValueError, match="expected one of rules, spacy"):
-        finding.contained(["a brown dog"], finding.parse("brown_dog", "coco"), "guess")
+        finding.contained(["a brown dog"], finding.parse_pairs("brown_dog", "coco"), "guess")

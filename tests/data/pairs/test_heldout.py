@@ -60,7 +60,7 @@ def test_no_training_caption_says_a_pair_on_scenes(tmp_path):
     names = set(asked.heldout.split(","))
 
     def said(split):
-        return [world.pairs(world.read(text)) & names for text in split.captions]
+        return [world.pairs(world.read_sentence(text)) & names for text in split.captions]
 
     assert not any(said(splits["train"]))
     held = splits["validation"]
@@ -92,7 +92,7 @@ def test_run_settings_reach_it(flickr):
 
 def test_occurrence_files_hold_out_what_they_count(flickr):
     splits = opened("flickr8k", flickr)
-    pair = finding.parse("sit_cat", "flickr8k")[0]
+    pair = finding.parse_pairs("sit_cat", "flickr8k")[0]
     table = {"t1": {"pair_occurrences": 2}, "t0": {"pair_occurrences": 0}}
     stored = {
         "nouns": ["cat", "cats"],
@@ -131,11 +131,11 @@ def test_nothing_left_to_train_on_is_refused(flickr):
 def test_a_folder_without_files_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty: expected an occurrence file"):
-        finding.gather(None, str(tmp_path / "empty"), "coco")
+        finding.gather_pairs(None, str(tmp_path / "empty"), "coco")
     stored = tmp_path / "a.json"
     stored.write_text(json.dumps({"nouns": []}))
     with pytest.raises(ValueError, match=r"a\.json is no occurrence file"):
-        finding.gather(None, str(stored), "coco")
+        finding.gather_pairs(None, str(stored), "coco")
 
 
 def test_rows_of_large_arrays_are_not_copied(monkeypatch):

@@ -81,7 +81,7 @@ MISSED = {  # what the rules are known not to see
 
 
 def found(pair, sentence):
-    return bool(finding.contained([sentence], finding.parse(pair, "flickr30k"))[0, 0])
+    return bool(finding.contained([sentence], finding.parse_pairs(pair, "flickr30k"))[0, 0])
 
 
 @pytest.mark.parametrize(("sign", "pair", "sentence"), LABELLED)

@@ -10,7 +10,7 @@ import pytest
 from data.scenes import sentences, world
 from data.scenes.drawing import BACKGROUND_RGB, COLOUR_RGB, box_gap, gap
 from data.scenes.sentences import Meaning, Mention, say
-from data.scenes.world import Item, Scene, fits, holds, read
+from data.scenes.world import Item, Scene, fits, holds, read_sentence
 from grading import chance
 
 NUM = 300
@@ -18,12 +18,12 @@ NUM = 300
 
 @pytest.fixture(scope="module")
 def test_split():
-    return world.make_split("test")
+    return world.make_scenes("test")
 
 
 @pytest.fixture(scope="module")
 def small_split():
-    return world.make_split("train", NUM)
+    return world.make_scenes("train", NUM)
 
 
 def item(description, x=32.0, y=32.0):
@@ -62,16 +62,16 @@ def test_default_counts(test_split):
 
 
 def test_a_split_is_determined_by_its_seed():
-    once, again, other = (world.make_split("validation", 20, seed) for seed in (3, 3, 4))
+    once, again, other = (world.make_scenes("validation", 20, seed) for seed in (3, 3, 4))
     assert once == again
     assert all(a != b for a, b in zip(once[0], other[0], strict=True))
-    longer = world.make_split("validation", 25, 3)
+    longer = world.make_scenes("validation", 25, 3)
     assert (longer[0][:20], longer[1][:20]) == once
 
 
 def test_scenes_stay_what_they_are():
     """A changed data set would make old scores incomparable: change this line knowingly."""
-    scenes, captions = world.make_split("test", 2)
+    scenes, captions = world.make_scenes("test", 2)
     assert [len(scene.objects) for scene in scenes] == [2, 2]
     assert [own[0].text for own in captions] == [
         "a checked cross on a white background",
@@ -86,7 +86,7 @@ def test_splits_share_no_scene_whatever_the_seed():
                 scene.background,
                 tuple(sorted((o.shape, o.colour, o.size, o.texture) for o in scene.objects)),
             )
-            for scene in world.make_split(name, 400, seed)[0]
+            for scene in world.make_scenes(name, 400, seed)[0]
         }
 
     found = {name: combinations(name, 0) | combinations(name, 1) for name in world.SPLITS}
@@ -102,12 +102,12 @@ def test_one_picture_equals_its_place_in_the_split(small_split):
 
 def test_bad_requests_are_refused():
     with pytest.raises(ValueError, match="unknown split 'dev'; there are train, validation, test"):
-        world.make_split("dev")
+        world.make_scenes("dev")
     with pytest.raises(ValueError, match="num_images is -1"):
-        world.make_split("test", -1)
+        world.make_scenes("test", -1)
     with pytest.raises(ValueError, match="unknown relation 'behind'"):
         holds("behind", *STACK.objects[:2])
-    assert world.make_split("test", 0) == ([], [])
+    assert world.make_scenes("test", 0) == ([], [])
 
 
 # ---- Geometry -----------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_places(x, y, expected):
 
 
 def test_a_large_red_square_is_red_in_the_middle_and_only_there():
-    image = world.draw(Scene("white", (item("large plain red square"),)))
+    image = world.draw_scene(Scene("white", (item("large plain red square"),)))
     assert image.shape == (64, 64, 3) and image.dtype == np.uint8
     assert (image[24:40, 24:40] == COLOUR_RGB["red"]).all()
     assert (image[:16] > 240).all() and (image[:, 50:] > 240).all()
@@ -177,9 +177,9 @@ def test_a_large_red_square_is_red_in_the_middle_and_only_there():
 
 def test_boxes_frame_what_is_drawn(small_split):
     for scene in small_split[0][:60]:
-        empty = world.draw(Scene(scene.background, ()))
+        empty = world.draw_scene(Scene(scene.background, ()))
         for o in scene.objects:
-            alone = world.draw(Scene(scene.background, (o,)))
+            alone = world.draw_scene(Scene(scene.background, (o,)))
             rows, columns = np.nonzero((alone != empty).any(axis=2))
             drawn = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
             np.testing.assert_allclose(drawn, o.box, atol=1.6)  # half a rim and a part of a pixel
@@ -187,7 +187,8 @@ def test_boxes_frame_what_is_drawn(small_split):
 
 def test_every_shape_colour_texture_and_size_looks_different():
     def look(size="large", texture="plain", colour="red", shape="circle"):
-        return world.draw(Scene("white", (item(f"{size} {texture} {colour} {shape}"),))).astype(int)
+        scene = Scene("white", (item(f"{size} {texture} {colour} {shape}"),))
+        return world.draw_scene(scene).astype(int)
 
     for field, values in (
         ("shape", sentences.SHAPES),
@@ -211,14 +212,14 @@ def test_colours_stand_out_from_each_other_and_from_every_background():
 
 def test_contents_are_drawn_on_their_container_in_any_order():
     inner, outer = item("small plain blue star"), item("large plain red circle")
-    image = world.draw(Scene("white", (inner, outer)))
-    np.testing.assert_array_equal(image, world.draw(Scene("white", (outer, inner))))
+    image = world.draw_scene(Scene("white", (inner, outer)))
+    np.testing.assert_array_equal(image, world.draw_scene(Scene("white", (outer, inner))))
     assert (image[32, 32] == COLOUR_RGB["blue"]).all()
 
 
 def test_other_sizes_show_the_same_picture():
-    large = world.draw(STACK, 128).reshape(64, 2, 64, 2, 3).mean((1, 3))
-    assert np.abs(large - world.draw(STACK)).mean() < 3
+    large = world.draw_scene(STACK, 128).reshape(64, 2, 64, 2, 3).mean((1, 3))
+    assert np.abs(large - world.draw_scene(STACK)).mean() < 3
 
 
 # ---- Captions -----------------------------------------------------------------------------------
@@ -232,7 +233,7 @@ def test_every_caption_fits_its_scene_and_five_differ(test_split):
 
 
 def test_every_word_of_the_grammar_appears():
-    texts = [c.text for own in world.make_split("train", 1500)[1] for c in own]
+    texts = [c.text for own in world.make_scenes("train", 1500)[1] for c in own]
     seen = {word for text in texts for word in re.findall("[a-z]+", text)}
     known = {word for phrase in sentences._LEXICON for word in phrase}
     assert seen == known
@@ -257,7 +258,7 @@ def equivalent(one: Meaning, other: Meaning) -> bool:
 def test_reading_a_caption_gives_its_meaning(test_split):
     """Whatever is said is meant, and whatever is meant is said."""
     for caption in itertools.chain(*test_split[1]):
-        assert equivalent(caption.meaning, read(caption.text).meaning), caption
+        assert equivalent(caption.meaning, read_sentence(caption.text).meaning), caption
 
 
 def test_one_meaning_is_said_in_many_ways():
@@ -274,7 +275,7 @@ def test_one_meaning_is_said_in_many_ways():
         "a blue star below a small red circle",
         "there is a tiny red disc over a blue star",
     } <= texts
-    assert all(equivalent(read(text).meaning, meaning) for text in texts)
+    assert all(equivalent(read_sentence(text).meaning, meaning) for text in texts)
 
 
 @pytest.mark.parametrize(
@@ -310,8 +311,8 @@ def test_one_meaning_is_said_in_many_ways():
     ],
 )
 def test_examples_of_fitting(text, scene, expected):
-    assert fits(read(text), scene) is expected
-    assert world.fit_matrix([read(text)], [scene]).tolist() == [[expected]]
+    assert fits(read_sentence(text), scene) is expected
+    assert world.fit_matrix([read_sentence(text)], [scene]).tolist() == [[expected]]
 
 
 @pytest.mark.parametrize(
@@ -328,7 +329,7 @@ def test_examples_of_fitting(text, scene, expected):
 )
 def test_what_cannot_be_read_is_refused(text, message):
     with pytest.raises(ValueError, match=message):
-        read(text)
+        read_sentence(text)
 
 
 def test_fit_matrix_equals_fits(test_split):
@@ -341,10 +342,11 @@ def test_fit_matrix_equals_fits(test_split):
 def test_pairs():
     text = "a scarlet disc floats over a tiny stripy star"
     expected = "red_circle small_star striped_star float_circle lie_star"
-    assert world.pairs(read(text)) == set(expected.split())
-    assert world.pairs(read("a star and a box touch each other")) == {"touch_star", "touch_square"}
-    assert world.pairs(read("a hoop holds a heart")) == {"contain_ring", "sit_heart"}
-    assert world.pairs(read("a red shape left of a star on sand")) == set()
+    assert world.pairs(read_sentence(text)) == set(expected.split())
+    touching = read_sentence("a star and a box touch each other")
+    assert world.pairs(touching) == {"touch_star", "touch_square"}
+    assert world.pairs(read_sentence("a hoop holds a heart")) == {"contain_ring", "sit_heart"}
+    assert world.pairs(read_sentence("a red shape left of a star on sand")) == set()
 
 
 def test_concepts():
@@ -388,7 +390,7 @@ def test_words_alone_do_not_solve_the_data(test_split):
     perfect = mrr(fit)
     assert 0.4 < perfect < 0.5
     without_relations = [
-        world.Caption(c.text, Meaning(c.meaning.objects, (), c.meaning.background)) for c in flat
+        world.Sentence(c.text, Meaning(c.meaning.objects, (), c.meaning.background)) for c in flat
     ]
     assert mrr(world.fit_matrix(without_relations, scenes)) > 0.6 * perfect
     assert mrr(words_reader(flat, scenes, ["colour"])) < 0.15 * perfect

@@ -20,7 +20,7 @@ CODES = {"colour": 24, "outline": 32, "texture": 16, "size": 9, "place": 16}
 
 @pytest.fixture(scope="module")
 def pictures():
-    return world.draw_all(world.make_split("train", 70)[0])
+    return world.draw_all(world.make_scenes("train", 70)[0])
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_batches_bring_boxes_of_a_memory_map(captions, tmp_path):
     np.save(tmp_path / "boxes.npy", rows)
     mapped = np.load(tmp_path / "boxes.npy", mmap_mode="r")
     tokens = Tokens(["a b", "b", "c a", "a", "b b c"], Vocabulary(["a", "b", "c"], "plain_words"))
-    settings = tiny_settings.make(**{"captions": captions})
+    settings = tiny_settings.make(captions=captions)
     settings.batch_size = 2
     batches = TrainingBatches(mapped, tokens, np.arange(5), settings)
     batch = batches.share(0, 0, 1)

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from tiny_network import LAYERS, NETWORK, Counter, make_split
 
 from data import datasets
+from data.pictures import load_picture
 from data.scenes import world
 from data.vision import activations, boxes, cnn, descriptors, embedding, network, regions, rows
 from data.vision.pixels import PixelDescriptor
@@ -19,7 +20,7 @@ COLOURS = {"red": (222, 40, 40), "blue": (35, 95, 235)}
 
 @pytest.fixture(scope="module")
 def pictures():
-    return world.draw_all(world.make_split("train", 60)[0])
+    return world.draw_all(world.make_scenes("train", 60)[0])
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +85,11 @@ def test_regions_of_a_picture_by_hand(descriptor):
 
 def test_a_striped_object_is_one_region(descriptor):
     item = world.Item("square", "red", "large", "striped", 14.0, 32.0, 32.0)
-    picture = world.draw(world.Scene("white", (item,)))
+    picture = world.draw_scene(world.Scene("white", (item,)))
     found = regions.find_regions(picture[None], descriptor.table)
     widths = found.box[:, 2] - found.box[:, 0]
     assert np.sum(widths >= 22) == 2  # the ground and the square, whose side is 24.6
-    plain = world.draw(world.Scene("white", (dataclasses.replace(item, texture="plain"),)))
+    plain = world.draw_scene(world.Scene("white", (dataclasses.replace(item, texture="plain"),)))
     textures = [
         regions.find_regions(p[None], descriptor.table).texture[1] for p in (picture, plain)
     ]
@@ -354,7 +355,7 @@ def test_pictures_of_any_size_and_mode_are_described(descriptor, tmp_path):
     np.testing.assert_array_equal(vectors[:2], np.repeat(descriptor.embed(plain), 2, axis=0))
     np.testing.assert_array_equal(vectors[3], descriptor.embed(np.full_like(plain, 255))[0])
     assert np.abs(vectors[2] - vectors[0]).max() > 1
-    described = descriptor.describe([datasets.load_picture(path) for path in paths])
+    described = descriptor.describe([load_picture(path) for path in paths])
     np.testing.assert_array_equal(described, vectors)
 
 
@@ -472,3 +473,16 @@ def test_broken_pictures_leave_no_vectors_but_all_other_activations(networks, tm
     (tmp_path / "3.bmp").write_bytes(good)
     descriptors.learn_descriptor("fne", train, kept(tmp_path / "cache"))
     assert [runner.seen for runner in networks] == [19, 1]
+
+
+def test_pictures_are_clustered_by_the_last_layer_of_a_trained_network(networks, tmp_path):
+    train, pixels = make_split(tmp_path, 20), PixelDescriptor(64, 64)
+    settings = kept(tmp_path / "cache")
+    settings.cnn, settings.image_weights, settings.num_classes = "MobileNetV2", "imagenet", 3
+    found = descriptors.cluster_rows(pixels, train, None, settings)
+    own = answers(train)[:, slice(*LAYERS.last)]
+    np.testing.assert_allclose(found, own / np.linalg.norm(own, axis=1)[:, None], rtol=1e-6)
+    for settings.cnn, settings.image_weights in (("small", "imagenet"), ("MobileNetV2", "none")):
+        with pytest.raises(ValueError, match="--num_classes 3: k-means needs a trained network"):
+            descriptors.cluster_rows(pixels, train, None, settings)
+    assert descriptors.cluster_rows(descriptors.ReadyVectors((7,)), train, own, settings) is own

@@ -1,11 +1,13 @@
 """System 3 with what captions say as its classes: words and pairs of neighbouring words."""
 
+import functools
 import itertools
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+import tiny_settings
 from keras import ops
 from test_dual_path import build, make_batch, tensors, toy
 
@@ -129,3 +131,22 @@ def test_the_classifier_has_as_many_classes_as_there_are_phrases():
     own = settings(classes="phrases")
     model = models.build_model(own, replace(SIZES, num_classes=23))
     assert model.heads[0].classifier.kernel.shape == (5, 23)
+
+
+def test_each_image_is_a_class_or_pseudo_classes_are_clusters():
+    made = functools.partial(tiny_settings.make, "dual_path")
+    own = reading.instance_classes(made(), None, 5)
+    assert own.dtype == np.int32 and own.tolist() == [0, 1, 2, 3, 4]
+    rng = np.random.default_rng(0)
+    centres = np.eye(3)[rng.integers(0, 3, 60)]
+    # Direction, not length, tells them apart.
+    vectors = (centres + 0.02 * rng.standard_normal((60, 3))) * rng.uniform(1, 50, (60, 1))
+    three = made(num_classes=3)
+    found = reading.instance_classes(three, vectors, 60)
+    assert found.dtype == np.int32 and set(found) == {0, 1, 2}
+    pairs = set(zip(centres.argmax(1).tolist(), found.tolist(), strict=True))
+    assert len(pairs) == 3
+    np.testing.assert_array_equal(reading.instance_classes(three, vectors, 60), found)
+    for odd in (1, 61):
+        with pytest.raises(ValueError, match=f"--num_classes {odd}: expected 2 to 60"):
+            reading.instance_classes(made(num_classes=odd), vectors, 60)

@@ -100,7 +100,9 @@ def test_weights_are_taken_layer_by_layer(monkeypatch):
         weight.assign(np.random.default_rng(0).uniform(0.5, 1.5, weight.shape))
     asked = []
     monkeypatch.setattr(cnn, "describe_network", lambda settings: settings.cnn)
-    monkeypatch.setattr(cnn, "build", lambda described: (asked.append(described) or source, True))
+    monkeypatch.setattr(
+        cnn, "load_network", lambda described: (asked.append(described) or source, True)
+    )
     settings = types.SimpleNamespace(cnn="VGG19", image_weights="none")
     before = own.get_weights()
     for nothing in cnn.RANDOM:

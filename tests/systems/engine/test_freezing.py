@@ -11,6 +11,7 @@ import tiny_settings
 import models
 from run.folder import Run
 from run.settings import Facts
+from systems import SYSTEMS
 from systems.dual_path import text_cnn
 from systems.engine import freezing, optimization
 from training.records import RunRecords, state_values
@@ -140,7 +141,7 @@ def test_a_frozen_run_is_restored_and_starts_from_another(tmp_path):
 
     def keep(model, folder):
         run = Run(folder)
-        settings = tiny_settings.make(**{**SMALL})
+        settings = tiny_settings.make(**SMALL)
         settings.save(run.config)
         records = RunRecords(run, measured)
         records.set_model(model)
@@ -168,6 +169,6 @@ def test_a_frozen_run_is_restored_and_starts_from_another(tmp_path):
 
 def test_an_unknown_choice_is_refused():
     assert set(freezing.TRAINED) == {"all", "heads", "image", "text"}
-    assert set(options.MODELS) <= {kind.split()[0] for kind in KINDS}
+    assert set(SYSTEMS) <= {kind.split()[0] for kind in KINDS}
     with pytest.raises(ValueError, match="--train x: choose from all, heads, image, text"):
         build("x", model="gru")

@@ -3,14 +3,16 @@
 import keras
 import numpy as np
 import pytest
+import tiny_settings
 
 import models
 from data.language import word_pieces
 from data.language.words import Tokens, Vocabulary
 from run.settings import Facts
-from systems import sheets
+from systems import SYSTEMS, sheets
 from systems.dual_path import text_cnn
 from systems.engine import optimization
+from systems.system import Targets
 from training.batches import TrainingBatches
 
 WORDS = [f"w{i}" for i in range(9)]
@@ -37,8 +39,8 @@ def policy(monkeypatch):
 def losses(model_name, precision, steps=3):
     """The first losses of a training, and the model."""
     sizes = {"hidden_dim": 16, "embed_dim": 8, "dropout": 0.0, "batch_size": 8}
-    chosen = {**recipes.default_settings(), **sizes, **SMALL[model_name], "model": model_name}
-    settings = recipes.Settings(**{**chosen, "precision": precision, "learning_rate": 1e-4})
+    chosen = {**sizes, **SMALL[model_name], "model": model_name}
+    settings = tiny_settings.make(**{**chosen, "precision": precision, "learning_rate": 1e-4})
     keras.utils.set_random_seed(0)
     keras.mixed_precision.set_global_policy(precision)
     rng = np.random.default_rng(0)
@@ -48,8 +50,8 @@ def losses(model_name, precision, steps=3):
     shape = (24, 3, 5) if model_name == "joint" else (24, 5)
     vectors = rng.standard_normal(shape).astype(np.float32)
     classes = np.arange(24, dtype=np.int32) if model_name == "dual_path" else None
-    batches = TrainingBatches(vectors, tokens, np.arange(24), settings, classes=classes)
-    of_data = Facts(5, 12, train_images=24)
+    batches = TrainingBatches(vectors, tokens, np.arange(24), settings, targets=Targets(classes))
+    of_data = Facts(5, 12, 24, 24)
     model = models.build_model(settings, of_data)
     optimizer = optimization.build_optimizer(settings, steps, model.parts.rates)
     model.compile(optimizer=optimizer, jit_compile=False)
@@ -60,7 +62,7 @@ def losses(model_name, precision, steps=3):
     return np.array(history.history["loss"]), model
 
 
-@pytest.mark.parametrize("model_name", models.SYSTEMS)
+@pytest.mark.parametrize("model_name", SYSTEMS)
 def test_sixteen_bits_train_like_thirty_two(model_name):
     whole, model = losses(model_name, "float32")
     for precision, near in (("mixed_bfloat16", 0.05), ("mixed_float16", 0.02)):

@@ -140,7 +140,6 @@ def test_each_side_is_compared_with_a_second_view_of_itself(loss):
 
 
 def test_views_of_the_batch_are_read_where_it_brings_some():
-    settings = tiny_settings.make(**{"views_weight": 1.0})
     plain = build()
     model = models.DualEncoder(plain.parts, plain.pair_loss, views_weight=1.0)
     made = batch()
@@ -155,13 +154,12 @@ def test_views_of_the_batch_are_read_where_it_brings_some():
     shared = {**made, "image": made["image"][:3], "image_row": row}
     rows = arrays(model({**shared, "image_view": made["image"][2:]}))
     np.testing.assert_allclose(rows["image_view"], plain["image"][2:][row], atol=1e-6)
-    assert settings.drawn_views == ()
-    settings.model, settings.features = "dual_path", "pixels"
-    assert settings.drawn_views == ("image", "text")
-    settings.mirror, settings.crop_area = False, 1.0
-    assert settings.drawn_views == ("text",)
-    settings.views_weight = 0.0
-    assert settings.drawn_views == ()
+    assert tiny_settings.make(views_weight=1.0).drawn_views == ()
+    dual = {"model": "dual_path", "features": "pixels", "views_weight": 1.0}
+    assert tiny_settings.make(**dual).drawn_views == ("image", "text")
+    still = {"mirror": False, "crop_area": 1.0}
+    assert tiny_settings.make(**dual, **still).drawn_views == ("text",)
+    assert tiny_settings.make(**{**dual, "views_weight": 0.0}).drawn_views == ()
 
 
 def test_the_dual_path_compares_views_beside_its_own_terms():

@@ -15,6 +15,7 @@ from data.language.words import Vocabulary
 from grading import export as grading_export
 from run import folder, graphs
 from run.settings import Facts
+from systems import sheets
 from systems.engine import freezing, optimization
 from systems.joint import beam, gradnorm, writer
 from training import phases
@@ -450,9 +451,9 @@ def test_a_writer_that_was_not_trained_is_not_exported(tmp_path):
         ({"balance": "gradnorm", "optimizer": "sgd"}, "needs --optimizer adam"),
         ({"write_weight": 0.0, "select": "bleu4"}, "not trained to write"),
         ({"freeze": "image,eyes"}, "--freeze eyes: choose from image, caption, words"),
-        ({"features": "fne"}, "reads several: boxes or grid"),
+        ({"features": "fne"}, "--model joint reads ready, bottom_up, boxes, grid"),
         ({"standardize": True}, "knows neither"),
-        ({"model": "gru", "features": "grid"}, "--features grid is for --model joint"),
+        ({"model": "gru", "features": "grid"}, "several rows for each picture, for --model joint"),
         ({"model": "gru", "select": "bleu4"}, "--model gru writes no captions"),
         ({"balance": "gradnorm", "views_weight": 0.1}, "--views_weight would be a third"),
         ({"heldout": ""}, "--heldout '' names nothing"),
@@ -462,4 +463,4 @@ def test_a_writer_that_was_not_trained_is_not_exported(tmp_path):
 )
 def test_flags_that_mean_nothing_are_refused(flags, says):
     with pytest.raises(ValueError, match=says):
-        recipes.check(vars(settings(**flags)))
+        sheets.check(settings(**flags))

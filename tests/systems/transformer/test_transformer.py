@@ -15,7 +15,7 @@ from keras import ops
 import models
 from data.language import word_pieces
 from data.language.words import Tokens, Vocabulary
-from run import folder, options_transformer
+from run import folder
 from run.files import file_hash
 from run.settings import Facts
 from systems import sheets
@@ -58,7 +58,8 @@ def unit(rows):
 
 
 def test_the_sizes_offered_are_those_that_exist():
-    assert tuple(hub.TEXT_SIZES) == options_transformer.SIZES
+    parser: Any = sheets.train_flags()["text_size"].parser
+    assert list(hub.TEXT_SIZES) == parser.enum_values
 
 
 def test_the_image_tower_is_a_linear_map_of_the_mean_of_the_last_map():
@@ -238,10 +239,10 @@ def test_a_file_of_text_weights_needs_its_word_pieces(tmp_path):
 
 
 def test_a_phase_on_pixels_takes_over_what_one_on_vectors_has_learned(tmp_path):
-    run, own = folder.Run(tmp_path), settings(features="last", feature_dim=256)
+    run, own = folder.Run(tmp_path), settings(features="last")
     words = [*word_pieces.SPECIAL[1:], *"abcdefghijklmnop"]
     Vocabulary(words, "pieces").save(run.vocabulary)
-    recipes.Settings(**vars(own), train_images=6).save(run.config)
+    sheets.save(run, own, replace(SIZES, feature_dim=256))
     first = models.build_model(own, replace(SIZES, feature_dim=256))
     draw = np.random.default_rng(0)
     for weight in first.weights:
