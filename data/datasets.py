@@ -25,7 +25,16 @@ from data.formats.identity import check_pictures
 from data.formats.nuswide import read_nuswide
 from data.formats.precomp import read_precomp
 from data.formats.readers import read_coco, read_karpathy, read_scenes
-from data.formats.records import SPLITS, Options, Records, Rows, blocks, find_source, listing, some
+from data.formats.records import (
+    SPLITS,
+    ReadingOptions,
+    Records,
+    Rows,
+    blocks,
+    find_source,
+    listing,
+    some,
+)
 from data.formats.table import read_table
 from data.pairs import heldout
 
@@ -117,7 +126,7 @@ def open_dataset(
     for name, value in (("limit", limit), ("validation_images", validation_images)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}; expected 1 or more")
-    options = Options(Path(cache_dir), validation_images, seed, limit, coco_split)
+    options = ReadingOptions(Path(cache_dir), validation_images, seed, limit, coco_split)
     if data == "scenes":
         if data_dir:
             raise ValueError(
@@ -195,7 +204,7 @@ def check_records(records: dict[str, Records], cache_dir: str | os.PathLike | No
       ValueError: names the images, or the numbers that do not fit.
     """
     for split, own in records.items():
-        _check_split(split, own)
+        _check_one(split, own)
     for first, second in combinations(records, 2):
         shared = sorted(set(records[first].names) & set(records[second].names))
         if shared:
@@ -218,7 +227,7 @@ def check_records(records: dict[str, Records], cache_dir: str | os.PathLike | No
     check_pictures(records, cache_dir)
 
 
-def _check_split(split: str, records: Records) -> None:
+def _check_one(split: str, records: Records) -> None:
     if not records.names:
         raise ValueError(f"split {split} has no images")
     twice = [name for name, count in Counter(records.names).items() if count > 1]

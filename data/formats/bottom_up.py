@@ -72,10 +72,10 @@ def open_boxes(path: str | Path, cache_dir: str | Path) -> Boxes:
         ValueError: a file is missing or of another kind, or a row does not fit; names file, line
             and image.
     """
-    files = [Path(name.strip()) for name in str(path).split(",")]
+    files = [Path(name.strip()).absolute() for name in str(path).split(",")]
     for file in files:
         if not file.is_file():
-            raise ValueError(f"--features_file {file.absolute()}: there is no such file")
+            raise ValueError(f"--features_file {file}: there is no such file")
         if file.suffix.lower() not in ENDS:
             raise ValueError(f"--features_file {file}: expected a name ending in {', '.join(ENDS)}")
     key = hashlib.sha256(READING)
@@ -167,7 +167,7 @@ def _places(fields: list[bytes]) -> tuple[int, int, int]:
     usual = (3, 4, 5)
     if len(fields) != len(COLUMNS):
         return usual
-    numbers = [int(field) if _is_number(field) else 0 for field in fields]
+    numbers = [int(field) if _is_count(field) else 0 for field in fields]
     widths = [
         0 if number else _decoded_bytes(field)
         for number, field in zip(numbers, fields, strict=True)
@@ -180,7 +180,7 @@ def _places(fields: list[bytes]) -> tuple[int, int, int]:
     return usual
 
 
-def _is_number(field: bytes) -> bool:
+def _is_count(field: bytes) -> bool:
     return field.strip().isdigit() and len(field) < 10
 
 
@@ -202,7 +202,7 @@ def _parse(fields: list[bytes], places: tuple[int, int, int], where: str) -> np.
     if len(fields) < len(COLUMNS):
         raise _Cut(f"{len(fields)} columns; expected {len(COLUMNS)}: {', '.join(COLUMNS)}")
     count, boxes, features = places
-    if len(fields) > len(COLUMNS) or not _is_number(fields[count]) or not fields[0].strip():
+    if len(fields) > len(COLUMNS) or not _is_count(fields[count]) or not fields[0].strip():
         raise ValueError(f"{where}: expected the columns {', '.join(COLUMNS)}, tab separated")
     number = int(fields[count])
     try:

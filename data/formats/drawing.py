@@ -20,7 +20,7 @@ from dataclasses import replace
 import numpy as np
 
 from data.formats.identity import first_pictures, same_vectors
-from data.formats.records import SPLITS, Options, Records
+from data.formats.records import SPLITS, ReadingOptions, Records
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def fraction(name: str, seed: int) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _groups(records: Records, options: Options) -> tuple[list[np.ndarray], list[float]]:
+def _groups(records: Records, options: ReadingOptions) -> tuple[list[np.ndarray], list[float]]:
     """Rows of the images that are one, in the order of their fractions, and these."""
     first = np.arange(len(records.names))
     if isinstance(records.pictures, list):
@@ -49,7 +49,7 @@ def _groups(records: Records, options: Options) -> tuple[list[np.ndarray], list[
     return [np.array(group) for _, group in order], [u for u, _ in order]
 
 
-def draw_three(records: Records, options: Options, where: str) -> dict[str, Records]:
+def draw_three(records: Records, options: ReadingOptions, where: str) -> dict[str, Records]:
     """Train, validation and test of a data set without splits; said in one line.
 
     Args:
@@ -78,7 +78,9 @@ def draw_three(records: Records, options: Options, where: str) -> dict[str, Reco
     return found
 
 
-def draw_validation(records: Records, options: Options, where: str) -> tuple[Records, Records]:
+def draw_validation(
+    records: Records, options: ReadingOptions, where: str
+) -> tuple[Records, Records]:
     """Sets training images aside for validation: `validation_images`, but at most a tenth.
 
     Args:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from data.formats.drawing import draw_three
 from data.formats.pictures import Shelf, find_pictures, folded
-from data.formats.records import Options, Records, find_file, some, subfolders
+from data.formats.records import ReadingOptions, Records, find_file, some, subfolders
 from data.formats.table import read_rows
 from data.formats.text import caption_texts, name_text, read_lines, read_names
 
@@ -33,7 +33,7 @@ SPLIT_LISTS = {
 }
 
 
-def read_flickr(source: Path, options: Options) -> dict[str, Records]:
+def read_flickr(source: Path, options: ReadingOptions) -> dict[str, Records]:
     """Captions of each image, and one list of image names for each split.
 
     Captions of images that no list names are left out, with a word in the log: the official files

@@ -22,7 +22,7 @@ import numpy as np
 
 from data.formats.drawing import draw_validation
 from data.formats.pictures import locate
-from data.formats.records import Options, Records, find_file, listing, some
+from data.formats.records import ReadingOptions, Records, find_file, listing, some
 from data.formats.text import read_lines, read_names
 from run.files import atomic_path
 
@@ -32,7 +32,7 @@ TAGS = "All_Tags.txt"
 TRUTH = "NUS-WIDE-Lite_groundtruth"
 
 
-def read_nuswide(source: Path, options: Options) -> dict[str, Records]:
+def read_nuswide(source: Path, options: ReadingOptions) -> dict[str, Records]:
     """NUS-WIDE-Lite: one caption (the tags) for each image, concept vectors, image vectors.
 
     Reference: the code of the course solution (SYSTEMS.md, System 1 (d)).

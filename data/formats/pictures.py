@@ -87,9 +87,9 @@ def locate(
     usual = [root / name for name in KNOWN]
     usual += [folder / name for folder in usual for name in KNOWN if (folder / name).is_dir()]
     for folder in (*first, root, *usual):
-        if _holds(own := shelf(folder), names):
+        if _holds_any(own := shelf(folder), names):
             return own.folder, [own.find(name) for name in names]
-    others = [one for one in subfolders(root) if one not in usual and _holds(shelf(one), names)]
+    others = [one for one in subfolders(root) if one not in usual and _holds_any(shelf(one), names)]
     if len({one.resolve() for one in others}) > 1:
         found = some(others)
         raise ValueError(
@@ -101,7 +101,7 @@ def locate(
     return own.folder, [own.find(name) for name in names]
 
 
-def _holds(shelf: Shelf, names: Sequence[str]) -> bool:
+def _holds_any(shelf: Shelf, names: Sequence[str]) -> bool:
     return any(shelf.find(name) for name in names[:100])
 
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from data.formats.identity import first_rows
 from data.formats.pictures import find_pictures
-from data.formats.records import Options, Records, find_file, read_vectors, take_rows
+from data.formats.records import ReadingOptions, Records, find_file, read_vectors, take_rows
 from data.formats.text import read_captions, read_names
 
 logger = logging.getLogger(__name__)
 
 
-def read_precomp(source: Path, options: Options) -> dict[str, Records]:
+def read_precomp(source: Path, options: ReadingOptions) -> dict[str, Records]:
     """`{train,dev,test}_ims.npy`, `_caps.txt` and, if there, `_ids.txt`, as VSE++ lays them out.
 
     The captions of image i stand together; their number is the ratio of lines to rows. With a row
@@ -45,7 +45,7 @@ def _read_precomp_split(source: Path, word: str) -> Records:
     owner = np.repeat(np.arange(rows), len(captions) // rows)  # (M,)
     if rows == len(captions):
         told = len(ids) == rows and not _counts(ids, owner)
-        owner = _owners(first_rows(vectors), ids if told else [""] * rows)
+        owner = _images_of_rows(first_rows(vectors), ids if told else [""] * rows)
         kept = np.unique(owner, return_index=True)[1]
         if len(kept) < rows:
             logger.warning(
@@ -62,7 +62,7 @@ def _read_precomp_split(source: Path, word: str) -> Records:
     return Records(names, own, vectors=vectors, pictures=pictures)
 
 
-def _owners(first: np.ndarray, ids: list[str]) -> np.ndarray:
+def _images_of_rows(first: np.ndarray, ids: list[str]) -> np.ndarray:
     """(M,) the image of each row where there is a row for each caption.
 
     Two images may have equal vectors: rows that are repeated in runs, or that follow one another in

@@ -23,14 +23,14 @@ import PIL
 
 from data.formats.drawing import draw_three, draw_validation
 from data.formats.pictures import Shelf, find_pictures
-from data.formats.records import SPLITS, Options, Records, find_file, join, some, split_word
+from data.formats.records import SPLITS, ReadingOptions, Records, find_file, join, some, split_word
 from data.formats.text import caption_texts, json_entries, name_text, read_json_text, shown
 from run.files import PackedStrings, open_arrays, pack_strings, write_arrays
 
 COCO_APART, COCO_CAPTIONS = 5000, 5  # of --coco_split 5k
 
 
-def read_scenes(source: Path | None, options: Options) -> dict[str, Records]:
+def read_scenes(source: Path | None, options: ReadingOptions) -> dict[str, Records]:
     """The built-in data set: 4,000 / 500 / 1,000 drawn images (or `limit` of each), five captions.
 
     Drawing takes seconds, so it is done once; the cache file is named by the code that draws, the
@@ -39,7 +39,7 @@ def read_scenes(source: Path | None, options: Options) -> dict[str, Records]:
     return {split: _read_scene_split(split, options) for split in SPLITS}
 
 
-def _read_scene_split(split: str, options: Options) -> Records:
+def _read_scene_split(split: str, options: ReadingOptions) -> Records:
     key = hashlib.sha256(f"{PIL.__version__} {options.seed} {options.limit}".encode())
     for code in sorted((Path(__file__).parents[1] / "scenes").glob("*.py")):
         key.update(code.read_bytes())
@@ -58,7 +58,7 @@ def _read_scene_split(split: str, options: Options) -> Records:
     )
 
 
-def _draw_scenes(split: str, options: Options) -> dict[str, np.ndarray]:
+def _draw_scenes(split: str, options: ReadingOptions) -> dict[str, np.ndarray]:
     """What the cache holds of one split."""
     from tqdm import tqdm
 
@@ -88,7 +88,7 @@ def _scene_fits(split: str, count: int, seed: int) -> np.ndarray:
 # COCO.
 
 
-def read_coco(source: Path, options: Options) -> dict[str, Records]:
+def read_coco(source: Path, options: ReadingOptions) -> dict[str, Records]:
     """COCO captions JSON, in the folder or in its `annotations/`.
 
     With a train and a val file of the same year, `coco_split` says which images make which split:
@@ -222,7 +222,7 @@ def _refusal(path: Path, what: str, expected: str) -> Callable[[str], ValueError
 # Karpathy.
 
 
-def read_karpathy(source: Path, options: Options) -> dict[str, Records]:
+def read_karpathy(source: Path, options: ReadingOptions) -> dict[str, Records]:
     """`dataset_*.json`: images with `filename`, `split` and `sentences` (`raw`); restval trains.
 
     Raises:

@@ -36,7 +36,7 @@ LARGE_BYTES = 1 << 30  # more is not copied
 
 
 @dataclass(frozen=True)
-class Options:
+class ReadingOptions:
     """What a reader may need to know besides where the data lies.
 
     Attributes:

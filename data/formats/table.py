@@ -18,7 +18,14 @@ import numpy as np
 
 from data.formats.drawing import draw_three, draw_validation
 from data.formats.pictures import SUFFIX, locate
-from data.formats.records import Options, Records, find_file, read_vectors, split_word, take_rows
+from data.formats.records import (
+    ReadingOptions,
+    Records,
+    find_file,
+    read_vectors,
+    split_word,
+    take_rows,
+)
 from data.formats.text import caption_texts, composed, name_text, parse_json, read_lines, shown
 from run.console import printable
 
@@ -42,7 +49,7 @@ HEADERS = {
 _NUMBER = re.compile(r"([0-9]{1,18})(?:\.0*)?")  # pandas writes row numbers as 3.0
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """One line of a table."""
 
     line: int
@@ -52,7 +59,7 @@ class Row(NamedTuple):
     concepts: list[str]
 
 
-def read_table(source: Path, options: Options) -> dict[str, Records]:
+def read_table(source: Path, options: ReadingOptions) -> dict[str, Records]:
     """A `.csv` with a header (image, caption, split, concepts) or a `.jsonl` with the same keys.
 
     One caption on each line, or several: columns of the same name, a list in JSON; lines with the
@@ -68,7 +75,7 @@ def read_table(source: Path, options: Options) -> dict[str, Records]:
     rows = read_rows(path)
     vectors, places = _images(path, rows)
     concepts = sorted({name for row in rows for name in row.concepts})
-    parts: dict[str, list[Row]] = {}
+    parts: dict[str, list[TableRow]] = {}
     for row in rows:
         word = "" if row.split is None else split_word(row.split, f"{path}, line {row.line}")
         parts.setdefault(word, []).append(row)
@@ -88,7 +95,7 @@ def read_table(source: Path, options: Options) -> dict[str, Records]:
     return records
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[TableRow]:
     """All lines of a table, checked.
 
     Raises:
@@ -105,7 +112,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _table_records(
-    rows: list[Row], vectors: np.ndarray | None, places: dict[str, str], concepts: list[str]
+    rows: list[TableRow], vectors: np.ndarray | None, places: dict[str, str], concepts: list[str]
 ) -> Records:
     """Groups lines by image, in the order in which the images first appear."""
     captions: dict[str, list[str]] = {}
@@ -127,10 +134,10 @@ def _table_records(
     )
 
 
-def _images(path: Path, rows: list[Row]) -> tuple[np.ndarray | None, dict[str, str]]:
+def _images(path: Path, rows: list[TableRow]) -> tuple[np.ndarray | None, dict[str, str]]:
     """The features that the images are rows of, or the picture file of each image.
 
-    Row numbers become the same text however they are written: 0000 and 0.0 are 0.
+    TableRow numbers become the same text however they are written: 0000 and 0.0 are 0.
     """
     numbers = [_NUMBER.fullmatch(row.image) for row in rows]
     choices = [path.with_suffix(".npy"), path.parent / "features.npy"]
@@ -160,7 +167,7 @@ def _images(path: Path, rows: list[Row]) -> tuple[np.ndarray | None, dict[str, s
     return vectors, {}
 
 
-def _picture_files(path: Path, rows: list[Row], needed: bool) -> dict[str, str]:
+def _picture_files(path: Path, rows: list[TableRow], needed: bool) -> dict[str, str]:
     """The picture file of each image; none where none is found and none is needed."""
     start = f"{path.parent}/"
     for index, row in enumerate(rows):
@@ -200,7 +207,7 @@ def _columns(header: list[str]) -> dict[str, list[int]]:
     return columns if {"image", "caption"} <= set(columns) else {}
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
+def _csv_rows(path: Path) -> Iterator[TableRow]:
     """Lines of a table of columns."""
     lines = read_lines(path)
     first = lines[0] if lines else ""
@@ -291,7 +298,7 @@ def _mend_bar(path: Path, line: int, cells: list[str]) -> list[str]:
 # JSON lines.
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
+def _json_rows(path: Path) -> Iterator[TableRow]:
     """Lines of a JSON lines table; blank ones are passed over."""
     for number, line in enumerate(read_lines(path), 1):
         where = f"{path}, line {number}"
@@ -314,7 +321,9 @@ def _json_rows(path: Path) -> Iterator[Row]:
         yield _row(where, number, image, captions, split, cells.get("concepts", [""])[0])
 
 
-def _row(where: str, line: int, image: Any, captions: list[str], split: Any, concepts: Any) -> Row:
+def _row(
+    where: str, line: int, image: Any, captions: list[str], split: Any, concepts: Any
+) -> TableRow:
     """One line of either kind of table, checked."""
     if image == "":
         raise ValueError(f"{where}: empty image; every line must hold one")
@@ -325,4 +334,4 @@ def _row(where: str, line: int, image: Any, captions: list[str], split: Any, con
         raise ValueError(f"{where}: concepts {shown(concepts)}; expected names joined by ;")
     split = None if split is None else name_text(split, where, "split")
     names = [composed(name.strip()) for name in named if name.strip()]
-    return Row(line, image, caption_texts(captions, where), split, names)
+    return TableRow(line, image, caption_texts(captions, where), split, names)

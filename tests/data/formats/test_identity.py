@@ -191,7 +191,7 @@ def test_a_draw_knows_names_not_places(tmp_path):
 
 
 def test_validation_of_a_training_split_moves_one_at_most(tmp_path):
-    options = records.Options(tmp_path, 25, 0, None)
+    options = records.ReadingOptions(tmp_path, 25, 0, None)
 
     def drawn(count):
         own = records.Records([str(n) for n in range(count)], [["a"]] * count)
@@ -211,7 +211,7 @@ def test_validation_of_a_training_split_moves_one_at_most(tmp_path):
 
 @pytest.mark.parametrize("count", range(3, 14))
 def test_few_images_make_three_splits(tmp_path, count):
-    options = records.Options(tmp_path, 25, 0, None)
+    options = records.ReadingOptions(tmp_path, 25, 0, None)
     own = records.Records([str(n) for n in range(count)], [["a"]] * count)
     for seed in range(20):
         found = drawing.draw_three(own, dataclasses.replace(options, seed=seed), "here")
@@ -225,7 +225,7 @@ def test_what_is_one_image_is_drawn_together(tmp_path):
     rows = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
     rows[200:] = rows[100:200]
     own = records.Records([str(n) for n in range(300)], [["a"]] * 300, vectors=rows)
-    options = records.Options(tmp_path, 30, 0, None)
+    options = records.ReadingOptions(tmp_path, 30, 0, None)
     whole = drawing.draw_three(own, options, "here")
     kept, aside = drawing.draw_validation(own, options, "here")
     for found in (whole, {"train": kept, "validation": aside}):
