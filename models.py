@@ -31,19 +31,7 @@ def build_model(settings, sizes):
     """
     if settings.model not in MODELS:
         raise ValueError(f"unknown model {settings.model!r}: choose from {', '.join(MODELS)}")
-    loss = build_loss(
-        settings.loss,
-        alpha=settings.alpha,
-        margin=settings.margin,
-        squared=settings.squared,
-        similarity=settings.similarity,
-        literal=settings.paper_negatives,
-        temperature=settings.temperature,
-        include_positive=settings.include_positive,
-        bias=settings.logit_bias,
-        redundancy=settings.barlow_lambda,
-        reduction=settings.reduction,
-    )
+    loss = build_loss(settings.loss, settings)
     model = MODELS[settings.model](settings, sizes, loss)
     model.learn(choose_learned(settings.learn, loss, settings.loss), settings.loss)
     if settings.views_weight:

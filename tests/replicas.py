@@ -108,8 +108,8 @@ def every_loss(strategy):
 
     kinds = {name: losses.build_loss(name) for name in options.LOSSES}
     for name in ("modified", "cross_entropy"):
-        kinds[f"mean {name}"] = losses.build_loss(name, reduction="mean")
-    kinds["order"] = losses.build_loss("sum_hinge", similarity="order")
+        kinds[f"mean {name}"] = losses.LOSSES[name](reduction="mean")
+    kinds["order"] = losses.LOSSES["sum_hinge"](similarity="order")
     kinds["similarity"] = losses.build_loss("assignment")
 
     class EveryLoss(DualEncoder):

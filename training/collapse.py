@@ -95,10 +95,10 @@ class CollapseWatch(keras.callbacks.Callback):
         size, learned = len(self.image), self.model.learned_numbers()
         margin = float(learned.get("margin", loss.margin))
         return {
-            "loss": float(loss(np.eye(size, dtype=np.float32), rows | learned)),
+            "loss": float(loss(np.eye(size, dtype=np.float32), **rows, **learned)),
             "plateau": loss.plateau(size) * margin / loss.margin,
             "rank": min(effective_rank(side) for side in rows.values()),
-            "tied": tied_share(np.array(loss.scores(rows)), margin),
+            "tied": tied_share(np.array(loss.scores(**rows)), margin),
         }
 
     def on_train_batch_end(self, batch, logs=None):

@@ -4,32 +4,28 @@ The scores of a few anchors with all candidates are made, their terms added up a
 and forgotten. For a batch of 8,192 each B x B array that a loss keeps takes 268 MB, and it keeps
 about ten of them.
 
-A loss takes part that says which sides its anchors are, as `anchors`, and has a method
-`anchor_terms(relevance, scores, own, numbers)`: the terms of some anchors, whose sum over the
-anchors of all sides is its sum. Its arguments are (b, B) relevance and similarities of b anchors,
-in rows, with all candidates of the other side; (b,) columns of the anchors' own pairs; and what is
-trained of the loss, {name: scalar}. Its mean is over all these terms, or `of_pairs` over the B
-pairs.
+Every loss takes part whose terms are those of anchors, `losses.PairLoss.terms`: the same formula
+makes the whole batch, which is the block of all anchors.
 
 Shape letters: B batch, b anchors at once, D embedding.
 """
 
 from typing import Any
 
-from losses import SIMILARITIES
+from losses import Anchors
 
 ANCHORS = 128  # at once: from about there on a matrix product runs at its full rate
 
 
 def in_blocks(loss, relevance, image, text, size, numbers=None) -> Any:
-    """What `loss(relevance, {"image": image, "text": text, **numbers})` is, to rounding.
+    """What `loss(relevance, image, text, **numbers)` is, to rounding.
 
     The gradient is found on the way, since the blocks would have to be made again for it: three
     matrix products for each side.
 
     Args:
-      loss: with `anchors` and `anchor_terms`.
-      relevance: `relevance_matrix` but for its cells.
+      loss: one that `can_block`.
+      relevance: `losses.relevance_matrix` but for its cells.
       image, text: (B, D) unit rows.
       size: most anchors at once; see `anchors_at_once`.
       numbers: {name: scalar} of the loss's trained numbers.
@@ -44,12 +40,10 @@ def in_blocks(loss, relevance, image, text, size, numbers=None) -> Any:
     @tf.custom_gradient
     def whole(image, text, *values):
         given = dict(zip(numbers, values, strict=True))
-        found = [one_side(loss, relevance, image, text, size, side, given) for side in loss.anchors]
+        found = [one_side(loss, relevance, image, text, size, side, given) for side in loss.sides]
         summed: list[Any] = [sum(parts) for parts in zip(*found, strict=True)]
         total, count, *slopes = summed
-        if getattr(loss, "of_pairs", False):
-            count = tf.cast(tf.shape(image)[0], total.dtype)
-        scale = 1.0 / count if loss.reduction == "mean" else tf.ones_like(total)
+        scale = 1.0 / loss.divisor(count, tf.shape(image)[0])
 
         def gradient(upstream):
             return [upstream * scale * slope for slope in slopes]
@@ -65,7 +59,6 @@ def one_side(loss, relevance, image, text, size, side, numbers):
     """
     import tensorflow as tf
 
-    compare = SIMILARITIES[getattr(loss, "similarity", "cosine")]
     batch, width = tf.shape(image)[0], image.shape[1]
     size = anchors_at_once(loss, size, batch)
     anchors, others = (image, text) if side == "image" else (text, image)
@@ -76,11 +69,11 @@ def one_side(loss, relevance, image, text, size, side, numbers):
         with tf.GradientTape() as tape:
             tape.watch([few, others, numbers])
             if side == "image":
-                scores, cells = compare(few, others), relevance(cells=(own, None))
+                scores, cells = loss.scores(few, others), relevance(cells=(own, None))
             else:
-                scores = tf.transpose(compare(others, few))
+                scores = tf.transpose(loss.scores(others, few))
                 cells = tf.transpose(relevance(cells=(None, own)))
-            terms = loss.anchor_terms(cells, scores, own, numbers)
+            terms = loss.terms(Anchors(scores, cells, own), **loss.numbers(numbers))
             added = tf.reduce_sum(terms)
         zero = tf.UnconnectedGradients.ZERO
         found: Any = tape.gradient(added, (few, others, numbers), unconnected_gradients=zero)
@@ -106,7 +99,7 @@ def one_side(loss, relevance, image, text, size, side, numbers):
 
 def can_block(loss):
     """Whether a loss is one that `in_blocks` takes."""
-    return bool(getattr(loss, "anchors", ()))
+    return bool(loss.sides)
 
 
 def anchors_at_once(loss, size, batch):
@@ -120,6 +113,6 @@ def anchors_at_once(loss, size, batch):
     """
     import tensorflow as tf
 
-    if getattr(loss, "similarity", "cosine") != "order":
+    if loss.similarity != "order":
         return min(size, ANCHORS)
     return tf.clip_by_value(size * size // batch, 1, size)

@@ -41,8 +41,8 @@ class DualEncoder(keras.Model):
 
     Args:
       image_tower, text_tower: models that return (b, D) unit rows.
-      loss: called as `loss(relevance, {"image", "text"})`; one that is `raw` reads the rows before
-        their norm.
+      loss: called as `loss(relevance, image, text)`; one that is `raw` reads the rows before their
+        norm.
       beta: share of the intra-modal losses, in [0, 1]: b1 = 1 - beta, b2 = b3 = beta / 2 in
         l = b1 l_image_text + b2 l_image_image + b3 l_text_text ([IRSE] assignment, Eq. 7; the
         report's run "beta = 0.5" is b1 = 0.5, b2 = b3 = 0.25). 0 leaves them out.
@@ -201,10 +201,7 @@ class DualEncoder(keras.Model):
         if callable(relevance):
             size = self.micro_batch
             return blocks.in_blocks(self.pair_loss, relevance, image, text, size, numbers)
-        # Keras has divided a mean, but not a sum, by the number of replicas: undone here, because
-        # compute_loss does it for both.
-        whole = replicas.num_replicas() if self.pair_loss.reduction == "mean" else 1
-        return whole * self.pair_loss(relevance, {"image": image, "text": text, **numbers})
+        return self.pair_loss(relevance, image, text, **numbers)
 
     def compute_loss(
         self, x: Any = None, y=None, y_pred: Any = None, sample_weight=None, training=True

@@ -15,7 +15,6 @@ from keras import ops
 # A hinge asks for no larger margin and a loss without the own pair below its fraction for no higher
 # temperature: trained, these fall until a bound holds them.
 BOUNDS = {"temperature": (0.01, 1.0), "margin": (0.01, 2.0), "bias": (-30.0, 30.0)}
-USUAL = {"sigmoid": ("temperature", "bias")}  # of a loss whose paper trains them
 LOGARITHM = ("temperature",)  # trained as its logarithm
 
 
@@ -32,9 +31,9 @@ def choose_learned(asked, loss, kind):
     Raises:
       ValueError: the loss has no such number, or it starts outside its bounds.
     """
-    can = getattr(loss, "learnable", ())
+    can = loss.learnable
     if asked == "auto":
-        names = USUAL.get(kind, ())
+        names = loss.usually_learned
     else:
         names = [] if asked == "none" else [name.strip() for name in asked.split(",")]
     for name in names:

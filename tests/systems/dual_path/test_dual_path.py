@@ -60,7 +60,7 @@ def toy(lambdas=(1.0, 1.0, 1.0), size=5, **changes):
         10, size, embeddings_initializer=keras.initializers.RandomNormal(), name="words"
     )(tokens)[:, 0]
     own = settings(**changes)
-    loss = build_loss(own.loss, margin=own.margin, reduction=own.reduction)
+    loss = build_loss(own.loss, own)
     image = keras.Model(vectors, keras.layers.Identity()(vectors))
     return towers.DualPath(image, keras.Model(tokens, rows), loss, lambdas, 11, own)
 

@@ -125,8 +125,8 @@ def test_the_gradient_of_all_losses_is_that_of_the_whole_batch():
     batch = make_batch()
     batch["concepts"] = np.random.default_rng(2).integers(0, 2, (PAIRS, 4)).astype(np.float32)
     kinds = {name: losses.build_loss(name) for name in run_options.LOSSES}
-    kinds["mean of pairs"] = losses.build_loss("modified", reduction="mean")
-    kinds["printed negatives"] = losses.build_loss("max_hinge", literal=True)
+    kinds["mean of pairs"] = losses.LOSSES["modified"](reduction="mean")
+    kinds["printed negatives"] = losses.LOSSES["max_hinge"](paper_negatives=True)
     made = [EveryLoss(build(0), kinds) for _ in range(2)]
     outputs = made[0]({key: tf.constant(value) for key, value in batch.items()})
     for name, value in made[0].loss_terms(batch, outputs).items():
