@@ -42,14 +42,17 @@ def by_length(read, tokens, parts=PARTS):
     found = lengths(tokens)
     order = ops.argsort(found)
     tokens, found, size = ops.take(tokens, order, 0), ops.take(found, order), ops.shape(tokens)[0]
-    rows = []
+    rows, kept, done = [], [], 0
     for part in range(parts):
         start, end = part * size // parts, (part + 1) * size // parts
-        # Of fewer captions than parts, some parts are empty: they read a row and drop it.
-        here = slice(start, ops.maximum(end, start + 1))
-        longest = ops.max(found[here], initial=1)
-        rows.append(read(tokens[here, :longest])[: end - start])
-    return ops.take(ops.concatenate(rows), ops.argsort(order), axis=0)
+        # Of fewer captions than parts, some parts are empty: they read a row that is not kept.
+        stop = ops.maximum(end, start + 1)
+        longest = ops.max(found[start:stop], initial=1)
+        rows.append(read(tokens[start:stop, :longest]))
+        kept.append(ops.arange(done, done + end - start))
+        done += stop - start
+    places = ops.take(ops.concatenate(kept), ops.argsort(order))
+    return ops.take(ops.concatenate(rows), places, axis=0)
 
 
 def picture_tower(settings, feature_dim):
