@@ -22,7 +22,7 @@ SELECT = (
 
 @dataclass(frozen=True)
 class StartOptions(Options):
-    """What train.py does with a run's folder that is there."""
+    """What train.py does with a folder that is there."""
 
     title = "Start"
     overwrite: bool = option(False, "Replace the run of this name, if there is one.", roles="phase")
@@ -83,9 +83,7 @@ class ModelOptions(Options):
         roles="shape",
     )
     image_dropout: float = option(0.0, "Dropout of the image vectors.", least=0, most=0.99)
-    word_dropout: float = option(
-        0.0, "Share of words that are left out in training.", least=0, most=0.99
-    )
+    word_dropout: float = option(0.0, "Share of words left out in training.", least=0, most=0.99)
 
 
 @dataclass(frozen=True)
@@ -117,9 +115,7 @@ class DataOptions(Options):
     """Which data, how they are split, which captions and words."""
 
     title = "Data"
-    data: str = option(
-        "scenes", "Data set: scenes is built in; the others are read from --data_dir."
-    )
+    data: str = option("scenes", "Data set: scenes is built in; others stand in --data_dir.")
     data_dir: str | None = option(None, "Folder of the data set.", roles="place free")
     limit: int = option(0, "Use at most so many images of every split; 0: all.", least=0)
     validation_images: int = option(
@@ -140,9 +136,7 @@ class DataOptions(Options):
         choices=("one", "all", "together"),
     )
     bucket: int = option(
-        0,
-        "Batches of captions of similar length: sorted within windows of so many batches; 0: no.",
-        least=0,
+        0, "Batches of captions of similar length, within windows of so many; 0: no.", least=0
     )
     max_words: int = option(90000, "Most words of the vocabulary.", least=1, roles="words")
     min_count: int = option(
@@ -240,9 +234,7 @@ class PixelOptions(Options):
         least=0.01,
         most=1,
     )
-    mirror: bool = option(
-        True, "Mirror pictures at random; dual_path: test.py adds the mirrored one."
-    )
+    mirror: bool = option(True, "Mirror at random; dual_path: test.py adds the mirrored one.")
     image_pooling: str = option(
         "mean",
         "The CNN's last map as its mean (the papers); or the strongest response of features that "
@@ -250,9 +242,7 @@ class PixelOptions(Options):
         choices=("mean", "places"),
         roles="shape",
     )
-    freeze_backbone: bool = option(
-        False, "Leave the image CNN as it is, its batch norm too.", roles="phase"
-    )
+    freeze_backbone: bool = option(False, "Freeze the image CNN, batch norm too.", roles="phase")
     freeze_norm: bool = option(
         False, "The image CNN's batch norm uses its stored statistics in training."
     )

@@ -25,9 +25,8 @@ import numpy as np
 import scipy.sparse
 
 from data.language.words import Tokens
-from run import replicas
 from systems.system import Targets
-from training import waiting
+from training import stream, waiting
 from training.order import EpochOrder
 
 NOTHING = Targets()
@@ -153,50 +152,5 @@ class TrainingBatches:
         }
 
     def dataset(self, strategy=None, first_epoch: int = 0):
-        """What `keras.Model.fit` reads: endless, with `steps_per_epoch` steps to an epoch.
-
-        Raises:
-          ValueError: as `check_replicas`.
-        """
-        import tensorflow as tf
-
-        first, here, total = replicas.replicas_here(strategy)
-        self.check_replicas(total)
-        example = self.share(0, 0, total)
-        types = [tf.as_dtype(value.dtype) for value in example.values()]
-        shapes = {key: (None, *value.shape[1:]) for key, value in example.items()}
-        shapes["tokens"] = shapes["similarity"] = (None, None)
-        if self.classes is not None:
-            shapes["tokens"] = (None, example["tokens"].shape[1])
-
-        def read(count):
-            step, replica = divmod(int(count), here)
-            return list(self.share(step, first + replica, total).values())
-
-        def to_batch(count):
-            values = tf.numpy_function(read, [count], types, stateful=False)
-            batch = dict(zip(example, values, strict=True))
-            return {key: tf.ensure_shape(value, shapes[key]) for key, value in batch.items()}
-
-        def make():
-            # Numbers are mapped to batches; from_tensor_slices would copy the arrays into the
-            # graph and die at 2 GiB, while rows of a memory map are read where they are needed.
-            start = first_epoch * self.steps_per_epoch * here
-            numbers = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
-            batches = numbers.map(to_batch)  # one after the other: the order of an epoch is kept
-            if self.reads_pictures:
-                batches = batches.map(self.with_pictures, tf.data.AUTOTUNE, deterministic=True)
-                batches = waiting.timed(batches, self.clock, here)
-            # A batch that is trained on in parts may be larger than all that a step holds.
-            return batches.prefetch(here if self.micro_batch else 2 * here)
-
-        return replicas.distribute(strategy, make)
-
-    def with_pictures(self, batch):
-        """A batch of tensors with its pictures in the place of their rows and windows."""
-        rows, found = batch["image"], {}
-        for end in ("", "_view"):
-            if f"window{end}" in batch:
-                window = (batch.pop(f"window{end}"), batch.pop(f"mirrored{end}"))
-                found[f"image{end}"] = self.vectors.read(rows, *window)
-        return batch | found
+        """What `keras.Model.fit` reads: see `stream.stream_batches`."""
+        return stream.stream_batches(self, strategy, first_epoch)
