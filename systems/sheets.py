@@ -271,9 +271,11 @@ def command(settings: Any) -> list[str]:
         words.append(f"--recipe={settings.recipe}")
     elif settings.model != next(iter(SYSTEMS)):
         words.append(f"--model={settings.model}")
-    base = parse(words)
+    base, system = parse(words), sheet(settings.model)
+    usual = system.of_scenes if settings.data == "scenes" else system.of_photographs
     for name, value in differences(settings, base).items():
-        if getattr(base, name) != "auto" and name not in ("recipe", "model"):
+        resolved = getattr(base, name) == "auto" and (name != "features" or value in (usual, "ready"))
+        if not resolved and name not in ("recipe", "model"):
             no = "no" if value is False else ""
             words.append(f"--{no}{name}" if isinstance(value, bool) else f"--{name}={value}")
     return words

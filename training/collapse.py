@@ -92,7 +92,9 @@ class CollapseWatch(keras.callbacks.Callback):
         """The probe's state: {"loss", "plateau", "rank", "tied"}."""
         loss = self.model.pair_loss
         rows = encode_rows(self.model, self.image, self.tokens)
-        size, learned = len(self.image), self.model.learned.values()
+        size = len(self.image)  # of trained numbers the copy of one replica will do
+        numbers = self.model.learned.values()
+        learned = {name: keras.ops.convert_to_numpy(value) for name, value in numbers.items()}
         margin = float(learned.get("margin", loss.margin))
         return {
             "loss": float(loss(np.eye(size, dtype=np.float32), **rows, **learned)),

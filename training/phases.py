@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from run import files, folder
+from run.folder import RunOptions
 from run.options import with_role
 from run.settings import StartOptions
 from systems import sheets
@@ -46,7 +47,7 @@ def check_recipe(recipe, settings, argv):
 def one_phase(recipe):
     """Names of the flags that belong to one phase, and are not passed on to the other."""
     kind = type(sheets.parse(["train.py", f"--recipe={recipe}"]))
-    return [name for part in (kind, StartOptions) for name in with_role(part, "phase")]
+    return [name for part in (kind, RunOptions, StartOptions) for name in with_role(part, "phase")]
 
 
 def train_first(recipe, run, argv, overwrite=False):

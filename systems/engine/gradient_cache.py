@@ -36,8 +36,6 @@ def check_micro_batch(model, settings):
         raise ValueError(
             f"{given}: expected fewer pairs than --batch_size {settings.batch_size}, or 0: none"
         )
-    if settings.hard_texts:
-        raise ValueError(f"{given}: --hard_texts are chosen by the whole batch's pictures")
     for tower in (model.image_tower, model.text_tower):
         for layer in coupled(tower):
             raise ValueError(

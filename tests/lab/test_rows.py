@@ -33,7 +33,7 @@ def trained(monkeypatch, run, *words):
     [
         [],
         ["--recipe=gru_best", "--data_dir=f8k_precomp", "--nobag", "--dropout=0"],
-        ["--recipe=ph", "--features=fne", "--word_dim=10"],
+        ["--recipe=ph", "--features=last", "--word_dim=10"],
         ["--model=dual_path", "--epochs=2", "--mirror"],
         ["--model=joint", "--heldout=red_circle", "--rank_weight=0"],
         ["--loss=paired_hinge", "--margin=1"],

@@ -12,6 +12,7 @@ from loss_cases import SAME, batch, slopes
 
 import losses
 import models
+from run.settings import Facts
 from losses import PairLoss, ops
 from systems.engine import blocks, learned, optimization
 
@@ -83,7 +84,7 @@ def trained(micro_batch, steps):
     own |= {"margin": 0.5, "micro_batch": micro_batch}
     settings = tiny_settings.make(**own)
     keras.utils.set_random_seed(0)
-    model = models.build_model(settings, {"feature_dim": 5, "vocabulary_size": 9})
+    model = models.build_model(settings, Facts(5, 9))
     model.micro_batch = micro_batch
     model.compile(optimization.build_optimizer(settings, 1), jit_compile=False)
     model.optimizer.build(model.trainable_variables)

@@ -116,15 +116,16 @@ def test_runs_are_found_by_name_by_path_and_as_the_latest(tmp_path):
 
 def test_the_config_is_read_plainly_or_refused(tmp_path):
     run = folder.Run(tmp_path)
-    for wrong in ([], {}, {"data_dir": "x"}):
+    for wrong, says in (([], "format 1"), ({"format": folder.FORMAT, "facts": {}}, "no settings")):
         files.write_json(run.config, wrong)
-        with pytest.raises(ValueError, match=r"config\.json is not the snapshot of a run"):
+        with pytest.raises(ValueError, match=says):
             run.read_config()
     table = tmp_path / "data" / "table.csv"
     for data_dir, found in ((None, "."), (table.parent, table.parent), (table, table)):
         settings = {"model": "gru", "data_dir": str(data_dir) if data_dir else None}
-        files.write_json(run.config, settings)
-        assert run.read_config() == settings
+        whole = {"format": folder.FORMAT, "settings": settings, "facts": {}}
+        files.write_json(run.config, whole)
+        assert run.read_config() == whole
         assert str(run.data_folder()) == str(found)
     files.write_text(table, "image,caption\n")  # a file: references start beside it
     assert run.data_folder() == table.parent

@@ -142,7 +142,7 @@ def test_virtual_devices_train_and_resume(home):
     succeed("train.py", *TINY, *flags, cwd=home)
     more = ["--resume", "--exp=two", "--epochs=3", "--relevance=identity"]
     assert "best epoch" in succeed("train.py", *more, "--virtual_devices=2", cwd=home)
-    assert read_json(home / "exp/two/config.json")["epochs"] == 3
+    assert read_json(home / "exp/two/config.json")["settings"]["epochs"] == 3
     assert len(read_history(find(home / "exp", "two"))) == 3
 
 

@@ -31,11 +31,12 @@ def home(tmp_path_factory):
 
 def test_both_phases_have_the_weights_of_their_own(home):
     first, second = (find(home / "exp", name) for name in ("first-first", "first"))
-    kept = [files.read_json(run.config) for run in (first, second)]
+    kept = [files.read_json(run.config)["settings"] for run in (first, second)]
+    started = files.read_json(second.config)["facts"]["started_from"]
     assert [(s["rank_weight"], s["write_weight"]) for s in kept] == [(1, 0), (0, 1)]
     assert [s["freeze"] for s in kept] == ["none", "image,caption,words"]
     assert [s["features"] for s in kept] == ["boxes", "boxes"]
-    assert kept[1]["started_from"] == files.file_hash(first.best_weights)
+    assert started == files.file_hash(first.best_weights)
     rows = read_history(second)
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert all(0 <= float(row["val_bleu4"]) <= 1 for row in rows)
@@ -85,7 +86,7 @@ def test_it_is_asked_and_explained_as_any_run(home):
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--features=regions"], "reads several: boxes or grid"),
+        (["--features=regions"], "one row for each picture, for --model projection"),
         (["--data=precomp", "--data_dir=data"], "this data has vectors of 6 numbers"),
         (["--init_from=first", "--attention_dim=9"], "trained with --attention_dim 8"),
     ],

@@ -30,7 +30,7 @@ def home(tmp_path_factory):
 
 def test_a_run_reads_pieces_and_pixels(home):
     run = find(home / "exp", "first")
-    settings = read_json(run.config)
+    settings = read_json(run.config)["settings"]
     assert (settings["recipe"], settings["features"]) == ("transformer_scenes", "pixels")
     vocabulary = Vocabulary.load(run.vocabulary)
     assert vocabulary.pieces is not None and vocabulary.pieces.longest == 12
@@ -63,7 +63,7 @@ def test_vectors_and_a_vocabulary_that_is_given(home):
     data = ["--data=precomp", "--data_dir=data", "--epochs=1", "--word_pieces=vocab.txt"]
     told = succeed("train.py", *SMALL, *data, "--exp=vectors", cwd=home)
     assert f"{len(dict.fromkeys(words)) - 1} words" in told
-    assert read_json(home / "exp/vectors/config.json")["feature_dim"] == 6
+    assert read_json(home / "exp/vectors/config.json")["facts"]["feature_dim"] == 6
 
 
 @pytest.mark.parametrize(

@@ -135,8 +135,7 @@ def test_batches_bring_boxes_of_a_memory_map(captions, tmp_path):
     np.save(tmp_path / "boxes.npy", rows)
     mapped = np.load(tmp_path / "boxes.npy", mmap_mode="r")
     tokens = Tokens(["a b", "b", "c a", "a", "b b c"], Vocabulary(["a", "b", "c"], "plain_words"))
-    settings = tiny_settings.make(captions=captions)
-    settings.batch_size = 2
+    settings = tiny_settings.make(captions=captions, batch_size=2)
     batches = TrainingBatches(mapped, tokens, np.arange(5), settings)
     batch = batches.share(0, 0, 1)
     assert batch["image"].shape == (2, 3, 4) and batch["image"].dtype == np.float32

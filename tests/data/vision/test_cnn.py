@@ -212,7 +212,7 @@ def test_a_grid_is_mapped_from_its_store_and_the_same_without_tensorflow(monkeyp
     monkeypatch.setattr(cnn, "load_network", lambda _: (model, False))
     settings = types.SimpleNamespace(
         grid=2, cnn="MobileNetV2", image_weights="none", data_seed=0, crops=10, resize="squash",
-        pre_activation=True, cache_dir=tmp_path / "cache", image_size=12, model="dual_path",
+        pre_activation=True, cache_dir=tmp_path / "cache", image_size=12, reads_pixels=True,
     )  # fmt: skip
     network = cnn.describe_network(settings, as_grid=True)
     assert (network.crops, network.grid, network.pre_activation) == (1, 2, False)

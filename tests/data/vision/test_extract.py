@@ -65,7 +65,7 @@ def test_extract_tells_what_it_did_and_writes_precomp(home):
 
 def test_a_second_time_it_comes_from_the_cache_also_the_other_kind(home):
     extract(home, "--crops=1", "--image_weights=random")
-    done = extract(home, "--crops=1", "--image_weights=random", "--kind=last", script=True)
+    done = extract(home, "--crops=1", "--image_weights=random", "--features=last", script=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("from the cache") == 3
     assert f"x {LAYERS.last[1] - LAYERS.last[0]} float32" in done.stdout and "%" not in done.stdout
