@@ -10,8 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import starter
+
 TRAIN = str(Path(__file__).resolve().parents[1] / "train.py")
-EPOCHS = 16
+EPOCHS = 8
 FLAGS = [
     "--limit=40", "--hidden_dim=32", "--embed_dim=16", "--batch_size=16", f"--epochs={EPOCHS}",
     "--learning_rate=3e-3", "--dropout=0.3", "--image_dropout=0.1", "--word_dropout=0.1",
@@ -21,20 +23,17 @@ COMPARED = ("history.csv", "history.png", "best.weights.h5", "last/state.npz", "
             "vocabulary.json", "features.npz")  # fmt: skip
 
 
-def start(folder, *flags):
-    command = [sys.executable, TRAIN, *flags, *EXACT]
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet)
+def train(folder, *flags):
+    """Trains to the end."""
+    done = starter.run("train.py", *flags, *EXACT, cwd=folder)
+    if done.returncode:
+        raise RuntimeError(f"train.py {' '.join(flags)} failed: {done.stderr[-2000:]}")
 
 
 def run_through(folder):
     """The run that the others are compared with; returns how many seconds it trained."""
-    process = start(folder, *FLAGS, "--exp=through")
-    wait_for_start(folder, "through", process)
-    began = time.perf_counter()
-    if process.wait():
-        raise RuntimeError("the uninterrupted run failed")
-    return time.perf_counter() - began
+    train(folder, *FLAGS, "--exp=through")
+    return time.time() - (Path(folder) / "exp/through/config.json").stat().st_mtime
 
 
 def wait_for_start(folder, name, process):
@@ -56,7 +55,9 @@ def kill_and_resume(folder, name, seconds=None, rows_before=None):
     Returns:
       How many epochs it had done when it was killed.
     """
-    process = start(folder, *FLAGS, f"--exp={name}")
+    command = [sys.executable, TRAIN, *FLAGS, f"--exp={name}", *EXACT]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet)
     wait_for_start(folder, name, process)
     deadline = time.perf_counter() + (seconds if seconds is not None else 120)
     while time.perf_counter() < deadline and process.poll() is None:
@@ -69,8 +70,7 @@ def kill_and_resume(folder, name, seconds=None, rows_before=None):
     state = Path(folder) / "exp" / name / "last" / "state.npz"
     # Killed before the first epoch ended there is nothing to go on with.
     flags = ["--resume"] if state.is_file() else [*FLAGS, "--overwrite"]
-    if start(folder, *flags, f"--exp={name}").wait():
-        raise RuntimeError(f"{name} could not be resumed with {flags}")
+    train(folder, *flags, f"--exp={name}")
     return rows
 
 

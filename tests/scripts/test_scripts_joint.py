@@ -1,13 +1,12 @@
 """System 5 by its scripts on tiny data: two phases by one command, grading, captions, bad input."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
 import tiny_data
 from PIL import Image
-from test_scripts import check_query_tower, fail, succeed
+from trying import check_query_tower, fail, read_history, succeed
 
 from run import files
 from run.folder import find
@@ -37,8 +36,7 @@ def test_both_phases_have_the_weights_of_their_own(home):
     assert [s["freeze"] for s in kept] == ["none", "image,caption,words"]
     assert [s["features"] for s in kept] == ["boxes", "boxes"]
     assert kept[1]["started_from"] == files.file_hash(first.best_weights)
-    with open(second.history, encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_history(second)
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert all(0 <= float(row["val_bleu4"]) <= 1 for row in rows)
     # What ranks stood still.

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tiny_data
-from test_scripts import check_query_tower, fail, succeed
+from trying import check_query_tower, fail, succeed
 
 from data.language.words import Vocabulary
 from run.files import read_json
@@ -13,7 +13,7 @@ from run.folder import find
 
 SMALL = [
     "--model=transformer", "--limit=8", "--cnn=resnet_8", "--image_pooling=mean",
-    "--image_size=32", "--embed_dim=8", "--batch_size=20", "--cache_dir=cache",
+    "--image_size=32", "--embed_dim=8", "--batch_size=20", "--text_size=tiny", "--cache_dir=cache",
 ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_vectors_and_a_vocabulary_that_is_given(home):
         (["--word_pieces=none.txt"], "none.txt cannot be read"),
         (["--max_words=50"], "word pieces are too few"),
         (["--text_weights=vocab.txt"], "give --word_pieces FILE too"),
-        (["--init_from=first", "--text_size=mini"], "trained with --text_size narrow"),
+        (["--init_from=first", "--text_size=mini"], "trained with --text_size tiny"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(home, flags, says):
