@@ -34,7 +34,7 @@ class TrainingBatches:
     """The batches of a training split.
 
     Args:
-      vectors: (N, F) image vectors, may be memory-mapped, any float type; or `pictures.Pictures`.
+      vectors: (N, F) image vectors, may be memory-mapped, any float type; or `pixels.Pictures`.
       tokens: the M captions' word ids.
       caption_image: (M,) int32, row of each caption's image, sorted.
       settings: the run's configuration (`batch_size`, `captions`, `bucket`, `seed`; of system 3
@@ -157,45 +157,46 @@ class TrainingBatches:
         Raises:
           ValueError: as `check_replicas`.
         """
-        import tensorflow as tf
-
         first, here, total = replicas.replicas_here(strategy)
         self.check_replicas(total)
-        example = self.share(0, 0, total)
-        types = [tf.as_dtype(value.dtype) for value in example.values()]
-        shapes = {key: (None, *value.shape[1:]) for key, value in example.items()}
-        shapes["tokens"] = shapes["similarity"] = (None, None)
-        if self.classes is not None:
-            shapes["tokens"] = (None, example["tokens"].shape[1])
+        start = first_epoch * self.steps_per_epoch
+        return replicas.distribute(strategy, lambda: _stream(self, start, first, here, total))
 
-        def read(count):
-            step, replica = divmod(int(count), here)
-            return list(self.share(step, first + replica, total).values())
 
-        def to_batch(count):
-            values = tf.numpy_function(read, [count], types, stateful=False)
-            batch = dict(zip(example, values, strict=True))
-            return {key: tf.ensure_shape(value, shapes[key]) for key, value in batch.items()}
+def _stream(batches: TrainingBatches, start: int, first: int, here: int, total: int):
+    """Endless shares from step `start`: of replicas `first` to `first + here - 1` of `total`."""
+    import tensorflow as tf
 
-        def make():
-            # Numbers are mapped to batches; from_tensor_slices would copy the arrays into the
-            # graph and die at 2 GiB, while rows of a memory map are read where they are needed.
-            start = first_epoch * self.steps_per_epoch * here
-            numbers = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
-            batches = numbers.map(to_batch)  # one after the other: the order of an epoch is kept
-            if self.reads_pictures:
-                batches = batches.map(self.with_pictures, tf.data.AUTOTUNE, deterministic=True)
-                batches = waiting.timed(batches, self.clock, here)
-            # A batch that is trained on in parts may be larger than all that a step holds.
-            return batches.prefetch(here if self.micro_batch else 2 * here)
+    example = batches.share(0, 0, total)
+    types = [tf.as_dtype(value.dtype) for value in example.values()]
+    shapes = {key: (None, *value.shape[1:]) for key, value in example.items()}
+    shapes["tokens"] = shapes["similarity"] = (None, None)
+    if batches.classes is not None:
+        shapes["tokens"] = (None, example["tokens"].shape[1])
 
-        return replicas.distribute(strategy, make)
+    def read(count):
+        step, replica = divmod(int(count), here)
+        return list(batches.share(step, first + replica, total).values())
 
-    def with_pictures(self, batch):
-        """A batch of tensors with its pictures in the place of their rows and windows."""
+    def to_batch(count):
+        values = tf.numpy_function(read, [count], types, stateful=False)
+        batch = dict(zip(example, values, strict=True))
+        return {key: tf.ensure_shape(value, shapes[key]) for key, value in batch.items()}
+
+    def with_pictures(batch):
         rows, found = batch["image"], {}
         for end in ("", "_view"):
             if f"window{end}" in batch:
                 window = (batch.pop(f"window{end}"), batch.pop(f"mirrored{end}"))
-                found[f"image{end}"] = self.vectors.read(rows, *window)
+                found[f"image{end}"] = batches.vectors.read(rows, *window)
         return batch | found
+
+    # Numbers are mapped to batches; from_tensor_slices would copy the arrays into the graph and
+    # die at 2 GiB, while rows of a memory map are read where they are needed.
+    numbers = tf.data.Dataset.range(start * here, np.iinfo(np.int64).max)
+    stream = numbers.map(to_batch)  # one after the other: the order of an epoch is kept
+    if batches.reads_pictures:
+        stream = stream.map(with_pictures, tf.data.AUTOTUNE, deterministic=True)
+        stream = waiting.timed(stream, batches.clock, here)
+    # A batch that is trained on in parts may be larger than all that a step holds.
+    return stream.prefetch(here if batches.micro_batch else 2 * here)

@@ -53,7 +53,7 @@ def write_network(path):
 
 @pytest.mark.parametrize("kind", ["regions", "last", "fne"])
 def test_pictures_are_read_as_by_features(tmp_path, kind):
-    shown = [Image.fromarray(world.draw(world.make_scene("train", i))) for i in range(20)]
+    shown = [Image.fromarray(world.draw_scene(world.make_scene("train", i))) for i in range(20)]
     if kind == "regions":
         descriptor = made_up_regions()
     else:

@@ -49,7 +49,7 @@ def root(tmp_path_factory):
         shade = np.full((20 + 30 * i, 40, 3), 60 * i, np.uint8)
         shade[:, :20] = 255 - shade[:, :20]
         Image.fromarray(shade).save(data / name)
-    Image.fromarray(world.draw(world.make_scene("test", 0))).save(data / "four.png")
+    Image.fromarray(world.draw_scene(world.make_scene("test", 0))).save(data / "four.png")
     for path in (data / "3", root / "3", root / "broken.png"):
         path.write_bytes(b"no picture")
     for name in ("foreign.png", "two.png"):
@@ -64,7 +64,7 @@ def root(tmp_path_factory):
     run = make_run(root / "exp" / "pictures", data, captions=captions, pictures=NAMES)
     rng = np.random.default_rng(0)
     descriptor = regions.RegionDescriptor.learn(
-        np.stack([world.draw(world.make_scene("train", i)) for i in range(20)])
+        np.stack([world.draw_scene(world.make_scene("train", i)) for i in range(20)])
     )
     descriptor.save(run.features)
     write_image_tower(run.image_tower, rng.normal(size=(descriptor.feature_dim, 7)))
