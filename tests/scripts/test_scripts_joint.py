@@ -85,7 +85,6 @@ def test_it_is_asked_and_explained_as_any_run(home):
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--features=regions"], "reads several: boxes or grid"),
         (["--data=precomp", "--data_dir=data"], "this data has vectors of 6 numbers"),
         (["--init_from=first", "--attention_dim=9"], "trained with --attention_dim 8"),
     ],

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from tiny_network import LAYERS, NETWORK, Counter, make_split
 
 from data import datasets
-from data.scenes import world
+from data.scenes import drawing, world
 from data.vision import activations, cnn, descriptors, network, regions
 
 REGIONS = types.SimpleNamespace(features="auto", data_seed=0)
@@ -19,7 +19,7 @@ COLOURS = {"red": (222, 40, 40), "blue": (35, 95, 235)}
 
 @pytest.fixture(scope="module")
 def pictures():
-    return world.draw_all(world.make_scenes("train", 60)[0])
+    return drawing.draw_all(world.make_scenes("train", 60)[0])
 
 
 @pytest.fixture(scope="module")
