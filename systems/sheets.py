@@ -274,7 +274,9 @@ def command(settings: Any) -> list[str]:
     base, system = parse(words), sheet(settings.model)
     usual = system.of_scenes if settings.data == "scenes" else system.of_photographs
     for name, value in differences(settings, base).items():
-        resolved = getattr(base, name) == "auto" and (name != "features" or value in (usual, "ready"))
+        resolved = getattr(base, name) == "auto" and (
+            name != "features" or value in (usual, "ready")
+        )
         if not resolved and name not in ("recipe", "model"):
             no = "no" if value is False else ""
             words.append(f"--{no}{name}" if isinstance(value, bool) else f"--{name}={value}")

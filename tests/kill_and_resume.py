@@ -4,7 +4,6 @@ python tests/kill_and_resume.py 10        # ten kills at random moments, in a te
 """
 
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import starter
 
-TRAIN = str(Path(__file__).resolve().parents[1] / "train.py")
 EPOCHS = 8
 FLAGS = [
     "--limit=40", "--hidden_dim=32", "--embed_dim=16", "--batch_size=16", f"--epochs={EPOCHS}",
@@ -36,13 +34,6 @@ def run_through(folder):
     return time.time() - (Path(folder) / "exp/through/config.json").stat().st_mtime
 
 
-def wait_for_start(folder, name, process):
-    """Returns when the run has its folder: what comes before is start-up."""
-    config = Path(folder) / "exp" / name / "config.json"
-    while not config.is_file() and process.poll() is None:
-        time.sleep(0.01)
-
-
 def count_rows(folder, name):
     """Epochs in a run's history.csv; 0 without one."""
     history = Path(folder) / "exp" / name / "history.csv"
@@ -55,17 +46,17 @@ def kill_and_resume(folder, name, seconds=None, rows_before=None):
     Returns:
       How many epochs it had done when it was killed.
     """
-    command = [sys.executable, TRAIN, *FLAGS, f"--exp={name}", *EXACT]
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet)
-    wait_for_start(folder, name, process)
+    started = starter.Started("train.py", *FLAGS, f"--exp={name}", *EXACT, cwd=folder)
+    config = Path(folder) / "exp" / name / "config.json"
+    while not config.is_file() and started.process.is_alive():  # what comes before is start-up
+        time.sleep(0.01)
     deadline = time.perf_counter() + (seconds if seconds is not None else 120)
-    while time.perf_counter() < deadline and process.poll() is None:
+    while time.perf_counter() < deadline and started.process.is_alive():
         if rows_before is not None and count_rows(folder, name) >= rows_before:
             break
         time.sleep(0.01)
-    process.kill()
-    process.wait()
+    started.process.kill()
+    started.finish()
     rows = count_rows(folder, name)
     state = Path(folder) / "exp" / name / "last" / "state.npz"
     # Killed before the first epoch ended there is nothing to go on with.

@@ -5,24 +5,23 @@
 A child of that process becomes the script, with arguments, folder and exit code of its own; nothing
 of TensorFlow but its import has been done by then. `anew` is a fresh process: each script is tried
 so somewhere, and so is what is done only where TensorFlow is not there yet
-(`activations.in_own_process`); or where a process cannot be forked.
+(`activations.in_own_process`). Elsewhere than on Linux, where TensorFlow's threads are not asked,
+all are fresh.
 """
 
-import atexit
-import gc
-import json
+import multiprocessing
 import os
 import runpy
 import subprocess
 import sys
 import tempfile
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-CAN_FORK = sys.platform == "linux"  # TensorFlow's threads elsewhere are not asked
-
-process: subprocess.Popen | None = None
+FORKS = sys.platform == "linux"
+PROCESSES: Any = multiprocessing.get_context("forkserver" if FORKS else "spawn")
 
 
 def anew(name, *arguments, cwd, timeout=250, **options: Any):
@@ -37,105 +36,59 @@ def anew(name, *arguments, cwd, timeout=250, **options: Any):
 
 def run(name, *arguments, cwd, timeout=250):
     """The same in a child of the process that is loaded already."""
-    if not CAN_FORK:
-        return anew(name, *arguments, cwd=cwd, timeout=timeout)
-    with tempfile.TemporaryDirectory() as folder:
-        told = [os.path.join(folder, stream) for stream in ("stdout", "stderr")]
-        argv = [str(ROOT / name), *map(str, arguments)]
-        asked = {"argv": argv, "cwd": str(cwd), "told": told, "environ": dict(os.environ)}
-        code = ask(asked | {"timeout": timeout})
-        texts = [Path(path).read_text(encoding="utf-8", errors="replace") for path in told]
-    if code is None:
-        raise subprocess.TimeoutExpired(argv, timeout, *texts)
-    return subprocess.CompletedProcess(argv, code, *texts)
+    return Started(name, *arguments, cwd=cwd).finish(timeout)
 
 
-def ask(request):
-    """The exit code of what a request starts, or None: it took too long."""
-    global process
-    if process is None:
-        process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        process.stdin.write(json.dumps(request) + "\n")
-        process.stdin.flush()
-        return json.loads(process.stdout.readline())
-    except BaseException:  # stopped while it waited: an answer would be taken for the next one's
-        process.kill()
-        process.wait()
-        process = None
-        raise
+class Started:
+    """A script that runs beside; `environment` is added to that of the tests.
+
+    Attributes:
+      process: its `multiprocessing.Process`.
+    """
+
+    def __init__(self, name, *arguments, cwd, **environment):
+        self.folder = tempfile.TemporaryDirectory()
+        self.told = [os.path.join(self.folder.name, stream) for stream in ("stdout", "stderr")]
+        self.argv = [str(ROOT / name), *map(str, arguments)]
+        if FORKS:
+            load()
+        given = (self.argv, str(cwd), self.told, dict(os.environ) | environment)
+        self.process = PROCESSES.Process(target=become, args=given)
+        self.process.start()
+
+    def finish(self, timeout=250):
+        """As `subprocess.run`."""
+        self.process.join(timeout)
+        late = self.process.exitcode is None
+        self.process.kill()
+        self.process.join()
+        texts = [Path(path).read_text(encoding="utf-8", errors="replace") for path in self.told]
+        self.folder.cleanup()
+        if late:
+            raise subprocess.TimeoutExpired(self.argv, timeout, *texts)
+        return subprocess.CompletedProcess(self.argv, self.process.exitcode, *texts)
 
 
-def stop():
-    if process is not None and process.stdin is not None:
-        process.stdin.close()
-        process.wait(20)
+def load():
+    """Starts the process that loads TensorFlow, if there is none yet."""
+    path = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    PROCESSES.set_forkserver_preload(["loaded"])
+    forkserver.ensure_running()
+    del os.environ["PYTHONPATH"]
+    if path is not None:
+        os.environ["PYTHONPATH"] = path
 
 
-atexit.register(stop)
-
-
-def serve():
-    """Answers requests until there are no more; returns only in a child, its request."""
-    for line in sys.stdin:
-        request = json.loads(line)
-        child = os.fork()
-        if not child:
-            return request
-        answer(wait(child, request["timeout"]))
-    return None
-
-
-def answer(code):
-    print(json.dumps(code), flush=True)
-
-
-def wait(child, seconds):
-    """The exit code of a child; None if it had to be killed for want of time."""
-    import signal
-    import time
-
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None
-
-
-def become(request):
-    """Goes on as the script of a request."""
-    nowhere = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nowhere, 0)
-    for number, path in enumerate(request["told"], 1):
+def become(argv, cwd, told, environment):
+    """Goes on as a script, in a child."""
+    for number, path in enumerate(told, 1):
         place = os.open(path, os.O_WRONLY | os.O_CREAT)
         os.dup2(place, number)
         os.close(place)
-    os.chdir(request["cwd"])
-    os.environ.update(request["environ"])
-    sys.argv, sys.path[0] = request["argv"], str(ROOT)
-    runpy.run_path(sys.argv[0], run_name="__main__")
-
-
-if __name__ == "__main__":
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = argv
     sys.path.insert(0, str(ROOT))
-    from run import replicas
-
-    replicas.import_tensorflow()
-    import models  # noqa: F401
-    from training import (
-        batches,  # noqa: F401
-        records,  # noqa: F401
-    )
-
-    sys.path.pop(0)
-    gc.freeze()  # children share what is loaded: nothing of it is looked through, and so copied
-    asked = serve()
-    if asked:
-        become(asked)
+    runpy.run_path(argv[0], run_name="__main__")

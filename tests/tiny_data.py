@@ -5,6 +5,7 @@ import zlib
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from data import datasets
@@ -15,6 +16,12 @@ SIZES = {"train": 4, "validation": 2, "test": 3}
 def opened(data, folder, cache_dir=None, **options) -> dict[str, Any]:
     """Opens a data set with its cache inside its folder, unless `cache_dir` says otherwise."""
     return datasets.open_dataset(data, folder, cache_dir=cache_dir or f"{folder}/cache", **options)
+
+
+def refused(*arguments, says, **options):
+    """A data set that is not opened, and what is said of it."""
+    with pytest.raises(ValueError, match=says):
+        opened(*arguments, **options)
 
 
 def put(path, text, newline="\n", encoding="utf-8"):

@@ -2,14 +2,10 @@
 
 import csv
 import json
-import os
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import starter
-from conftest import ROOT
 
 from data.language import words
 from run.files import PackedStrings, open_arrays
@@ -67,15 +63,10 @@ def run_workers(name, *arguments, cwd):
     workers = [f"127.0.0.1:{item.getsockname()[1]}" for item in sockets]
     for item in sockets:
         item.close()
-    processes = []
+    started = []
     for index in range(2):
         cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / name), *map(str, arguments)], cwd=cwd, text=True,
-            env={**os.environ, "TF_CONFIG": json.dumps(cluster)},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        processes.append(process)
-    for process in processes:
-        told, _ = process.communicate(timeout=380)
-        assert process.returncode == 0, told[-3000:]
+        environment = {"TF_CONFIG": json.dumps(cluster)}
+        started.append(starter.Started(name, *arguments, cwd=cwd, **environment))
+    for done in [one.finish(380) for one in started]:
+        assert done.returncode == 0, done.stderr[-3000:]

@@ -36,7 +36,7 @@ class TrainingBatches:
     """The batches of a training split.
 
     Args:
-      vectors: (N, F) image vectors, may be memory-mapped, any float type; or `pictures.Pictures`.
+      vectors: (N, F) image vectors, may be memory-mapped, any float type; or `pixels.Pictures`.
       tokens: the M captions' word ids.
       caption_image: (M,) int32, row of each caption's image, sorted.
       settings: the run's configuration (`batch_size`, `captions`, `bucket`, `seed`, ...).

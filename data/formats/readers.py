@@ -62,14 +62,16 @@ def _draw_scenes(split: str, options: ReadingOptions) -> dict[str, np.ndarray]:
     """What the cache holds of one split."""
     from tqdm import tqdm
 
-    from data.scenes import world
+    from data.scenes import drawing, world
 
     count = min(world.SPLITS[split], options.limit or world.SPLITS[split])
     drawn, captions = world.make_scenes(split, count, options.seed)
     texts, offsets = pack_strings([caption.text for own in captions for caption in own])
     parts = tqdm(range(0, count, 100), desc=f"drawing scenes ({split})", disable=None, leave=False)
     return {
-        "pictures": np.concatenate([world.draw_all(drawn[start : start + 100]) for start in parts]),
+        "pictures": np.concatenate(
+            [drawing.draw_all(drawn[start : start + 100]) for start in parts]
+        ),
         "concepts": np.stack([world.concepts(scene) for scene in drawn]),
         "counts": np.array([len(own) for own in captions]),
         "texts": texts,

@@ -27,7 +27,6 @@ from data.scenes.drawing import (
     Item,
     Scene,
     box_gap,
-    draw_all,
     draw_scene,
     gap,
     holds,
@@ -44,34 +43,10 @@ from data.scenes.sentences import (
     Meaning,
     Mention,
     Sentence,
-    pairs,
     pick,
     read_sentence,
     say,
 )
-
-__all__ = [
-    "CONCEPTS",
-    "SPLITS",
-    "Item",
-    "Meaning",
-    "Mention",
-    "Scene",
-    "Sentence",
-    "concepts",
-    "draw_all",
-    "draw_scene",
-    "fit_matrix",
-    "fits",
-    "holds",
-    "make_scene",
-    "make_scenes",
-    "pairs",
-    "picture",
-    "places",
-    "read_sentence",
-    "write_sentences",
-]
 
 SPLITS = {"train": 4000, "validation": 500, "test": 1000}
 CAPTIONS_PER_SCENE = 5

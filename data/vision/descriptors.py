@@ -29,7 +29,11 @@ KINDS = {  # where the class of each stands
     "ready": "descriptors.ReadyVectors",
     "pixels": "pixels.PixelDescriptor",
 }
-OWN = ("auto", "ready", "bottom_up")  # features that mean the data's own vectors, where there are any
+OWN = (
+    "auto",
+    "ready",
+    "bottom_up",
+)  # features that mean the data's own vectors, where there are any
 
 
 class ReadyVectors(Descriptor):

@@ -14,6 +14,7 @@ from lab.settings import settings_of
 from lab.studies import draws, losses
 from losses import LOSSES
 from run.folder import Run
+from run.settings import Facts
 from systems import sheets
 
 OWNER = {"text_to_image": np.repeat(np.arange(60), 3), "image_to_text": np.arange(60)}
@@ -37,7 +38,7 @@ def drawn_ranks(seed, worst=20):
 def test_every_loss_of_the_league_can_be_built(name):
     flags = losses.flags_of(name, {})
     made = settings_of("--recipe=gru_best", "--embed_dim=4", "--word_dim=3", *flags)
-    sizes = {"feature_dim": 5, "vocabulary_size": 6, "train_images": 7, "num_phrases": 0}
+    sizes = Facts(5, 6, 7)
     loss = models.build_model(made, sizes).pair_loss
     numbers = {"temperature": made.temperature, "margin": made.margin, "bias": made.logit_bias}
     for number, value in numbers.items():

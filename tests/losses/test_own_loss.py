@@ -12,8 +12,8 @@ from loss_cases import SAME, batch, slopes
 
 import losses
 import models
-from run.settings import Facts
 from losses import PairLoss, ops
+from run.settings import Facts
 from systems.engine import blocks, learned, optimization
 
 

@@ -91,7 +91,6 @@ def test_words_start_from_vectors(home):
         (["--recipe=mh", "--init_from=po-first"], "both phases need the same towers"),
         (["--init_from=po-first"], "--first_phase trains the run to start from"),
         (["--recipe=sh", "--word_vectors=none.txt"], "none.txt"),
-        (["--recipe=sh", "--features=fne"], "--features fne describes pictures"),
         (["--recipe=sh", "--loss=modified", "--similarity=order"], "compares distances"),
         (["--recipe=sh", "--embed_dim=7", "--bidirectional"], "cannot be shared"),
     ],

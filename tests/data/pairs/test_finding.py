@@ -69,12 +69,12 @@ def test_one_caption_at_a_time_is_the_same():
 def test_scenes_are_read_by_their_grammar():
     _, written = world.make_scenes("validation", 40)
     captions = [caption for own in written for caption in own]
-    names = sorted({name for caption in captions for name in world.pairs(caption)})
+    names = sorted({name for caption in captions for name in sentences.pairs(caption)})
     chosen = finding.parse_pairs(names, "scenes")
     found = finding.contained([caption.text for caption in captions], chosen)
     for row, caption in enumerate(captions):
         said = {chosen[place].name for place in np.flatnonzero(found[row])}
-        assert said == world.pairs(caption)
+        assert said == sentences.pairs(caption)
     verbs = {verb for own in sentences.PAIR_VERBS.values() for verb in own}
     assert {pair.name.split("_")[0] for pair in chosen if pair.kind == "verbs"} <= verbs
 

@@ -10,7 +10,7 @@ from tiny_data import captions_of, opened, put
 from data import datasets, pictures
 from data.formats import records
 from data.pairs import finding, heldout
-from data.scenes import world
+from data.scenes import sentences
 
 
 def settings(**given):
@@ -60,7 +60,7 @@ def test_no_training_caption_says_a_pair_on_scenes(tmp_path):
     names = set(asked.heldout.split(","))
 
     def said(split):
-        return [world.pairs(world.read_sentence(text)) & names for text in split.captions]
+        return [sentences.pairs(sentences.read_sentence(text)) & names for text in split.captions]
 
     assert not any(said(splits["train"]))
     held = splits["validation"]

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from data.scenes import sentences, world
+from data.scenes import drawing, sentences, world
 from data.scenes.drawing import BACKGROUND_RGB, COLOUR_RGB, box_gap, gap
 from data.scenes.sentences import Meaning, Mention, say
 from data.scenes.world import Item, Scene, fits, holds, read_sentence
@@ -97,7 +97,9 @@ def test_splits_share_no_scene_whatever_the_seed():
 
 def test_one_picture_equals_its_place_in_the_split(small_split):
     assert world.make_scene("train", 7) == small_split[0][7]
-    np.testing.assert_array_equal(world.picture("train", 7), world.draw_all(small_split[0][:8])[7])
+    np.testing.assert_array_equal(
+        world.picture("train", 7), drawing.draw_all(small_split[0][:8])[7]
+    )
 
 
 def test_bad_requests_are_refused():
@@ -342,11 +344,11 @@ def test_fit_matrix_equals_fits(test_split):
 def test_pairs():
     text = "a scarlet disc floats over a tiny stripy star"
     expected = "red_circle small_star striped_star float_circle lie_star"
-    assert world.pairs(read_sentence(text)) == set(expected.split())
+    assert sentences.pairs(read_sentence(text)) == set(expected.split())
     touching = read_sentence("a star and a box touch each other")
-    assert world.pairs(touching) == {"touch_star", "touch_square"}
-    assert world.pairs(read_sentence("a hoop holds a heart")) == {"contain_ring", "sit_heart"}
-    assert world.pairs(read_sentence("a red shape left of a star on sand")) == set()
+    assert sentences.pairs(touching) == {"touch_star", "touch_square"}
+    assert sentences.pairs(read_sentence("a hoop holds a heart")) == {"contain_ring", "sit_heart"}
+    assert sentences.pairs(read_sentence("a red shape left of a star on sand")) == set()
 
 
 def test_concepts():

@@ -9,7 +9,7 @@ from PIL import Image
 from tiny_network import make_split
 
 from data.language.words import Tokens, Vocabulary
-from data.scenes import world
+from data.scenes import drawing, world
 from data.vision import boxes, cnn, descriptors, embedding, regions, rows
 from data.vision.network import Layers, Network
 from data.vision.pixels import PixelDescriptor
@@ -20,7 +20,7 @@ CODES = {"colour": 24, "outline": 32, "texture": 16, "size": 9, "place": 16}
 
 @pytest.fixture(scope="module")
 def pictures():
-    return world.draw_all(world.make_scenes("train", 70)[0])
+    return drawing.draw_all(world.make_scenes("train", 70)[0])
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tiny_network import LAYERS, NETWORK, Counter, make_split
 
 from data import datasets
 from data.pictures import load_picture
-from data.scenes import world
+from data.scenes import drawing, world
 from data.vision import activations, boxes, cnn, descriptors, embedding, network, regions, rows
 from data.vision.pixels import PixelDescriptor
 
@@ -20,7 +20,7 @@ COLOURS = {"red": (222, 40, 40), "blue": (35, 95, 235)}
 
 @pytest.fixture(scope="module")
 def pictures():
-    return world.draw_all(world.make_scenes("train", 60)[0])
+    return drawing.draw_all(world.make_scenes("train", 60)[0])
 
 
 @pytest.fixture(scope="module")
