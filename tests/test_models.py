@@ -58,7 +58,7 @@ def settings(**changes):
 
 def build(**changes):
     keras.utils.set_random_seed(0)
-    sizes = Facts(7, 11, train_images=6)
+    sizes = Facts(7, 11, 6, 6)
     return models.build_model(settings(**changes), sizes)
 
 
@@ -435,7 +435,7 @@ def test_no_system_is_imported_before_it_is_chosen():
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
     )
     found = {name.split(".")[1] for name in done.stdout.split()}
-    assert found == {"engine"}
+    assert not found & set(SYSTEMS)
 
 
 def test_bad_settings_are_refused():

@@ -34,7 +34,7 @@ def baseline(at, **changes):
 
 def facts(at):
     """What a model must know of the data."""
-    return {"feature_dim": at.feature, "vocabulary_size": at.vocabulary, "train_images": 8}
+    return {"feature_dim": at.feature, "vocabulary_size": at.vocabulary, "num_classes": 8}
 
 
 def draw_batches(at, settings, count):

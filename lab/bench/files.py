@@ -27,9 +27,9 @@ def write_nuswide(root, num_images):
     (root / TAGS).write_text(tags)
     # The numbers of 64 rows, again and again: to write new ones takes longer than to read them.
     values = np.abs(rng.standard_normal((64, 2048)))
-    rows = [" ".join(f"{value:.7g}" for value in row) for row in values]
-    with open(path, "w") as file:
-        file.writelines(f"{name} {rows[i % 64]}\n" for i, name in enumerate(names))
+    rows = [" ".join(f"{value:.7g}" for value in row[1:]) for row in values]
+    with open(path, "w") as file:  # the first number tells the images apart
+        file.writelines(f"{name} {i}.5 {rows[i % 64]}\n" for i, name in enumerate(names))
     return path
 
 

@@ -115,7 +115,7 @@ def train_classifier(at):
     settings = settings_of(
         "--recipe=dual_path_stage1", "--features=last", "--text_width=0.05", "--word_dim=25"
     )
-    data = {"feature_dim": 2048, "vocabulary_size": 1000, "train_images": at.classes}
+    data = {"feature_dim": 2048, "vocabulary_size": 1000, "num_classes": at.classes}
     rng = np.random.default_rng(0)
     batch = {
         "image": rng.standard_normal((32, 2048)).astype(np.float32),

@@ -184,7 +184,7 @@ def stage_epoch(features, image, vocabulary, each=1):
         "--recipe=dual_path_stage1", "--cnn=MobileNetV2", "--text_width=0.125", "--embed_dim=512",
         "--word_dim=25", "--optimizer=adamw", features=features, image_size=SIDE,
     )  # fmt: skip
-    data = {"feature_dim": 1280, "vocabulary_size": vocabulary, "train_images": len(image)}
+    data = {"feature_dim": 1280, "vocabulary_size": vocabulary, "num_classes": len(image)}
     model, steps = build_compiled(settings, **data), []
     for first in range(0, len(image), BATCH):
         part = image[first : first + BATCH]

@@ -102,7 +102,8 @@ def test_bad_input_is_refused_in_one_line(home, flags, says):
 
 def test_large_batches_in_parts_beside_a_tower_that_stands_still(home):
     own = ["--recipe=mh", "--batch_size=8", "--micro_batch=3", "--train=text", "--dropout=0.3"]
-    own += ["--schedule=multi_step", "--milestones=1", "--warmup_epochs=0.5", "--weight_decay=1e-3"]
+    own += ["--schedule=multi_step", "--milestones=1", "--decay_rate=0.1", "--warmup_epochs=0.5"]
+    own += ["--weight_decay=1e-3"]
     exact = [*SMALL, *own, "--deterministic", "--threads=1"]
     succeed("train.py", *exact, "--epochs=2", "--exp=through", cwd=home)
     succeed("train.py", *exact, "--epochs=1", "--exp=resumed", cwd=home)

@@ -108,6 +108,10 @@ def test_order_embeddings_need_a_ranking_loss():
             "--views_weight and --hard_texts: exchanged texts",
         ),
         ("--model=dual_path --hard_texts=5", "which --loss cross_entropy takes for pairs"),
+        (
+            "--recipe=dual_path_stage2 --micro_batch=8",
+            "--micro_batch 8: --hard_texts are chosen by the whole batch",
+        ),
         ("--model=dual_path --num_classes=5", "--num_classes 5 is for --classes images"),
     ],
 )

@@ -19,7 +19,7 @@ from run.settings import Facts
 from systems.dual_path import head, text_cnn, towers
 from systems.engine import backbone, encoding, optimization
 
-SIZES = Facts(7, 9, train_images=11)
+SIZES = Facts(7, 9, 11, 11)
 PLAIN = {"optimizer": "sgd", "schedule": "constant", "momentum": 0.0, "learning_rate": 0.1}
 PARTS = ("image_path", "text_tower", "classifier")
 
@@ -38,9 +38,9 @@ def settings(**changes):
     return tiny_settings.make(**{**small, **PLAIN, **changes})
 
 
-def build(**changes):
+def build(facts=SIZES, **changes):
     keras.utils.set_random_seed(4)
-    return models.build_model(settings(**changes), SIZES)
+    return models.build_model(settings(**changes), facts)
 
 
 def compiled(eager=True, **changes):
@@ -416,7 +416,7 @@ def test_dropout_of_image_vectors_is_for_training_and_is_no_weight():
 
 
 def test_pictures_of_the_training_size_are_vectors_of_the_backbone():
-    pixels, vectors = build(features="pixels"), build(feature_dim=128)
+    pixels, vectors = build(features="pixels"), build(Facts(128, 9, 11, 11))
     source = backbone.find_backbone(pixels.image_tower)
     path = pixels.image_tower.get_layer("image_path")
     assert backbone.find_backbone(vectors.image_tower) is None

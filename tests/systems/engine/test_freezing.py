@@ -11,12 +11,12 @@ import tiny_settings
 import models
 from run.folder import Run
 from run.settings import Facts
-from systems import SYSTEMS
+from systems import SYSTEMS, sheets
 from systems.dual_path import text_cnn
 from systems.engine import freezing, optimization
 from training.records import RunRecords, state_values
 
-SIZES = Facts(7, 11, train_images=8)
+SIZES = Facts(7, 11, 8, 8)
 SMALL = {"hidden_dim": 6, "embed_dim": 4, "word_dim": 6, "dropout": 0.2}
 DUAL = {"model": "dual_path", "features": "last", "pooling": "max", "text_width": 1 / 64}
 KINDS = {
@@ -142,7 +142,7 @@ def test_a_frozen_run_is_restored_and_starts_from_another(tmp_path):
     def keep(model, folder):
         run = Run(folder)
         settings = tiny_settings.make(**SMALL)
-        settings.save(run.config)
+        sheets.save(run, settings, SIZES)
         records = RunRecords(run, measured)
         records.set_model(model)
         records.on_epoch_end(0, {"loss": 1.0})

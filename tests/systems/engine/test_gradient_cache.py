@@ -21,7 +21,7 @@ PAIRS, MICRO = 515, 64  # nine parts, the last of 51
 # So large a step leaves nothing of the weights, in which it would be rounded.
 STEP = {"optimizer": "sgd", "momentum": 0.0, "schedule": "constant", "learning_rate": 100.0}
 GRU = {"model": "gru", "embed_dim": 8, "word_dim": 6, "hidden_dim": 6, "dropout": 0.0}
-SIZES = Facts(7, 11, train_images=PAIRS)
+SIZES = Facts(7, 11, PAIRS, PAIRS)
 DROPOUT = {"dropout": 0.3, "word_dropout": 0.2, "embedding_dropout": 0.2, "image_dropout": 0.4}
 
 
@@ -321,7 +321,6 @@ def test_parts_are_of_similar_length_and_cut():
         ({"model": "dual_path", "features": "last"}, "of the image_tower takes its statistics"),
         ({"model": "projection", "train": "text"}, "of the text_tower takes its statistics"),
         ({"batch_size": 16}, "--micro_batch 16: expected fewer pairs than --batch_size 16"),
-        ({"hard_texts": 4}, "--hard_texts are chosen by the whole batch"),
     ],
 )
 def test_what_micro_batches_would_change_is_refused(changes, reason):

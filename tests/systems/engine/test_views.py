@@ -16,7 +16,7 @@ from systems.dual_path import text_cnn
 from systems.engine import encoding
 from systems.engine.layers import UnitNorm, before_norm
 
-SIZES = Facts(4, 5, train_images=5)
+SIZES = Facts(4, 5, 5, 5)
 
 
 @pytest.fixture(autouse=True)

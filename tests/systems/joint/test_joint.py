@@ -238,7 +238,7 @@ def test_a_model_for_ranking_alone_has_a_writer_that_stands_still(tmp_path):
     assert moved - {free} == {p for p in before if not p.startswith("writer/")} - {free}
     # It starts one that writes.
     run = folder.Run(tmp_path)
-    settings(write_weight=0.0).save(run.config)
+    sheets.save(run, settings(write_weight=0.0), SIZES)
     model.save_weights(run.best_weights)
     second = compiled(seed=5, balance="gradnorm")
     phases.take_over(run, second)
