@@ -9,6 +9,7 @@ Shape letters: N images, M captions, F feature, K concepts.
 """
 
 import hashlib
+import importlib
 import os
 import struct
 from collections import Counter
@@ -19,12 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.formats import bottom_up
-from data.formats.flickr import read_flickr
 from data.formats.identity import check_pictures
-from data.formats.nuswide import read_nuswide
-from data.formats.precomp import read_precomp
-from data.formats.readers import read_coco, read_karpathy, read_scenes
 from data.formats.records import (
     SPLITS,
     ReadingOptions,
@@ -35,22 +31,17 @@ from data.formats.records import (
     listing,
     some,
 )
-from data.formats.table import read_table
-from data.pairs import heldout
 
-DATASETS = {
-    "scenes": read_scenes,
-    "nuswide": read_nuswide,
-    "flickr8k": read_flickr,
-    "flickr30k": read_flickr,
-    "coco": read_coco,
-    "karpathy": read_karpathy,
-    "precomp": read_precomp,
-    "csv": read_table,
+DATASETS = {  # name, as of --data -> what reads it; what is not chosen is not imported
+    "scenes": "readers:read_scenes",
+    "nuswide": "nuswide:read_nuswide",
+    "flickr8k": "flickr:read_flickr",
+    "flickr30k": "flickr:read_flickr",
+    "coco": "readers:read_coco",
+    "karpathy": "readers:read_karpathy",
+    "precomp": "precomp:read_precomp",
+    "csv": "table:read_table",
 }
-# What Pillow's decoders answer damage with, beside its own DecompressionBombError.
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, ArithmeticError,
-          AttributeError, LookupError, TypeError)  # fmt: skip
 SINGLE_FILES = ("coco", "karpathy", "csv")  # formats whose data_dir may be a file
 
 
@@ -133,7 +124,7 @@ def open_dataset(
                 f"data scenes is drawn by the program, but data_dir {data_dir} was given; name its "
                 f"format: {', '.join(name for name in DATASETS if name != data)}"
             )
-        records, origin = read_scenes(None, options), f"scenes:{seed}"
+        records, origin = reader_of(data)(None, options), f"scenes:{seed}"
     else:
         source = find_source(data, data_dir)
         if source.is_file() and data not in SINGLE_FILES:
@@ -141,12 +132,18 @@ def open_dataset(
                 f"data {data} needs a folder, {source} is a file; its folder holds "
                 f"{listing(source.absolute().parent)}"
             )
-        records = DATASETS[data](source, options)
+        records = reader_of(data)(source, options)
         origin = str(source.parent if source.is_file() else source)
     check_records(records, cache_dir)
     if limit:
         records = {name: _first(own, limit) for name, own in records.items()}
     return {name: _to_split(name, records[name], origin) for name in SPLITS}
+
+
+def reader_of(data: str) -> Callable:
+    """What reads a data set of `DATASETS`: (its folder or file, `ReadingOptions`) -> records."""
+    module, name = DATASETS[data].split(":")
+    return getattr(importlib.import_module(f"data.formats.{module}"), name)
 
 
 def open_run_data(settings, data_dir: str | os.PathLike | None = None) -> dict[str, Split]:
@@ -165,8 +162,14 @@ def open_run_data(settings, data_dir: str | os.PathLike | None = None) -> dict[s
         coco_split=settings.coco_split,
     )
     if getattr(settings, "features", None) == "bottom_up":
+        from data.formats import bottom_up
+
         splits = bottom_up.attach(splits, settings)
-    return heldout.hold_out(splits, settings) if heldout.is_asked(settings) else splits
+    if getattr(settings, "heldout", None) or getattr(settings, "heldout_file", None):
+        from data.pairs import heldout  # and with it the English parser
+
+        splits = heldout.hold_out(splits, settings)
+    return splits
 
 
 def _first(records: Records, limit: int) -> Records:

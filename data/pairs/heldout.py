@@ -22,11 +22,6 @@ from data.pairs import finding
 logger = logging.getLogger(__name__)
 
 
-def is_asked(settings: Any) -> bool:
-    """Whether the settings hold pairs out."""
-    return bool(getattr(settings, "heldout", None) or getattr(settings, "heldout_file", None))
-
-
 def hold_out(splits: dict[str, Any], settings: Any) -> dict[str, Any]:
     """Splits by the protocol of held-out pairs.
 
