@@ -130,7 +130,7 @@ def verify(run):
 
 def grade_run(run):
     """Encodes the split, scores it, and leaves everything in the run's folder."""
-    from grading import encoding, export
+    from grading import encoding
     from run import figures
 
     finished = encoding.open_finished(run)
@@ -141,6 +141,8 @@ def grade_run(run):
     encoded = encoding.encode_finished(
         finished, split, FLAGS.folds, FLAGS.threads, FLAGS.batch_size
     )
+    from grading import export  # with Keras, which has begun by now, without its page of notes
+
     score, found = score_encoded(encoded)
     encoding.save_projections(encoded)
     export.export_towers(run, encoded.model, finished.settings)
