@@ -142,7 +142,7 @@ class RunRecords(keras.callbacks.Callback):
     killed between two writes is mended by `restore`.
 
     Args:
-      run: the `experiment.Run`.
+      run: the `run.folder.Run`.
       validation: the `Validation` that stands before it.
       select: the metric that the best epoch is best in (see `--select`).
       patience: stop after so many epochs without a best; 0 never.
