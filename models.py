@@ -20,11 +20,11 @@ from keras import ops
 from losses import build_loss, relevance_matrix
 from run import replicas
 from systems import sheets
-from systems.engine import blocks, freezing, gradient_cache
 from systems.engine.heads import per_caption
 from systems.engine.learned import LearnedNumbers, choose_learned
 from systems.engine.parts import Sides, reader
-from systems.engine.views import VIEWS, check_views, second_views
+
+VIEWS = {"image_views": ("image", "image_view"), "text_views": ("text", "text_view")}
 
 COMPARED = {  # whose rows a term of the pair loss compares
     "image_text": ("image", "text"),
@@ -51,7 +51,9 @@ def build_model(settings, facts):
     parts = build(settings, facts, loss)
     starts = choose_learned(settings.learn, loss, settings.loss)
     if settings.views_weight:
-        check_views(parts, settings.views_weight, settings.drawn_views)
+        from systems.engine import views  # this and what follows: read only where it is asked for
+
+        views.check_views(parts, settings.views_weight, settings.drawn_views)
     model = DualEncoder(
         parts,
         loss,
@@ -60,8 +62,13 @@ def build_model(settings, facts):
         settings.views_weight,
         LearnedNumbers(starts, settings.loss, name="learned"),
     )
-    freezing.choose_trained(model, settings.train)
+    if settings.train != "all":
+        from systems.engine import freezing
+
+        freezing.choose_trained(model, settings.train)
     if settings.micro_batch:
+        from systems.engine import gradient_cache
+
         gradient_cache.check_micro_batch(model, settings)
         model.micro_batch = settings.micro_batch
     return model
@@ -121,7 +128,9 @@ class DualEncoder(keras.Model):
         text = self.readers.text(tokens, training)
         outputs |= {"image": rows, "text": text["rows"]}
         if self.views_weight:
-            outputs |= second_views(self.readers, batch, training)
+            from systems.engine import views
+
+            outputs |= views.second_views(self.readers, batch, training)
         for head in self.heads:
             outputs |= head(batch, {"image": image, "text": text}, training=training)
         return outputs
@@ -175,15 +184,19 @@ class DualEncoder(keras.Model):
         """The loss of (B, D) rows of the whole batch, a scalar."""
         numbers = self.learned.values()
         if callable(relevance):
+            from systems.engine import blocks
+
             size = self.micro_batch
             return blocks.in_blocks(self.pair_loss, relevance, image, text, size, numbers)
         return self.pair_loss(relevance, image, text, **numbers)
 
     def train_step(self, data):
         """One step on a batch: Keras' own, or that of `gradient_cache`."""
-        return (
-            gradient_cache.train_step(self, data) if self.micro_batch else super().train_step(data)
-        )
+        if not self.micro_batch:
+            return super().train_step(data)
+        from systems.engine import gradient_cache
+
+        return gradient_cache.train_step(self, data)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing: towers and optimizer are built before fit.
@@ -246,4 +259,4 @@ def relevance_of(model, batch):
         model.literal_relevance,
         batch.get("text_id"),
     )
-    return make if model.micro_batch and blocks.can_block(loss) else make()
+    return make if model.micro_batch and loss.sides else make()

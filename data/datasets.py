@@ -33,7 +33,7 @@ from data.formats.records import (
 )
 
 DATASETS = {  # name, as of --data -> what reads it; what is not chosen is not imported
-    "scenes": "readers:read_scenes",
+    "scenes": "scenes:read_scenes",
     "nuswide": "nuswide:read_nuswide",
     "flickr8k": "flickr:read_flickr",
     "flickr30k": "flickr:read_flickr",

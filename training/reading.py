@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from data.datasets import Split
-from data.language import word_vectors
 from data.language.words import Tokens, Vocabulary, say_wordless
 from data.vision import descriptors
 from run import files
 from run.settings import Facts
 from systems import sheets
 from systems.system import Targets
-from training import phases
 from training.relevance import choose_relevance
 from training.starting import Start
 
@@ -50,6 +48,8 @@ def read_inputs(start: Start, splits: dict[str, Split]) -> Inputs:
     settings = resolve(start.settings, splits["train"])
     source = start.run if start.resumed else start.first
     if start.first:
+        from training import phases
+
         settings = phases.same_reading(start.first, settings, start.given)
     if source:
         vocabulary = Vocabulary.load(source.vocabulary)
@@ -78,6 +78,8 @@ def read_inputs(start: Start, splits: dict[str, Split]) -> Inputs:
         word_hash = files.file_hash(settings.word_vectors)
         facts = dataclasses.replace(facts, word_vectors_hash=word_hash)
     if start.first:
+        from training import phases
+
         phases.check_sizes(start.first, settings, facts)
     tokens = {name: Tokens(split.captions, vocabulary) for name, split in splits.items()}
     for name, title in (("train", "training"), ("validation", "validation")):
@@ -142,6 +144,8 @@ def fill_words(words: Any, settings: Any, inputs: Inputs) -> str:
       ValueError: the model has no word table, or the vectors are of another size.
     """
     import keras
+
+    from data.language import word_vectors
 
     if words is None:
         raise ValueError(f"--word_vectors: --model {settings.model} has no table of words to fill")

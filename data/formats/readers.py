@@ -1,90 +1,27 @@
 """Readers of the data formats, one function each: layout on disk -> records of each split.
 
-  scenes     built in, drawn by `scenes.py`
   coco       captions JSON of the COCO challenge
   karpathy   dataset_*.json with the splits of Karpathy and Fei-Fei
 
-The other formats have files of their own: `flickr.py`, `precomp.py`, `nuswide.py`, and `table.py`
-for a student's own data. What holds for every format (no image in two splits, none without
-captions, vectors of one size) is checked once, in `datasets.py`.
+The other formats have files of their own: `scenes.py`, `flickr.py`, `precomp.py`, `nuswide.py`,
+and `table.py` for a student's own data. What holds for every format (no image in two splits, none
+without captions, vectors of one size) is checked once, in `datasets.py`.
 
 Shape letters: N images, M captions, F feature, K concepts.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import PIL
 
 from data.formats.drawing import draw_three, draw_validation
 from data.formats.pictures import Shelf, find_pictures
 from data.formats.records import SPLITS, ReadingOptions, Records, find_file, join, some, split_word
 from data.formats.text import caption_texts, json_entries, name_text, read_json_text, shown
-from run.files import PackedStrings, open_arrays, pack_strings, write_arrays
 
 COCO_APART, COCO_CAPTIONS = 5000, 5  # of --coco_split 5k
-
-
-def read_scenes(source: Path | None, options: ReadingOptions) -> dict[str, Records]:
-    """The built-in data set: 4,000 / 500 / 1,000 drawn images (or `limit` of each), five captions.
-
-    Drawing takes seconds, so it is done once; the cache file is named by the code that draws, the
-    seed and the number, and pictures are memory-mapped from it.
-    """
-    return {split: _read_scene_split(split, options) for split in SPLITS}
-
-
-def _read_scene_split(split: str, options: ReadingOptions) -> Records:
-    key = hashlib.sha256(f"{PIL.__version__} {options.seed} {options.limit}".encode())
-    for code in sorted((Path(__file__).parents[1] / "scenes").glob("*.py")):
-        key.update(code.read_bytes())
-    path = options.cache_dir / f"scenes_{split}_{key.hexdigest()[:16]}.npz"
-    if not path.exists():
-        write_arrays(path, _draw_scenes(split, options))
-    stored = open_arrays(path)
-    texts = list(PackedStrings(stored["texts"], stored["offsets"]))
-    ends = np.cumsum(stored["counts"]).tolist()
-    return Records(
-        names=[f"{split}-{index:05d}" for index in range(len(ends))],
-        captions=[texts[start:end] for start, end in zip([0, *ends], ends, strict=False)],
-        pictures=stored["pictures"],
-        concepts=stored["concepts"],
-        fits=partial(_scene_fits, split, len(ends), options.seed),
-    )
-
-
-def _draw_scenes(split: str, options: ReadingOptions) -> dict[str, np.ndarray]:
-    """What the cache holds of one split."""
-    from tqdm import tqdm
-
-    from data.scenes import drawing, world
-
-    count = min(world.SPLITS[split], options.limit or world.SPLITS[split])
-    drawn, captions = world.make_scenes(split, count, options.seed)
-    texts, offsets = pack_strings([caption.text for own in captions for caption in own])
-    parts = tqdm(range(0, count, 100), desc=f"drawing scenes ({split})", disable=None, leave=False)
-    return {
-        "pictures": np.concatenate(
-            [drawing.draw_all(drawn[start : start + 100]) for start in parts]
-        ),
-        "concepts": np.stack([world.concepts(scene) for scene in drawn]),
-        "counts": np.array([len(own) for own in captions]),
-        "texts": texts,
-        "offsets": offsets,
-    }
-
-
-def _scene_fits(split: str, count: int, seed: int) -> np.ndarray:
-    """(M, N) bool, which captions are true of which scenes."""
-    from data.scenes import world
-
-    drawn, captions = world.make_scenes(split, count, seed)
-    return world.fit_matrix([caption for own in captions for caption in own], drawn)
 
 
 # COCO.

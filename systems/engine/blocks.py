@@ -24,7 +24,7 @@ def in_blocks(loss, relevance, image, text, size, numbers=None) -> Any:
     matrix products for each side.
 
     Args:
-      loss: one that `can_block`.
+      loss: one whose terms are those of anchors: it has `sides`.
       relevance: `losses.relevance_matrix` but for its cells.
       image, text: (B, D) unit rows.
       size: most anchors at once; see `anchors_at_once`.
@@ -95,11 +95,6 @@ def one_side(loss, relevance, image, text, size, side, numbers):
     slopes = parts.concat(), by_others
     by_image, by_text = slopes if side == "image" else slopes[::-1]
     return total, count, by_image, by_text, *by_numbers.values()
-
-
-def can_block(loss):
-    """Whether a loss is one that `in_blocks` takes."""
-    return bool(loss.sides)
 
 
 def anchors_at_once(loss, size, batch):

@@ -8,8 +8,6 @@ Reference: Gao et al., SimCSE, 2021, section 3 (dropout alone makes the views).
 
 from systems.engine.heads import per_caption
 
-VIEWS = {"image_views": ("image", "image_view"), "text_views": ("text", "text_view")}
-
 
 def check_views(parts, weight, drawn):
     """Refuses a side of which nothing is random: both of its views would be equal.

@@ -72,7 +72,7 @@ def test_it_is_taken_in_blocks():
         return blocks.in_blocks(loss, part, image, text, 3, numbers)
 
     parts, found = slopes(in_blocks, (), *rows, margin=0.3)
-    assert blocks.can_block(loss) and parts == pytest.approx(whole, rel=1e-6)
+    assert loss.sides and parts == pytest.approx(whole, rel=1e-6)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6 * np.abs(b).max())
 
