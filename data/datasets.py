@@ -27,7 +27,7 @@ from data.formats.records import (
     Records,
     Rows,
     blocks,
-    find_source,
+    find_sources,
     listing,
     some,
 )
@@ -126,7 +126,8 @@ def open_dataset(
             )
         records, origin = reader_of(data)(None, options), f"scenes:{seed}"
     else:
-        source = find_source(data, data_dir)
+        source, *beside = find_sources(data, data_dir)
+        options = replace(options, beside=tuple(beside))
         if source.is_file() and data not in SINGLE_FILES:
             raise ValueError(
                 f"data {data} needs a folder, {source} is a file; its folder holds "

@@ -7,7 +7,6 @@ from absl import flags
 
 from systems import sheets
 
-RESOLVED = ("relevance", "features")  # "auto" until the data are seen
 UNCOMPARED = ("cache_dir", "init_from")  # may differ between two equal runs
 
 
@@ -40,6 +39,6 @@ def compare_settings(was, now):
     found = {}
     for name, before in sheets.differences(was, now).items():
         after = getattr(now, name)
-        if name not in UNCOMPARED and not (name in RESOLVED and after == "auto"):
+        if name not in UNCOMPARED and not (name in sheets.RESOLVED and after == "auto"):
             found[name] = (before, after)
     return found

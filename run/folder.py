@@ -83,7 +83,8 @@ class Run:
 
     def data_folder(self) -> Path:
         """What the run's picture references start from: the folder of its data."""
-        data_dir = Path(str(self.read_config()["settings"].get("data_dir") or ""))
+        found = str(self.read_config()["settings"].get("data_dir") or "")
+        data_dir = Path(found if Path(found).exists() else found.split(",")[0])
         return data_dir.parent if data_dir.is_file() else data_dir
 
     def require(self, path: Path, why: str) -> Path:

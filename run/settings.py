@@ -116,7 +116,9 @@ class DataOptions(Options):
 
     title = "Data"
     data: str = option("scenes", "Data set: scenes is built in; others stand in --data_dir.")
-    data_dir: str | None = option(None, "Folder of the data set.", roles="place free")
+    data_dir: str | None = option(
+        None, "Folder of the data; of precomp several, A,B: rows side by side.", roles="place free"
+    )
     limit: int = option(0, "Use at most so many images of every split; 0: all.", least=0)
     validation_images: int = option(
         256, "Images drawn from the training split where the data has no validation split.", least=1
@@ -360,9 +362,8 @@ class TrainingOptions(Options):
     clip_value: float = option(0.0, "Largest size of each number of a gradient; 0: any.", least=0)
     schedule: str = option(
         "cosine",
-        "Learning rate over time: constant; times --decay_rate every --decay_epochs, after each of "
-        "--milestones, or whenever --decay_epochs in a row (or a multiple) brought no best; or a "
-        "cosine to 0.",
+        "Learning rate over time: constant, a cosine to 0, or times --decay_rate: every "
+        "--decay_epochs, after each of --milestones, or after --decay_epochs without a best.",
         choices=("constant", "step", "multi_step", "plateau", "cosine"),
     )
     decay_rate: float = option(0.9, "Factor of step, multi_step and plateau.", least=0)
@@ -381,9 +382,8 @@ class TrainingOptions(Options):
     )
     select: str = option(
         "mrr",
-        "What the best epoch is best in, on validation: text-to-image mrr, recall@1, recall@5, "
-        "recall@10, median_rank; rsum of both directions, image_to_text_rsum of one; bleu4 of "
-        "joint's greedy captions; loss (of training).",
+        "What chooses the best epoch, on validation. rsum is of both directions, mrr, recalls and "
+        "median_rank are text-to-image; bleu4 is joint's greedy captions; loss is of training.",
         choices=SELECT,
     )
     early_stopping: int = option(

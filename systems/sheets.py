@@ -26,6 +26,7 @@ from run.settings import Facts, MachineOptions, Settings, StartOptions
 from systems import SYSTEMS
 from systems.system import BOXES, System
 
+RESOLVED = ("relevance", "features", "text_size")  # "auto" until the data are seen
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 
 

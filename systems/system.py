@@ -29,6 +29,11 @@ def no_check(settings: Any) -> None:
     """Nothing contradicts."""
 
 
+def as_they_are(settings: Any) -> Any:
+    """The settings, with nothing left to find out."""
+    return settings
+
+
 @dataclass(frozen=True)
 class System:
     """A system, without its towers.
@@ -42,6 +47,7 @@ class System:
       writes: whether it may write captions.
       default_recipe: read where --model names the system and no --recipe is given.
       check: refuses settings that contradict each other. Raises ValueError.
+      resolve: the system's own settings with what "auto" means; called once, before training.
       vocabulary: "module:function", (settings, training captions) -> Vocabulary; "": their words.
       targets: "module:function", (settings, training split, its images, vocabulary) -> `Targets`
         that a batch brings beside captions and images; "": none.
@@ -56,6 +62,7 @@ class System:
     writes: bool = False
     default_recipe: str | None = None
     check: Callable[[Any], None] = no_check
+    resolve: Callable[[Any], Any] = as_they_are
     vocabulary: str = ""
     targets: str = ""
 

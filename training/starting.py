@@ -15,7 +15,6 @@ from run.settings import Facts
 from systems import sheets
 from training import phases
 
-AUTO = (("relevance", "auto"), ("features", "auto"))
 RUN_FILES = ("config.json", "vocabulary.json")  # of a run, whole or half-written
 
 
@@ -104,7 +103,7 @@ def resumed_settings(run: Run, asked: Any, given: tuple[str, ...]) -> tuple[Any,
     changed, free = {}, with_role(type(settings), "free")
     for name in given:
         value, was = getattr(asked, name), getattr(settings, name, None)
-        if value == was or (name, value) in AUTO:
+        if value == was or (name in sheets.RESOLVED and value == "auto"):
             continue  # the snapshot says what "auto" came out as
         if name not in free:
             raise ValueError(

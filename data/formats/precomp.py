@@ -22,16 +22,37 @@ def read_precomp(source: Path, options: ReadingOptions) -> dict[str, Records]:
     The captions of image i stand together; their number is the ratio of lines to rows. With a row
     for each caption, equal rows are one image, in whatever order they stand: one of each is kept,
     and so said. Vectors stay memory-mapped where the order allows it. Pictures are searched by the
-    names of `_ids.txt`.
+    names of `_ids.txt`. Of further folders (`options.beside`) the vectors alone are read.
     """
     files = {"train": "train", "validation": "dev", "test": "test"}
-    return {split: _read_precomp_split(source, word) for split, word in files.items()}
+    folders = source, *options.beside
+    return {split: _read_precomp_split(folders, word) for split, word in files.items()}
 
 
-def _read_precomp_split(source: Path, word: str) -> Records:
+def side_by_side(parts: list[np.ndarray], paths: list[Path]) -> np.ndarray:
+    """(N, F) of several arrays of N rows.
+
+    Raises:
+      ValueError: one has another number of rows, or several rows for each image.
+    """
+    for part, path in zip(parts, paths, strict=True):
+        if part.ndim != 2 or len(part) != len(parts[0]):
+            raise ValueError(
+                f"{path} has shape {part.shape}, {paths[0]} {parts[0].shape}: side by side they "
+                "need the same rows, one vector each"
+            )
+    return np.concatenate(parts, axis=1)
+
+
+def _read_precomp_split(folders: tuple[Path, ...], word: str) -> Records:
+    source = folders[0]
     vectors_path = find_file(source, (f"{word}_ims.npy",), f"file of {word} vectors")
     captions_path = find_file(source, (f"{word}_caps.txt",), f"file of {word} captions")
-    vectors, captions = read_vectors(vectors_path), read_captions(captions_path)
+    captions, vectors = read_captions(captions_path), read_vectors(vectors_path)
+    if len(folders) > 1:
+        name = (f"{word}_ims.npy",), f"file of {word} vectors"
+        paths = [find_file(folder, *name) for folder in folders]
+        vectors = side_by_side([read_vectors(path) for path in paths], paths)
     rows = len(vectors)
     if not captions or len(captions) % rows:
         near = max(1, round(len(captions) / rows)) * rows

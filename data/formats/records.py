@@ -45,6 +45,7 @@ class ReadingOptions:
       seed: of every draw.
       limit: images wanted of each split, or None; only `scenes` heeds it, to draw fewer.
       coco_split: which images of COCO's two files make which split, see `readers.read_coco`.
+      beside: further folders, whose vectors are put beside those of the first (precomp).
     """
 
     cache_dir: Path
@@ -52,6 +53,7 @@ class ReadingOptions:
     seed: int
     limit: int | None
     coco_split: str = "whole"
+    beside: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,23 @@ def find_source(data: str, data_dir: str | os.PathLike | None) -> Path:
     while not parent.is_dir():
         parent = parent.parent
     raise ValueError(f"data_dir {source} does not exist; {parent} holds {listing(parent)}")
+
+
+def find_sources(data: str, data_dir: str | os.PathLike | None) -> list[Path]:
+    """The same of several folders with commas between them, where they are vectors (precomp).
+
+    Raises:
+      ValueError: one does not exist, or the data set is of another format.
+    """
+    folders = str(data_dir or "").split(",")
+    if not data_dir or len(folders) == 1 or Path(data_dir).exists():
+        return [find_source(data, data_dir)]
+    if data != "precomp":
+        raise ValueError(
+            f"data {data} lies in one folder, but data_dir {data_dir} names several: only the "
+            "vectors of precomp are put side by side"
+        )
+    return [find_source(data, folder) for folder in folders]
 
 
 def subfolders(root: Path, depth: int = 3, limit: int = 1000) -> list[Path]:

@@ -7,7 +7,6 @@ sides of a map, F channels.
 
 Reference:
   [Sanh] Sanh et al., DistilBERT, a distilled version of BERT, 2019.
-  [Turc] Turc et al., Well-read students learn better, 2019 (the smaller sizes).
   [He]   He et al., Deep residual learning for image recognition, CVPR 2016.
 """
 
@@ -23,24 +22,6 @@ from keras import ops
 
 NO_WEIGHTS = ("none", "random")  # both mean weights that were drawn
 POSITIONS = 512  # that the published transformers know
-
-
-class TextSize(NamedTuple):
-    """Sizes of a transformer; a head is hidden / heads wide."""
-
-    layers: int
-    heads: int
-    hidden: int  # W
-    inner: int  # of the two dense layers behind each attention
-
-
-TEXT_SIZES = {
-    "tiny": TextSize(2, 2, 128, 512),
-    "narrow": TextSize(4, 2, 128, 512),
-    "mini": TextSize(4, 4, 256, 1024),
-    "small": TextSize(4, 8, 512, 2048),
-    "base": TextSize(6, 12, 768, 3072),  # DistilBERT
-}
 
 
 class ImageSize(NamedTuple):
@@ -68,44 +49,37 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # ---- Text ---------------------------------------------------------------------------------------
 
 
-def transformer_tower(num_pieces, embed_dim, size="base", dropout=0.1):
+def transformer_tower(num_pieces, embed_dim, size, dropout=0.1, pooling="cls"):
     """(B, T) ids of word pieces, 0 pads -> (B, D), not of norm 1.
 
-    The last layer's row at the first position, [CLS], through a dense layer without activation.
-    Padding is known by its id, and has no influence.
+    The last layer's row at the first position, [CLS], or the mean of its rows, through a dense
+    layer without activation. Padding is known by its id, and has no influence.
 
     Args:
       num_pieces: V, the largest id; the word table has a row for padding too.
       embed_dim: D.
-      size: a name of `TEXT_SIZES`.
+      size: (layers, heads, W, width of the inner dense layer).
       dropout: share of activations dropped in training, in [0, 1).
+      pooling: "cls", or "mean" over the pieces, [CLS] and [SEP] among them.
 
-    Raises:
-      ValueError: an unknown size.
-
-    Reference: [Sanh] (its pooling: none); the size "base" has 66,362,880 weights before the dense
-      layer with the 30,521 pieces of BERT's vocabulary.
+    Reference: [Sanh] (its pooling: none); DistilBERT's own size, (6, 12, 768, 3072), has 66,362,880
+      weights before the dense layer with the 30,521 pieces of BERT's vocabulary.
     """
-    if size not in TEXT_SIZES:
-        raise ValueError(f"--text_size {size}: there are {', '.join(TEXT_SIZES)}")
     import keras_hub
 
-    chosen = TEXT_SIZES[size]
     backbone = keras_hub.models.DistilBertBackbone(
-        num_pieces + 1,
-        chosen.layers,
-        chosen.heads,
-        chosen.hidden,
-        chosen.inner,
-        dropout,
-        POSITIONS,
-        name="backbone",
+        num_pieces + 1, *size, dropout, POSITIONS, name="backbone"
     )
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     mask = ops.cast(ops.not_equal(tokens, 0), "int32")
     rows = backbone({"token_ids": tokens, "padding_mask": mask})  # (B, T, W)
+    if pooling == "mean":
+        kept = ops.cast(mask, "float32")[:, :, None]
+        rows = ops.sum(ops.cast(rows, "float32") * kept, 1) / ops.maximum(ops.sum(kept, 1), 1.0)
+    else:
+        rows = rows[:, 0]
     head = keras.layers.Dense(embed_dim, name="text_head")
-    return keras.Model(tokens, head(rows[:, 0]), name="text_tower")
+    return keras.Model(tokens, head(rows), name="text_tower")
 
 
 def load_text_weights(tower, weights):
@@ -113,14 +87,22 @@ def load_text_weights(tower, weights):
 
     Args:
       tower: of `transformer_tower`.
-      weights: "none", a preset of KerasHub (distil_bert_base_en_uncased, hf://...), its folder, or
-        a file of Keras weights (.weights.h5) of the bare transformer.
+      weights: "none", a preset of KerasHub (distil_bert_base_en_uncased, hf://...), a folder in
+        KerasHub's or Hugging Face's layout, or a file of Keras weights (.weights.h5) of the bare
+        transformer. A BERT becomes a DistilBERT: what it adds for a first sentence goes into its
+        positions, and what it has behind the last layer is left out.
 
     Raises:
       ValueError: they cannot be had, or are of another size.
     """
     if weights not in NO_WEIGHTS:
         fill_network(tower.get_layer("backbone"), weights, "--text_weights")
+
+
+def distilled(bert):
+    """The arrays of a KerasHub BertBackbone as those of the DistilBertBackbone of its size."""
+    words, positions, sentences, *others = bert.get_weights()
+    return [words, positions + sentences[0], *others[:-2]]  # the last two: pooled_dense
 
 
 def preset_vocabulary(weights):
@@ -135,7 +117,7 @@ def preset_vocabulary(weights):
     import keras_hub
 
     try:
-        found = keras_hub.models.DistilBertTokenizer.from_preset(preset_name(weights))
+        found = keras_hub.models.Tokenizer.from_preset(preset_name(weights))
     except Exception as error:  # those of the download libraries have no common class
         raise ValueError(_cannot_have("--text_weights", weights, error)) from error
     if not found.lowercase:
@@ -233,17 +215,23 @@ def fill_network(network, weights, flag):
     if path.is_file():
         _read_file(network, path, flag)
         return
+    import keras_hub
+
     try:
-        source = type(network).from_preset(preset_name(weights))
+        source = keras_hub.models.Backbone.from_preset(preset_name(weights))
     except Exception as error:  # those of the download libraries have no common class
         raise ValueError(_cannot_have(flag, weights, error)) from error
-    own, given = network.weights, source.weights
-    shapes = [(a.path, a.shape, b.shape) for a, b in zip(own, given, strict=False)]
+    bert = isinstance(source, keras_hub.models.BertBackbone)
+    if not bert and not isinstance(source, type(network)):
+        kinds = type(source).__name__, type(network).__name__
+        raise ValueError(f"{flag} {weights} is a {kinds[0]}: expected a {kinds[1]}")
+    own, given = network.weights, distilled(source) if bert else source.get_weights()
+    shapes = [(a.path, tuple(a.shape), b.shape) for a, b in zip(own, given, strict=False)]
     wrong = [f"{name} is {theirs}, not {ours}" for name, ours, theirs in shapes if ours != theirs]
     if len(own) != len(given) or wrong:
         fault = wrong[0] if wrong else f"it has {len(given)} arrays, not {len(own)}"
         raise ValueError(f"{flag} {weights} is of another size ({fault}): choose the size it has")
-    network.set_weights(source.get_weights())
+    network.set_weights(given)
 
 
 def preset_name(weights):

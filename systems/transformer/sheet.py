@@ -1,11 +1,12 @@
 """System 4: a residual network reads the picture, DistilBERT the caption."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from run.options import option
 from run.settings import Settings
 from systems.system import VECTORS, System
+from systems.transformer.sizes import parse_size, size_of
 
 
 @dataclass(frozen=True)
@@ -15,17 +16,25 @@ class TransformerSettings(Settings):
     title = "System 4 (transformer)"
     reads_pixels = True
     text_size: str = option(
-        "base",
-        "Layers, heads and width of the text tower: 2, 2, 128; 4, 2, 128; 4, 4, 256; 4, 8, 512; or "
-        "DistilBERT's 6, 12, 768.",
-        choices=("tiny", "narrow", "mini", "small", "base"),
+        "auto",
+        "Size of the text transformer: tiny, narrow, mini, small, base (DistilBERT), or four "
+        "numbers: layers,heads,width,inner. auto: that of the folder --text_weights, else base.",
         roles="shape",
+    )
+    text_pooling: str = option(
+        "cls",
+        "Row of a caption: that of [CLS], or the mean over its pieces.",
+        choices=("cls", "mean"),
+        roles="shape",
+    )
+    text_rate: float = option(
+        1.0, "Learning rate of the text transformer, as a share of --learning_rate.", least=0
     )
     text_weights: str = option(
         "none",
         "Weights that the text tower starts from: none (random), a preset of KerasHub such as "
-        "distil_bert_base_en_uncased, its folder, or a file of Keras weights (which needs "
-        "--word_pieces).",
+        "distil_bert_base_en_uncased, the folder of a DistilBERT or BERT of any size (KerasHub's "
+        "or Hugging Face's layout), or a file of Keras weights (which needs --word_pieces).",
         roles="words place",
     )
     word_pieces: str | None = option(
@@ -46,11 +55,20 @@ class TransformerSettings(Settings):
 def check_transformer(settings: TransformerSettings) -> None:
     """Refuses settings that mean nothing together. Raises ValueError."""
     weights = settings.text_weights
+    if settings.text_size != "auto":
+        parse_size(settings.text_size)
     if not settings.word_pieces and Path(weights).expanduser().is_file():
         raise ValueError(
             f"--text_weights {weights}: a file does not say which word pieces its weights are for; "
             "give --word_pieces FILE too"
         )
+
+
+def resolve_transformer(settings: TransformerSettings) -> TransformerSettings:
+    """The settings with the size that the text transformer has."""
+    if settings.text_size != "auto":
+        return settings
+    return replace(settings, text_size=size_of(settings.text_weights))
 
 
 SYSTEM = System(
@@ -62,5 +80,6 @@ SYSTEM = System(
     of_scenes="pixels",
     default_recipe="transformer_scenes",
     check=check_transformer,
+    resolve=resolve_transformer,
     vocabulary="systems.transformer.reading:vocabulary",
 )

@@ -21,6 +21,7 @@ from systems.engine.backbone import (
 )
 from systems.engine.layers import Standardize, UnitNorm, lengths
 from systems.engine.parts import Parts, Sides, rates_of, reader
+from systems.transformer.sizes import parse_size
 
 CHUNKS = Sides(image=32, text=128)  # the published networks take 45 MB of a picture
 PARTS = 4  # of a batch's captions
@@ -93,8 +94,9 @@ def piece_tower(settings, num_pieces):
 
     Reference: [Smooth], slide "DistilBERT": [CLS] of the last layer, 768 -> 128.
     """
+    size = parse_size(settings.text_size)
     bare = hub.transformer_tower(
-        num_pieces, settings.embed_dim, settings.text_size, settings.dropout
+        num_pieces, settings.embed_dim, size, settings.dropout, settings.text_pooling
     )
     return keras.Model(bare.input, UnitNorm(name="unit")(bare.output), name="text_tower")
 
@@ -102,8 +104,8 @@ def piece_tower(settings, num_pieces):
 def build(settings, facts, loss):
     """System 4, from a run's settings.
 
-    The image CNN may have a learning rate of its own; captions that are trained on are read
-    `by_length`.
+    The image CNN and the transformer may have learning rates of their own; captions that are
+    trained on are read `by_length`.
 
     Differs from the paper, with the recipes simclr to max_triplet: the best epoch is that of the
       highest rsum on all of validation, there that of the lowest loss on each image's first
@@ -125,11 +127,12 @@ def build(settings, facts, loss):
             hub.load_text_weights(text, settings.text_weights)
 
     trained = network.trainable_variables if network else []
+    pretrained = text.get_layer("backbone").trainable_variables
     return Parts(
         image,
         text,
         readers=Sides(reader(image, raw), read_text),
-        rates=rates_of((settings.backbone_rate, trained)),
+        rates=rates_of((settings.backbone_rate, trained), (settings.text_rate, pretrained)),
         chunks=CHUNKS,
         load_published=load_published,
         export_text=hub.export_text,

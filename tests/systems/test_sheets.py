@@ -14,6 +14,7 @@ from run import options
 from run.folder import Run, RunOptions
 from run.settings import Facts, Settings
 from systems import SYSTEMS, sheets
+from systems.transformer.sheet import resolve_transformer
 
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.flags"))
 
@@ -150,7 +151,8 @@ def test_the_dual_path_paper_settings():
 @pytest.mark.parametrize("name", ["simclr", "barlow", "sum_triplet", "max_triplet"])
 def test_the_smooth_negatives_papers_settings(name):
     made = parse([f"--recipe={name}"])
-    assert (made.model, made.cnn, made.text_size) == ("transformer", "resnet_34", "base")
+    assert (made.model, made.cnn) == ("transformer", "resnet_34")
+    assert resolve_transformer(made).text_size == "base"
     assert (made.image_weights, made.text_weights) == ("imagenet", "distil_bert_base_en_uncased")
     assert (made.embed_dim, made.max_pieces, made.image_size) == (128, 32, 224)
     assert (made.crop_area, made.mirror, made.image_pooling) == (0.08, True, "mean")

@@ -84,3 +84,25 @@ def test_ids_that_only_count(tmp_path, start, form, each):
     assert splits["validation"].image_names == ["dev-0", "dev-1"]
     put(tmp_path / "dev_ids.txt", [str(start + n) for n in range(10)])  # of captions
     assert opened("precomp", tmp_path)["validation"].image_names == ["dev-0", "dev-1"]
+
+
+def test_the_vectors_of_several_folders_stand_side_by_side(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    precomp(first)
+    alone = opened("precomp", first)
+    second.mkdir()
+    for word, split in (("train", "train"), ("dev", "validation"), ("test", "test")):
+        rows = np.arange(2.0 * alone[split].num_images, dtype="f").reshape(-1, 2)
+        np.save(second / f"{word}_ims.npy", rows)
+    both = opened("precomp", f"{first},{second}")
+    for split, found in both.items():
+        own, more = np.asarray(alone[split].vectors), found.num_images
+        expected = np.concatenate([own, np.arange(2.0 * more).reshape(-1, 2)], axis=1)
+        np.testing.assert_array_equal(found.vectors, expected)
+        assert found.captions == alone[split].captions
+        assert found.origin == str(first)
+    np.save(second / "dev_ims.npy", np.zeros((3, 2), "f"))
+    with pytest.raises(ValueError, match=r"dev_ims\.npy has shape \(3, 2\), .* need the same rows"):
+        opened("precomp", f"{first},{second}")
+    with pytest.raises(ValueError, match=r"csv lies in one folder, but data_dir .* names several"):
+        opened("csv", f"{first},{second}")

@@ -12,13 +12,14 @@ from systems.engine import hub
 from systems.engine.backbone import Backbone
 
 TOKENS = np.array([[2, 7, 9, 4, 3], [2, 5, 3, 0, 0]], np.int32)
+TINY, BASE = (2, 2, 128, 512), (6, 12, 768, 3072)
 PICTURES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
 
 
 @pytest.fixture
 def tower():
     keras.utils.set_random_seed(0)
-    return hub.transformer_tower(20, 6, "tiny")
+    return hub.transformer_tower(20, 6, TINY)
 
 
 def resnet_backbone(name):
@@ -38,7 +39,7 @@ def test_the_text_backbone_has_the_published_size(monkeypatch):
     monkeypatch.setattr(  # to draw 66 million numbers takes seconds
         keras.initializers, "TruncatedNormal", lambda stddev: keras.initializers.Zeros()
     )
-    tower = hub.transformer_tower(30521, 128, "base")
+    tower = hub.transformer_tower(30521, 128, BASE)
     assert tower.get_layer("backbone").count_params() == 66_362_880
     assert tower.count_params() == 66_362_880 + 768 * 128 + 128
 
@@ -144,11 +145,31 @@ def test_every_weight_of_the_text_tower_is_trained(tower):
             assert np.abs(ops.convert_to_numpy(ops.convert_to_tensor(gradient))).max() > 0
 
 
-def test_an_unknown_size_is_refused():
-    with pytest.raises(
-        ValueError, match="--text_size huge: there are tiny, narrow, mini, small, base"
-    ):
-        hub.transformer_tower(20, 6, "huge")
+def test_the_mean_of_the_pieces_heeds_no_padding():
+    keras.utils.set_random_seed(0)
+    mean = hub.transformer_tower(20, 6, TINY, pooling="mean")
+    rows = mean.get_layer("backbone")(
+        {"token_ids": TOKENS, "padding_mask": (TOKENS != 0).astype("int32")}
+    )
+    kernel, bias = mean.get_layer("text_head").get_weights()
+    for own, caption, found in zip(np.array(rows), TOKENS, np.array(mean(TOKENS)), strict=True):
+        expected = own[caption != 0].mean(0) @ kernel + bias
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_bert_becomes_a_transformer_of_its_size(tmp_path):
+    import keras_hub
+
+    keras.utils.set_random_seed(0)
+    bert = keras_hub.models.BertBackbone(21, *TINY)
+    bert.save_to_preset(str(tmp_path / "bert"))
+    tower = hub.transformer_tower(20, 6, TINY)
+    hub.load_text_weights(tower, str(tmp_path / "bert"))
+    mask = (TOKENS != 0).astype("int32")
+    inputs = {"token_ids": TOKENS, "padding_mask": mask}
+    found = np.array(tower.get_layer("backbone")(inputs))
+    expected = np.array(bert(inputs | {"segment_ids": 0 * TOKENS})["sequence_output"])
+    np.testing.assert_allclose(found[mask == 1], expected[mask == 1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -156,7 +177,7 @@ def test_towers_are_finite_in_16_bits(policy):
     before = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy(policy)
-        text, image = hub.transformer_tower(20, 6, "tiny"), resnet_backbone("resnet_8")
+        text, image = hub.transformer_tower(20, 6, TINY), resnet_backbone("resnet_8")
         rows = [text(np.pad(TOKENS, ((0, 1), (0, 2)))), image(PICTURES)]
     finally:
         keras.config.set_dtype_policy(before)
@@ -185,7 +206,7 @@ def test_the_weights_of_a_text_tower_come_from_a_file_or_a_folder(tower, tmp_pat
     own.save_weights(tmp_path / "own.weights.h5")
     own.save_to_preset(str(tmp_path / "folder"))
     for source in ("own.weights.h5", "folder"):
-        other = hub.transformer_tower(20, 6, "tiny").get_layer("backbone")
+        other = hub.transformer_tower(20, 6, TINY).get_layer("backbone")
         assert np.abs(other.get_weights()[0] - own.get_weights()[0]).max() > 0
         hub.fill_network(other, str(tmp_path / source), "--text_weights")
         for a, b in zip(own.get_weights(), other.get_weights(), strict=True):
@@ -204,14 +225,14 @@ def test_the_weights_of_a_resnet_come_from_a_file(tmp_path):
 
 
 def test_weights_that_do_not_fit_are_refused(tower, tmp_path):
-    small = hub.transformer_tower(10, 6, "tiny").get_layer("backbone")
+    small = hub.transformer_tower(10, 6, TINY).get_layer("backbone")
     small.save_weights(tmp_path / "small.weights.h5")
     small.save_to_preset(str(tmp_path / "small"))
     shallow = keras.Model(tower.input, tower.get_layer("backbone").embeddings(tower.input))
     shallow.save_weights(tmp_path / "shallow.weights.h5")
     (tmp_path / "text.h5").write_text("hello")
     for name in ("small.weights.h5", "shallow.weights.h5", "text.h5"):
-        fresh = hub.transformer_tower(20, 6, "tiny")
+        fresh = hub.transformer_tower(20, 6, TINY)
         with warnings.catch_warnings(), pytest.raises(ValueError, match="does not hold") as caught:
             warnings.simplefilter("error")
             hub.load_text_weights(fresh, str(tmp_path / name))
@@ -230,8 +251,8 @@ def test_weights_that_cannot_be_downloaded_give_one_line(tower, monkeypatch):
     def offline(preset):
         raise ConnectionError(f"no network for {preset}\nand so on")
 
-    monkeypatch.setattr(keras_hub.models.DistilBertBackbone, "from_preset", offline)
-    monkeypatch.setattr(keras_hub.models.DistilBertTokenizer, "from_preset", offline)
+    monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", offline)
+    monkeypatch.setattr(keras_hub.models.Tokenizer, "from_preset", offline)
     for ask in (lambda name: hub.load_text_weights(tower, name), hub.preset_vocabulary):
         with pytest.raises(ValueError, match=r"--text_weights some_preset cannot be had") as caught:
             ask("some_preset")
@@ -247,7 +268,7 @@ def test_a_preset_brings_its_vocabulary(tmp_path, monkeypatch):
     for lowercase in (True, False):
         made = keras_hub.models.DistilBertTokenizer(vocabulary=words, lowercase=lowercase)
         folder = str(tmp_path / str(lowercase))
-        hub.transformer_tower(6, 6, "tiny").get_layer("backbone").save_to_preset(folder)
+        hub.transformer_tower(6, 6, TINY).get_layer("backbone").save_to_preset(folder)
         made.save_to_preset(folder)
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in (str(tmp_path / "True"), "~/True"):

@@ -15,12 +15,12 @@ from keras import ops
 import models
 from data.language import word_pieces
 from data.language.words import Tokens, Vocabulary
-from run import folder
+from run import files, folder
 from run.files import file_hash
 from run.settings import Facts
 from systems import sheets
 from systems.engine import backbone, encoding, hub, layers, optimization
-from systems.transformer import towers
+from systems.transformer import sizes, towers
 from training import phases
 
 SIZES = Facts(7, 20, train_images=6)
@@ -57,9 +57,43 @@ def unit(rows):
 # ---- Towers -------------------------------------------------------------------------------------
 
 
-def test_the_sizes_offered_are_those_that_exist():
-    parser: Any = sheets.train_flags()["text_size"].parser
-    assert list(hub.TEXT_SIZES) == parser.enum_values
+def test_a_size_is_a_name_or_four_numbers():
+    assert sizes.parse_size("base") == (6, 12, 768, 3072)
+    assert sizes.parse_size("6,12,384,1536") == (6, 12, 384, 1536)
+    for wrong in ("huge", "6,12,384", "6,12,384,x", "0,1,8,8"):
+        with pytest.raises(ValueError, match="there are tiny, narrow, mini, small, base, or four"):
+            sizes.parse_size(wrong)
+    with pytest.raises(ValueError, match="5 heads cannot share 8"):
+        sizes.parse_size("1,5,8,8")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "distilbert", "n_layers": 6, "n_heads": 12, "dim": 384, "hidden_dim": 1536},
+        {
+            "num_hidden_layers": 6,
+            "num_attention_heads": 12,
+            "hidden_size": 384,
+            "intermediate_size": 1536,
+        },
+        {
+            "config": {
+                "num_layers": 6,
+                "num_heads": 12,
+                "hidden_dim": 384,
+                "intermediate_dim": 1536,
+            }
+        },
+    ],
+)
+def test_auto_is_the_size_of_the_folder(config, tmp_path):
+    files.write_json(tmp_path / "config.json", config)
+    assert sizes.size_of(str(tmp_path)) == "6,12,384,1536"
+    assert sizes.size_of("none") == sizes.size_of("distil_bert_base_en_uncased") == "base"
+    files.write_json(tmp_path / "config.json", {"n_layers": "6"})
+    with pytest.raises(ValueError, match=r"config\.json gives no sizes of a BERT"):
+        sizes.size_of(str(tmp_path))
 
 
 def test_the_image_tower_is_a_linear_map_of_the_mean_of_the_last_map():
@@ -209,7 +243,7 @@ def test_weights_survive_their_file(tmp_path):
 def test_published_weights_are_given_to_both_towers(tmp_path):
     network, text = (
         hub.resnet("resnet_8"),
-        hub.transformer_tower(20, 6, "tiny").get_layer("backbone"),
+        hub.transformer_tower(20, 6, sizes.parse_size("tiny")).get_layer("backbone"),
     )
     network.save_weights(tmp_path / "image.weights.h5")
     text.save_weights(tmp_path / "text.weights.h5")
