@@ -70,8 +70,9 @@ def size_of(weights: str) -> str:
     found = found if isinstance(found, dict) else {}
     found = found["config"] if isinstance(found.get("config"), dict) else found
     for keys in KEYS:
-        numbers = [found.get(key) for key in keys]
-        if all(type(number) is int and number > 0 for number in numbers):
+        given = (found.get(key) for key in keys)
+        numbers = [number for number in given if type(number) is int and number > 0]
+        if len(numbers) == len(keys):
             return str(TextSize(*numbers))
     raise ValueError(
         f"--text_weights {weights}: config.json gives no sizes of a BERT or DistilBERT; expected "
