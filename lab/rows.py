@@ -46,6 +46,12 @@ ROWS = (
     SystemRow(3, "dual path", "dual_path_scenes"),
     SystemRow(3, "dual path, as published", "dual_path", "--data_dir=Flickr30k"),
     SystemRow(4, "transformer", "transformer_scenes", "--loss=simclr"),
+    SystemRow(
+        4,
+        "transformer, text pretrained on caption pairs, Flickr30k among them",
+        "best",
+        "--data_dir=f8k_precomp,f8k_eff --text_weights=minilm_l6_h384",
+    ),
     SystemRow(4, "transformer, as published", "simclr", "--data_dir=COCO"),
     SystemRow(5, "joint", "joint_scenes"),
     SystemRow(5, "joint, as published", "rank_then_joint", "--data_dir=COCO"),
@@ -86,8 +92,13 @@ def read_row(row, exp_root):
 
 def command_of(settings):
     """The flags of train.py that make such a run, as few as do; folders by their last part."""
-    if settings.data_dir:
-        settings = dataclasses.replace(settings, data_dir=Path(settings.data_dir).name)
+    paths = {name: getattr(settings, name, None) for name in ("data_dir", "text_weights")}
+    last = {
+        name: ",".join(Path(path).name for path in given.split(","))
+        for name, given in paths.items()
+        if given
+    }
+    settings = dataclasses.replace(settings, **last)
     return sheets.command(settings)[1:]
 
 
