@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import shutil
 import sys
 
 import keras
@@ -11,6 +10,7 @@ import keras
 import models
 from data import datasets
 from run import files
+from run.console import some_words
 from run.folder import Run
 from run.page import describe_run
 from systems import sheets
@@ -91,14 +91,15 @@ def begin_folder(start: Start, settings, facts, inputs: Inputs) -> None:
     """Makes the folder of a new run, once everything that can be refused has been."""
     run = start.run
     if start.overwrite and run.folder.exists():
-        shutil.rmtree(run.folder)
-    try:
-        run.folder.mkdir(parents=True)
-    except FileExistsError:
-        raise ValueError(f"{run} was made by another training in the meantime") from None
+        if kept := run.clear():
+            print(f"{run}: not of a run, so it stays: {some_words(kept)}")
+    elif run.config.exists():
+        raise ValueError(f"{run} was made by another training in the meantime")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    sheets.save(run, settings, facts)  # first: it marks the folder as a run's
+    run.start.unlink(missing_ok=True)
     inputs.vocabulary.save(run.vocabulary)
     inputs.descriptor.save(run.features)
-    sheets.save(run, settings, facts)
     data = {}
     for name, split in inputs.splits.items():
         data[name] = f"{split.num_images:,} images, {len(split.captions):,} captions"
