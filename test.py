@@ -289,7 +289,7 @@ def main(argv):
     if FLAGS.verify:
         verify(run)
     else:
-        lock.take(run.folder)
+        lock.claim(run.folder)
         print(f"{run}: {FLAGS.split} split")
         grade_run(run)
 

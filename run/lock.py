@@ -19,7 +19,7 @@ from run import files
 _held: dict[Path, Any] = {}  # locks of this process
 
 
-def take(folder: str | os.PathLike) -> None:
+def claim(folder: str | os.PathLike) -> None:
     """Makes this process the only writer of a folder until `release_all`, or until it ends.
 
     What writers that were killed have left in the folder is removed.

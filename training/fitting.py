@@ -17,6 +17,7 @@ from systems import sheets
 from systems.engine import optimization
 from training import collapse, phases
 from training.batches import TrainingBatches
+from training.divergence import DivergenceWatch
 from training.reading import Inputs, fill_words
 from training.records import Complaints, Pace, RunRecords, Validation
 from training.relevance import tfidf_rows
@@ -68,6 +69,12 @@ def set_weights(model, start: Start, inputs: Inputs, records: RunRecords) -> lis
     """
     settings, facts, run, notes = inputs.settings, inputs.facts, start.run, []
     if start.resumed:
+        was, _ = sheets.load(run)
+        if settings.epochs != was.epochs and settings.schedule == "cosine":
+            notes.append(
+                f"{settings.epochs} epochs, not {was.epochs}: the learning rate is planned anew, "
+                "as if the run had been started so; it may rise again"
+            )
         records.restore(model)
         if records.write:
             sheets.save(run, settings, facts)
@@ -134,7 +141,8 @@ class Watchers:
         tell = run.log if chief else str
         watch = collapse.CollapseWatch(*held_out, settings.stop_on_collapse, tell)
         complaints = Complaints(inputs.images["train"], tell)
-        self.all = [self.pace, self.validation, self.records, watch, complaints]
+        diverged = DivergenceWatch(self.records, inputs.images["train"], settings, tell)
+        self.all = [self.pace, self.validation, diverged, self.records, watch, complaints]
 
 
 def caption_scores(model, inputs: Inputs):

@@ -92,7 +92,7 @@ def run_beside(command: list[str]) -> int:
     """
     alone: dict[str, Any] = {}
     if os.name == "posix":
-        alone = {"start_new_session": True, "preexec_fn": _end_with_parent}
+        alone = {"start_new_session": True, "preexec_fn": _die_with_parent}
     process = subprocess.Popen(command, **alone)
     try:
         return process.wait()
@@ -101,7 +101,7 @@ def run_beside(command: list[str]) -> int:
         process.wait()
 
 
-def _end_with_parent() -> None:
+def _die_with_parent() -> None:
     """Asks Linux to kill this process when its parent ends, however that ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG

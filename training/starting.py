@@ -74,7 +74,7 @@ def open_run(values: Any, argv: list[str], chief: bool) -> Start:
     start = Start(run, asked, Facts(), False, first, given, values.overwrite)
     if not asked.first_phase:
         return start
-    return train_first(start, phases.first_flags(asked.first_phase, argv), chief)
+    return with_first_phase(start, phases.first_flags(asked.first_phase, argv), chief)
 
 
 def begun(values: Any) -> bool:
@@ -86,7 +86,7 @@ def begun(values: Any) -> bool:
 def hold(run: Run, chief: bool) -> None:
     """Makes this process the only one that trains the run. Raises ValueError: another does."""
     if chief:
-        lock.take(run.folder)
+        lock.claim(run.folder)
     console.when_stopped(lambda: how_to_go_on(run))
 
 
@@ -99,7 +99,7 @@ def how_to_go_on(run: Run) -> str:
     return f"the last whole epoch is safe; go on with: python train.py --exp {name} --resume"
 
 
-def train_first(start: Start, first_flags: list[str], chief: bool) -> Start:
+def with_first_phase(start: Start, first_flags: list[str], chief: bool) -> Start:
     """Trains the first phase, in a process of its own; returns the start of the second.
 
     What the run is, both phases, is kept in `start.json` before.
@@ -139,7 +139,7 @@ def resume(run: Run, asked: Any, given: tuple[str, ...], argv: list[str], chief:
             run, settings, Facts(), False, None, tuple(found["given"]), found["overwrite"]
         )
         more = phases.first_flags(settings.first_phase, argv)[1:]
-        return train_first(start, [*found["first"], *more], chief)
+        return with_first_phase(start, [*found["first"], *more], chief)
     settings, facts = resumed_settings(run, asked, given)
     if any(path.is_file() for path in (run.state, run.best_weights, run.history)):
         return Start(run, settings, facts, True, None, given, False)

@@ -130,7 +130,7 @@ def main(argv):
         if Path(place).exists() and not Path(place).is_dir():
             raise ValueError(f"{place} is no folder: choose another name")
         files.check_name(place)
-        lock.take(place)
+        lock.claim(place)
     console.when_stopped(lambda: "what is described is kept: give the same command again")
     splits = datasets.open_run_data(settings)
     vectors = extract(splits, settings)
