@@ -26,7 +26,7 @@ from absl import flags
 from answering import search
 from data.pictures import load_picture
 from gallery.stored import Gallery
-from run import console, folder, options
+from run import console, files, folder, options
 from run.folder import RunOptions
 from run.options import Options, option
 
@@ -186,6 +186,7 @@ def picture_path(run):
     path = Path(FLAGS.output or run / ("explanation.png" if FLAGS.explain else "answer.png"))
     if path.suffix.lower() != ".png":
         raise ValueError(f"--output {path} must end in .png: the answer is drawn as PNG")
+    files.check_output(FLAGS.output)
     return path
 
 

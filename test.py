@@ -22,7 +22,7 @@ from absl import flags
 from data import datasets
 from gallery import similarity
 from grading import score as scores
-from run import console, files, folder, options
+from run import console, files, folder, lock, options
 from run.folder import RunOptions
 from run.options import Options, option
 
@@ -267,6 +267,7 @@ def main(argv):
     """Grades a run, verifies one, or scores embeddings from elsewhere."""
     if len(argv) > 1:
         raise ValueError(f"unexpected argument {argv[1]!r}: settings are given as --name value")
+    files.check_output(FLAGS.output)
     elsewhere = FLAGS.verify or FLAGS.embeddings
     if FLAGS.examples and (elsewhere or FLAGS.folds > 1):
         raise ValueError(
@@ -288,6 +289,7 @@ def main(argv):
     if FLAGS.verify:
         verify(run)
     else:
+        lock.claim(run.folder)
         print(f"{run}: {FLAGS.split} split")
         grade_run(run)
 

@@ -2,16 +2,23 @@
 
 import contextlib
 import os
+import signal
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from run import lock
+
+NO_MEMORY = ("start new thread", "failed to map", "allocate", "Resource temporarily unavailable")
+MORE_MEMORY = "give the process more, or try a smaller --batch_size or --limit"
 
 
 def run_script(script: Callable[[], Any]) -> None:
     """Runs a script; what a user can cause ends as one clear line and exit code 1, no traceback.
 
+    SIGINT, SIGTERM and SIGHUP end it with a line that says how to go on, and 128 + their number.
     The environment variable MATCHBOX_TRACEBACK=1 shows the traceback all the same.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)  # of python -m
@@ -19,18 +26,65 @@ def run_script(script: Callable[[], Any]) -> None:
     for stream, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, stream) is None:  # closed by the shell
             setattr(sys, stream, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    for signal_name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, signal_name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _stop)
     try:
         script()
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (ValueError, OSError, MemoryError) as error:
-        if os.environ.get("MATCHBOX_TRACEBACK"):
+    except KeyboardInterrupt as stopped:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+        hint = _hints[-1]() if _hints else ""
+        _end(f"{name}: stopped{hint and '; ' + hint}", 128 + getattr(stopped, "number", 2))
+    except Exception as error:
+        said = _explain(error)
+        if said is None or os.environ.get("MATCHBOX_TRACEBACK"):
             raise
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        sys.exit(f"{name}: error: {lines[0]}")
-    except KeyboardInterrupt:
-        sys.exit(f"{name}: stopped")
+        sys.exit(f"{name}: error: {said}")
+    finally:
+        lock.release_all()
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asks for the end."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+
+def _stop(number: int, _: Any) -> None:
+    raise Stopped(number)
+
+
+_hints: list[Callable[[], str]] = []
+
+
+def when_stopped(hint: Callable[[], str]) -> None:
+    """What is told where a signal ends the script: how to go on, asked for at that moment."""
+    _hints.append(hint)
+
+
+def _end(line: str, status: int) -> NoReturn:
+    """Ends the process with a line, now: threads that read ahead are not waited for."""
+    lock.release_all()
+    with contextlib.suppress(OSError):
+        print(f"\n{line}" if sys.stderr.isatty() else line, file=sys.stderr, flush=True)
+        sys.stdout.flush()
+    os._exit(status)
+
+
+def _explain(error: Exception) -> str | None:
+    """What a user can cause, in one line; None: it is a fault of the program."""
+    said = next((line for line in str(error).splitlines() if line.strip()), "").strip()
+    short = isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+    short |= isinstance(error, ImportError | RuntimeError) and any(map(said.count, NO_MEMORY))
+    if short:
+        return f"memory ran out ({said[:160] or type(error).__name__}): {MORE_MEMORY}"
+    return said or type(error).__name__ if isinstance(error, ValueError | OSError) else None
 
 
 def read_queries(prompt: str) -> Iterator[str]:

@@ -14,8 +14,10 @@ import json
 import lzma
 import math
 import os
+import re
 import shutil
 import struct
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -44,10 +46,13 @@ def atomic_path(path: str | os.PathLike, size: int = 0) -> Iterator[Path]:
       size: bytes that it will take, where its writer cannot be trusted with a full disk (HDF5 may
         crash the process).
 
+    A link to a file is followed: the file that it leads to is replaced, the link stays.
+
     Raises:
       OSError: names `path`, whatever could not be written; what stood there is kept.
+      ValueError: there stands what is no file: a folder, a device, a pipe.
     """
-    path = Path(path)
+    path = _regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if size > shutil.disk_usage(path.parent).free:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
@@ -63,6 +68,54 @@ def atomic_path(path: str | os.PathLike, size: int = 0) -> Iterator[Path]:
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _regular(path: str | os.PathLike) -> Path:
+    """Where a file is written: `path`, or what it leads to. Raises ValueError: it is no file."""
+    path = Path(path)
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    if os.path.lexists(path) and not path.is_file():
+        raise ValueError(f"{path} is no regular file, so it is not replaced: choose another name")
+    return path
+
+
+def check_output(path: str | os.PathLike | None) -> None:
+    """Refuses the name of a file that is to be written at the end; None: there will be none.
+
+    Raises:
+      ValueError: it holds control characters, or what stands there is no file.
+    """
+    if path is not None:
+        check_name(path)
+        _regular(path)
+
+
+def check_name(path: str | os.PathLike) -> None:
+    """Refuses a name that no terminal shows as it is. Raises ValueError."""
+    if not str(path).isprintable() or not str(path):
+        raise ValueError(f"{str(path)!r} is no usable name: it is empty or has control characters")
+
+
+def remove_leftovers(folder: str | os.PathLike) -> None:
+    """Removes what `atomic_path` of processes that were killed has left in a folder."""
+    for path in Path(folder).glob(".*"):
+        found = re.match(r"\.(\d+)\.", path.name)
+        if found and path.is_file() and not _is_alive(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    """Whether there is, or may be, a process of this number here."""
+    if sys.platform == "win32":  # where asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -1,6 +1,7 @@
 """One run is one folder: `exp/<name>/`, its files by name, what it was, and how it is found."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,16 @@ from run import files
 from run.options import Options, option
 
 FORMAT = 2  # of config.json; 1 had settings alone, and no number
+# All that scripts write into a run folder, by name: what --overwrite removes, and nothing else.
+WRITTEN = (
+    "config.json", "data.json", "manifest.json", "vocabulary.json", "features.npz", "history.csv",
+    "history.png", "errors.png", "best.weights.h5", "last/state.npz", "projections.npz",
+    "query.onnx", "image.onnx", "writer_first.onnx", "writer_next.onnx", "serving/1", "score.json",
+    "score-*.json", "ranks_text_to_image.csv", "ranks_image_to_text.csv", "score.png",
+    "captions.json", "pairs.json", "pairs.md", "pairs.png", "examples_text_to_image.png",
+    "examples_image_to_text.png", "examples.md", "answer.png", "explanation.png", "run.md",
+    "log.txt",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,7 @@ class Run:
     | file | what |
     |---|---|
     | `config.json` | every setting that the run was started with |
+    | `start.json` | the same and the first phase's, until that has ended |
     | `vocabulary.json` | the words that the text tower knows (training captions only) |
     | `features.npz` | how pictures are described, and what was learned for it |
     | `history.csv`, `history.png` | one row per epoch; the learning curves |
@@ -46,6 +58,7 @@ class Run:
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
         self.config = self / "config.json"
+        self.start = self / "start.json"
         self.vocabulary = self / "vocabulary.json"
         self.features = self / "features.npz"
         self.history = self / "history.csv"
@@ -81,6 +94,33 @@ class Run:
             raise ValueError(f"{self.config} is not the snapshot of a run: it has no settings")
         return parts
 
+    def is_ours(self) -> bool:
+        """Whether what lies here is a run: its config.json, or start.json, is in our words."""
+        for path in (self.config, self.start):
+            try:
+                found = files.read_json(path)
+            except (ValueError, OSError, RecursionError):
+                continue
+            parts = found if isinstance(found, dict) else {}
+            settings = parts.get("settings")
+            known = isinstance(settings, dict) and {"model", "loss", "data"} <= set(settings)
+            if known and isinstance(parts.get("format"), int):
+                return True
+        return False
+
+    def clear(self) -> list[str]:
+        """Removes what scripts have written into the folder; returns the names of all else."""
+        for name in WRITTEN:
+            for path in self.folder.glob(name):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+        for name in ("last", "serving"):
+            if (self / name).is_dir() and not any((self / name).iterdir()):
+                (self / name).rmdir()
+        return sorted(path.name for path in self.folder.iterdir() if path != self.start)
+
     def data_folder(self) -> Path:
         """What the run's picture references start from: the folder of its data."""
         found = str(self.read_config()["settings"].get("data_dir") or "")
@@ -111,8 +151,11 @@ def list_runs(root: str | os.PathLike) -> list[Path]:
     return [path.parent for path in sorted(found, key=lambda p: (p.stat().st_mtime_ns, str(p)))]
 
 
-def find(root: str | os.PathLike, name: str | None) -> Run:
+def find(root: str | os.PathLike, name: str | None, begun: bool = False) -> Run:
     """Opens run `name` (a name below `root`, or a path); without a name the latest run.
+
+    Args:
+      begun: a run that is still in its first phase will do.
 
     Raises:
       ValueError: there is no such run; the runs that are there are listed.
@@ -123,8 +166,9 @@ def find(root: str | os.PathLike, name: str | None) -> Run:
             raise ValueError(f"there is no run in {root}/ yet: start with python train.py")
         return Run(runs[-1])
     for folder in (Path(root) / name, Path(name)):
-        if (folder / "config.json").is_file():
-            return Run(folder)
+        run = Run(folder)
+        if run.config.is_file() or (begun and run.start.is_file()):
+            return run
     if (Path(root) / name).is_dir():
         raise ValueError(
             f"{Path(root) / name} has no config.json: it is no run folder, or its run was stopped "

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import shutil
 import sys
 
 import keras
@@ -11,12 +10,14 @@ import keras
 import models
 from data import datasets
 from run import files
+from run.console import some_words
 from run.folder import Run
 from run.page import describe_run
 from systems import sheets
 from systems.engine import optimization
 from training import collapse, phases
 from training.batches import TrainingBatches
+from training.divergence import DivergenceWatch
 from training.reading import Inputs, fill_words
 from training.records import Complaints, Pace, RunRecords, Validation
 from training.relevance import tfidf_rows
@@ -68,6 +69,12 @@ def set_weights(model, start: Start, inputs: Inputs, records: RunRecords) -> lis
     """
     settings, facts, run, notes = inputs.settings, inputs.facts, start.run, []
     if start.resumed:
+        was, _ = sheets.load(run)
+        if settings.epochs != was.epochs and settings.schedule == "cosine":
+            notes.append(
+                f"{settings.epochs} epochs, not {was.epochs}: the learning rate is planned anew, "
+                "as if the run had been started so; it may rise again"
+            )
         records.restore(model)
         if records.write:
             sheets.save(run, settings, facts)
@@ -91,14 +98,15 @@ def begin_folder(start: Start, settings, facts, inputs: Inputs) -> None:
     """Makes the folder of a new run, once everything that can be refused has been."""
     run = start.run
     if start.overwrite and run.folder.exists():
-        shutil.rmtree(run.folder)
-    try:
-        run.folder.mkdir(parents=True)
-    except FileExistsError:
-        raise ValueError(f"{run} was made by another training in the meantime") from None
+        if kept := run.clear():
+            print(f"{run}: not of a run, so it stays: {some_words(kept)}")
+    elif run.config.exists():
+        raise ValueError(f"{run} was made by another training in the meantime")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    sheets.save(run, settings, facts)  # first: it marks the folder as a run's
+    run.start.unlink(missing_ok=True)
     inputs.vocabulary.save(run.vocabulary)
     inputs.descriptor.save(run.features)
-    sheets.save(run, settings, facts)
     data = {}
     for name, split in inputs.splits.items():
         data[name] = f"{split.num_images:,} images, {len(split.captions):,} captions"
@@ -133,7 +141,8 @@ class Watchers:
         tell = run.log if chief else str
         watch = collapse.CollapseWatch(*held_out, settings.stop_on_collapse, tell)
         complaints = Complaints(inputs.images["train"], tell)
-        self.all = [self.pace, self.validation, self.records, watch, complaints]
+        diverged = DivergenceWatch(self.records, inputs.images["train"], settings, tell)
+        self.all = [self.pace, self.validation, diverged, self.records, watch, complaints]
 
 
 def caption_scores(model, inputs: Inputs):

@@ -8,7 +8,10 @@ Reference: Vilalta et al., Studying the impact of the full-network embedding on 
   pipelines, 2019, section 3.5: the sum of hinges first, then their maximum.
 """
 
+import ctypes
 import dataclasses
+import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -50,13 +53,17 @@ def one_phase(recipe):
     return [name for part in (kind, RunOptions, StartOptions) for name in with_role(part, "phase")]
 
 
-def train_first(recipe, run, argv, overwrite=False):
+def first_flags(recipe, argv):
+    """Flags of a first phase: its recipe, and those of the command line that hold for both."""
+    return [f"--recipe={recipe}", *sheets.given_flags(argv, one_phase(recipe))]
+
+
+def train_first(flags, run, overwrite=False):
     """Trains the first phase of `run`, or what is left of it.
 
     Args:
-      recipe: name of its recipe.
+      flags: of `first_flags`.
       run: the run that will start from it.
-      argv: the command line; its flags hold for both phases, but for those of one phase.
       overwrite: train it anew, even if it is there.
 
     Returns:
@@ -67,16 +74,37 @@ def train_first(recipe, run, argv, overwrite=False):
     """
     first = first_run(run)
     script = Path(__file__).resolve().parents[1] / "train.py"
-    command = [sys.executable, str(script), f"--recipe={recipe}"]
+    command = [sys.executable, str(script), *flags]
     command += [f"--exp_root={first.folder.parent}", f"--exp={first.folder.name}"]
-    command += sheets.given_flags(argv, one_phase(recipe))
     if first.state.is_file() and not overwrite:
         command += ["--resume"]
     elif first.folder.exists():
         command += ["--overwrite"]
-    if subprocess.run(command, check=False).returncode:
+    if run_beside(command):
         raise ValueError(f"the first phase, {first}, was not finished: see above")
     return first
+
+
+def run_beside(command: list[str]) -> int:
+    """Runs a command to its end; returns its exit status. It never outlives this process.
+
+    A terminal's Ctrl-C reaches this process alone, which tells how to go on, once.
+    """
+    alone: dict[str, Any] = {}
+    if os.name == "posix":
+        alone = {"start_new_session": True, "preexec_fn": _die_with_parent}
+    process = subprocess.Popen(command, **alone)
+    try:
+        return process.wait()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _die_with_parent() -> None:
+    """Asks Linux to kill this process when its parent ends, however that ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
 
 
 def same_reading(first, settings, given):

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.datasets import Split
 from data.language.words import Tokens, Vocabulary, say_wordless
 from data.vision import descriptors
@@ -14,6 +16,9 @@ from systems import sheets
 from systems.system import Targets
 from training.relevance import choose_relevance
 from training.starting import Start
+
+LARGEST = 1e15  # of image vectors
+SAMPLE = 1000  # of them, looked at
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ def read_inputs(start: Start, splits: dict[str, Split]) -> Inputs:
     Raises:
       ValueError: the data are not what the settings ask for.
     """
+    check_trainable(splits["train"])
     settings = resolve(start.settings, splits["train"])
     source = start.run if start.resumed else start.first
     if start.first:
@@ -85,6 +91,37 @@ def read_inputs(start: Start, splits: dict[str, Split]) -> Inputs:
     for name, title in (("train", "training"), ("validation", "validation")):
         say_wordless(title, tokens[name], vocabulary)
     return Inputs(settings, facts, splits, vocabulary, descriptor, images, tokens, made)
+
+
+def check_trainable(train: Split) -> None:
+    """Refuses a training split of which nothing can be learned.
+
+    Raises:
+      ValueError: it has one image, or one caption for all; or numbers that float32 cannot square.
+    """
+    if train.num_images < 2:
+        raise ValueError(
+            f"the training split has {train.num_images} image: expected two or more, as images "
+            "are told apart"
+        )
+    if all(caption == train.captions[0] for caption in train.captions):
+        raise ValueError(
+            f"all {len(train.captions):,} training captions are the same, so no image can be told "
+            f"from another: {train.captions[0][:60]!r}"
+        )
+    if train.vectors is not None and (size := largest(train.vectors)) > LARGEST:
+        raise ValueError(
+            f"image vectors of the training split reach {size:.2g}, whose squares no float32 "
+            "holds: scale them"
+        )
+
+
+def largest(vectors) -> float:
+    """The largest size among a sample of (N, F) rows; 0 of pictures."""
+    if hasattr(vectors, "views"):
+        return 0.0
+    rows = vectors[np.arange(0, len(vectors), -(-len(vectors) // SAMPLE))]
+    return float(np.abs(np.asarray(rows, np.float64)).max(initial=0))
 
 
 def resolve(settings: Any, train: Split) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 import metrics
 from run import figures, files
 from systems.engine.encoding import encode_split
+from training import divergence
 
 LOWER_IS_BETTER = ("median_rank", "mean_rank", "loss")
 
@@ -109,7 +110,8 @@ class Validation(keras.callbacks.Callback):
     """Encodes the whole validation split after each epoch.
 
     Adds the two numbers of the progress bar, `val_mrr` and `val_rsum`, to the logs and keeps all in
-    `values`. Must stand before whatever reads them.
+    `values`. Must stand before whatever reads them. `finite` says whether all embeddings are, and
+    `flat` names the sides on which they are all the same.
 
     Args:
       vectors: (N, F) image vectors; tokens: the M captions' ids; caption_image: (M,).
@@ -123,11 +125,16 @@ class Validation(keras.callbacks.Callback):
         self.similarity = similarity
         self.vectors, self.tokens, self.caption_image = vectors, tokens, caption_image
         self.values: dict[str, float] = {}
+        self.finite, self.flat = True, []
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None and not np.isfinite(logs["loss"]):
             return  # there is nothing to measure; RunRecords says so
         image, text = encode_split(self.model, self.vectors, self.tokens)
+        self.finite = bool(np.isfinite(image).all() and np.isfinite(text).all())
+        self.flat = divergence.flat_sides(image=image, text=text)
+        if not self.finite:
+            return  # DivergenceWatch says so
         values = validation_metrics(image, text, self.caption_image, self.similarity)
         values |= self.more() if self.more else {}
         self.values = {f"val_{name}": value for name, value in values.items()}

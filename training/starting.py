@@ -4,18 +4,17 @@ Everything that can be refused is refused here, before TensorFlow is imported.
 """
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from run import folder
+from run import console, files, folder, lock
 from run.folder import Run
-from run.options import with_role
+from run.options import from_json, with_role
 from run.settings import Facts
 from systems import sheets
 from training import phases
-
-RUN_FILES = ("config.json", "vocabulary.json")  # of a run, whole or half-written
 
 
 @dataclass(frozen=True)
@@ -56,18 +55,12 @@ def open_run(values: Any, argv: list[str], chief: bool) -> Start:
     if values.resume and values.overwrite:
         raise ValueError("--resume goes on with a run, --overwrite replaces it: choose one")
     check_phases(asked, values)
+    if values.resume and not (asked.first_phase and not begun(values)):
+        run = folder.find(values.exp_root, values.exp, begun=True)
+        hold(run, chief)
+        return resume(run, asked, given, argv, chief)
     run = Run(Path(values.exp_root) / (values.exp or sheets.default_name(asked)))
-    # Killed in its first phase, a run has no folder yet.
-    begun = not (asked.first_phase and values.exp) or run.config.is_file()
-    alone = values.exp and not run.config.is_file() and not asked.first_phase
-    if values.resume and alone and phases.first_run(run).config.is_file():
-        raise ValueError(
-            f"{run} was stopped in its first phase: repeat its whole command with --resume"
-        )
-    if values.resume and begun:
-        run = folder.find(values.exp_root, values.exp)
-        settings, facts = resumed_settings(run, asked, given)
-        return Start(run, settings, facts, True, None, given, False)
+    files.check_name(run)
     if chief:
         check_folder(run, values.exp_root, values.overwrite)
     first = folder.find(values.exp_root, asked.init_from) if asked.init_from else None
@@ -75,9 +68,96 @@ def open_run(values: Any, argv: list[str], chief: bool) -> Start:
         raise ValueError(f"{run} cannot start from itself: choose another --exp")
     if asked.first_phase:
         phases.check_recipe(asked.first_phase, asked, argv)
-        first = phases.train_first(asked.first_phase, run, argv, values.overwrite)
-        asked = dataclasses.replace(asked, init_from=str(first))
-    return Start(run, asked, Facts(), False, first, given, values.overwrite)
+    hold(run, chief)
+    start = Start(run, asked, Facts(), False, first, given, values.overwrite)
+    if not asked.first_phase:
+        return start
+    return with_first_phase(start, phases.first_flags(asked.first_phase, argv), chief)
+
+
+def begun(values: Any) -> bool:
+    """Whether there is a run of this name that has been begun."""
+    places = (Run(Path(values.exp_root) / values.exp), Run(values.exp))
+    return any(run.config.is_file() or run.start.is_file() for run in places)
+
+
+def hold(run: Run, chief: bool) -> None:
+    """Makes this process the only one that trains the run. Raises ValueError: another does."""
+    if chief:
+        lock.claim(run.folder)
+    console.when_stopped(lambda: how_to_go_on(run))
+
+
+def how_to_go_on(run: Run) -> str:
+    """What is told of a run whose training is stopped."""
+    if not run.config.is_file() and not run.start.is_file():
+        return "nothing was trained yet"
+    usual = run.folder.parent == Path(str(folder.RunOptions.exp_root))
+    name = shlex.quote(run.folder.name if usual else str(run))
+    return f"the last whole epoch is safe; go on with: python train.py --exp {name} --resume"
+
+
+def with_first_phase(start: Start, first_flags: list[str], chief: bool) -> Start:
+    """Trains the first phase, in a process of its own; returns the start of the second.
+
+    What the run is, both phases, is kept in `start.json` before.
+
+    Raises:
+      ValueError: the first phase was not finished.
+    """
+    run, kept = start.run, dataclasses.asdict(start.settings)
+    if chief:
+        facts = {"given": list(start.given), "overwrite": start.overwrite, "first": first_flags}
+        files.write_json(run.start, {"format": folder.FORMAT, "settings": kept, **facts})
+    try:
+        first = phases.train_first(first_flags, run, start.overwrite)
+    except ValueError:
+        if chief and not phases.first_run(run).config.is_file():  # refused: nothing has begun
+            run.start.unlink()
+            if not any(run.folder.iterdir()):
+                run.folder.rmdir()
+        raise
+    settings = dataclasses.replace(start.settings, init_from=str(first))
+    return dataclasses.replace(start, settings=settings, first=first)
+
+
+def resume(run: Run, asked: Any, given: tuple[str, ...], argv: list[str], chief: bool) -> Start:
+    """The start of a run that goes on, from what it was begun with.
+
+    Stopped in its first phase, it goes on with that; before its first epoch has ended, it begins
+    anew.
+
+    Raises:
+      ValueError: another setting was given than the run was started with.
+    """
+    if run.start.is_file():
+        settings, found = read_start(run)
+        settings = with_given(run, settings, asked, given)
+        start = Start(
+            run, settings, Facts(), False, None, tuple(found["given"]), found["overwrite"]
+        )
+        more = phases.first_flags(settings.first_phase, argv)[1:]
+        return with_first_phase(start, [*found["first"], *more], chief)
+    settings, facts = resumed_settings(run, asked, given)
+    if any(path.is_file() for path in (run.state, run.best_weights, run.history)):
+        return Start(run, settings, facts, True, None, given, False)
+    first = folder.find(run.folder.parent, settings.init_from) if settings.init_from else None
+    return Start(run, settings, Facts(), False, first, (), True)
+
+
+def read_start(run: Run) -> tuple[Any, dict[str, Any]]:
+    """Settings of a run that is in its first phase, and all of its start.json.
+
+    Raises:
+      ValueError: it was edited into nonsense.
+    """
+    found = files.read_json(run.start)
+    kinds = {"format": int, "settings": dict, "given": list, "overwrite": bool, "first": list}
+    valid = isinstance(found, dict) and all(type(found.get(n)) is k for n, k in kinds.items())
+    if not valid or found["format"] != folder.FORMAT or not found["settings"].get("first_phase"):
+        raise ValueError(f"{run.start} does not say how a run was begun: was it edited?")
+    system = sheets.sheet(str(found["settings"].get("model")))
+    return from_json(system.settings, found["settings"], run.start), found
 
 
 def check_phases(asked: Any, values: Any) -> None:
@@ -100,6 +180,15 @@ def resumed_settings(run: Run, asked: Any, given: tuple[str, ...]) -> tuple[Any,
       ValueError: another setting was given than the run was started with.
     """
     settings, facts = sheets.load(run)
+    return with_given(run, settings, asked, given), facts
+
+
+def with_given(run: Run, settings: Any, asked: Any, given: tuple[str, ...]) -> Any:
+    """The settings of a run, but for flags that may change and are given.
+
+    Raises:
+      ValueError: another setting was given than the run was started with.
+    """
     changed, free = {}, with_role(type(settings), "free")
     for name in given:
         value, was = getattr(asked, name), getattr(settings, name, None)
@@ -111,7 +200,7 @@ def resumed_settings(run: Run, asked: Any, given: tuple[str, ...]) -> tuple[Any,
                 "resume, or start a new run"
             )
         changed[name] = value
-    return dataclasses.replace(settings, **changed), facts
+    return dataclasses.replace(settings, **changed)
 
 
 def check_folder(run: Run, exp_root: str, overwrite: bool) -> None:
@@ -129,5 +218,5 @@ def check_folder(run: Run, exp_root: str, overwrite: bool) -> None:
             f"{run} is there already: choose another --exp, or go on with it (--resume), or "
             "replace it (--overwrite)"
         )
-    if not any((run / name).is_file() for name in RUN_FILES):
+    if not run.is_ours():
         raise ValueError(f"{run} is no run folder, so it is not replaced: choose another --exp")

@@ -19,6 +19,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -331,7 +332,12 @@ def in_own_process(function: Callable[..., Result], *arguments: object) -> Resul
     context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(1, context, initializer=_end_with_parent) as pool:
-            return pool.submit(function, *arguments).result()
+            try:
+                return pool.submit(function, *arguments).result()
+            except KeyboardInterrupt:  # or the pool would wait until the work is done
+                for child in multiprocessing.active_children():
+                    child.kill()
+                raise
     except BrokenProcessPool:
         raise ValueError(
             "the process that ran the network was stopped (was memory short?): what it had "
@@ -340,7 +346,8 @@ def in_own_process(function: Callable[..., Result], *arguments: object) -> Resul
 
 
 def _end_with_parent() -> None:
-    """Ends this process when its parent does, also by a kill."""
+    """Ends this process when its parent does, also by a kill; Ctrl-C is the parent's to tell."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def wait() -> None:

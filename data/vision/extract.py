@@ -23,7 +23,7 @@ from absl import flags
 from data import datasets
 from data.vision import activations, cnn, embedding
 from data.vision.rows import write_blocks
-from run import console, files, options
+from run import console, files, lock, options
 from run.options import option
 from run.settings import Settings
 
@@ -126,6 +126,12 @@ def main(argv):
         raise ValueError(f"unexpected argument {argv[1]!r}: settings are given as --name value")
     settings = options.read(ExtractOptions, FLAGS)
     cnn.describe_network(settings, settings.features == "grid")  # refused now, not after reading
+    for place in filter(None, (settings.cache_dir, settings.output)):
+        if Path(place).exists() and not Path(place).is_dir():
+            raise ValueError(f"{place} is no folder: choose another name")
+        files.check_name(place)
+        lock.claim(place)
+    console.when_stopped(lambda: "what is described is kept: give the same command again")
     splits = datasets.open_run_data(settings)
     vectors = extract(splits, settings)
     if settings.output:

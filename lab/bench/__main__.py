@@ -23,7 +23,7 @@ from lab.bench import asking, captions, files, scoring, training, vision
 from lab.bench.timing import BENCHES
 from lab.options import MEASURING, Option, explain, read_command
 from run import console, replicas
-from run.files import write_json
+from run.files import check_output, write_json
 
 PARTS = scoring, asking, files, training, captions, vision  # which fill the table
 OPTIONS = (
@@ -106,6 +106,7 @@ def main(argv):
     values, names = read_command(argv, OPTIONS)
     if not values.scale <= 1:
         raise ValueError(f"--scale {values.scale:g}: expected a factor of at most 1")
+    check_output(values.output)
     for name in filter(None, [*names, values.only]):
         if name not in BENCHES:
             raise ValueError(f"unknown bench {name!r}: choose from {', '.join(BENCHES)}")

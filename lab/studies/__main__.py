@@ -75,6 +75,7 @@ def main(argv):
     values, left = read_command(argv[1:], [*COMMON, *study.own])
     if left:
         raise ValueError(f"unexpected {left[0]!r}: one study at a time, then flags")
+    files.check_output(values.output)
     words = shlex.split(values.train)
     refuse_given(words, study)
     settings_of(*words)

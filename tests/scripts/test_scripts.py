@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 
-import kill_and_resume
 import numpy as np
 import pytest
 import starter
@@ -185,13 +184,6 @@ def test_grading_refuses_unknown_and_half_written_runs(home):
     weights = home / "elsewhere/cut/best.weights.h5"
     weights.write_bytes(weights.read_bytes()[:3000])
     fail("test.py", "--exp=cut", "--exp_root=elsewhere", cwd=home, says="best.weights.h5")
-
-
-def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
-    kill_and_resume.run_through(tmp_path)
-    rows = kill_and_resume.kill_and_resume(tmp_path, "killed", rows_before=2)
-    assert 2 <= rows < kill_and_resume.EPOCHS  # it was killed before its end
-    assert kill_and_resume.differences(tmp_path, "killed") == []
 
 
 def test_a_disk_that_fills_up_loses_nothing(home, tmp_path):

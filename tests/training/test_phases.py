@@ -44,32 +44,29 @@ def make_first(folder):
 
 
 def test_the_first_phase_is_a_run_beside_with_the_same_flags(tmp_path, monkeypatch):
-    commands = []
+    commands, status = [], [0]
 
-    class Done:
-        returncode = 0
-
-    def keep(command, check):
+    def keep(command):
         commands.append(command)
-        return Done()
+        return status[0]
 
-    monkeypatch.setattr(phases.subprocess, "run", keep)
+    monkeypatch.setattr(phases, "run_beside", keep)
     run = Run(tmp_path / "runs" / "x")
     argv = ["train.py", "--recipe=ph", "--exp=x", "--epochs", "3", "--loss=max_hinge", "--resume"]
-    first = phases.train_first("sh", run, argv)
+    flags = phases.first_flags("sh", argv)
+    first = phases.train_first(flags, run)
     assert first.folder == tmp_path / "runs" / "x-first"
-    given = commands[0][2:]
     root = f"--exp_root={tmp_path / 'runs'}"
-    assert given == ["--recipe=sh", root, "--exp=x-first", "--epochs=3"]
+    assert commands[0][2:] == ["--recipe=sh", "--epochs=3", root, "--exp=x-first"]
     first.state.parent.mkdir(parents=True)
-    phases.train_first("sh", run, argv, overwrite=True)
+    phases.train_first(flags, run, overwrite=True)
     assert commands[1][-1] == "--overwrite"  # stopped before its first epoch ended, or replaced
     first.state.write_bytes(b"")
-    phases.train_first("sh", run, argv)
+    phases.train_first(flags, run)
     assert commands[2][-1] == "--resume"
-    Done.returncode = 1
+    status[0] = 1
     with pytest.raises(ValueError, match="x-first, was not finished"):
-        phases.train_first("sh", run, argv)
+        phases.train_first(flags, run)
 
 
 def test_other_towers_are_refused(tmp_path):
