@@ -32,7 +32,7 @@ def main(argv):
     start = starting.open_run(FLAGS, sys.argv, chief)
     began = time.perf_counter()  # a first phase has told its own time
     splits = datasets.open_run_data(start.settings)
-    inputs = reading.read_inputs(start, {name: splits[name] for name in ("train", "validation")})
+    inputs = reading.read_inputs(start, splits)
     replicas.set_devices(FLAGS.virtual_devices, FLAGS.threads, FLAGS.deterministic)
     # Before anything else runs in TensorFlow: several workers must find each other first.
     strategy = replicas.make_strategy(FLAGS.strategy, FLAGS.virtual_devices)

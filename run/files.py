@@ -9,7 +9,6 @@ Imports neither TensorFlow nor Keras, so that queries and scores of saved projec
 
 import contextlib
 import errno
-import hashlib
 import json
 import lzma
 import math
@@ -26,6 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from run import manifest
+from run.manifest import file_hash as file_hash
 
 # What zipfile and NumPy answer damage with.
 DAMAGE = (
@@ -61,6 +63,7 @@ def atomic_path(path: str | os.PathLike, size: int = 0) -> Iterator[Path]:
         yield temporary
         with open(temporary, "r+b") as file:  # Windows syncs only what is open for writing
             os.fsync(file.fileno())
+        manifest.record(path, temporary)
         os.replace(temporary, path)
     except OSError as error:
         if error.errno is None:
@@ -252,9 +255,3 @@ class PackedStrings(Sequence):
         index %= len(self)
         piece = self.data[self.offsets[index] : self.offsets[index + 1]]
         return piece.tobytes().decode("utf-8", "surrogatepass")
-
-
-def file_hash(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

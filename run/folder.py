@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from run import files
+from run import files, manifest
 from run.options import Options, option
 
-FORMAT = 2  # of config.json; 1 had settings alone, and no number
+FORMAT = 3  # of config.json; 1 had settings alone, 2 no manifest beside it
 # All that scripts write into a run folder, by name: what --overwrite removes, and nothing else.
 WRITTEN = (
     "config.json", "data.json", "manifest.json", "vocabulary.json", "features.npz", "history.csv",
@@ -19,6 +19,11 @@ WRITTEN = (
     "captions.json", "pairs.json", "pairs.md", "pairs.png", "examples_text_to_image.png",
     "examples_image_to_text.png", "examples.md", "answer.png", "explanation.png", "run.md",
     "log.txt",
+)  # fmt: skip
+# What test.py makes of them; all others are of the training.
+GRADED = (
+    "projections.npz", "query.onnx", "image.onnx", "writer_first.onnx", "writer_next.onnx",
+    "score.json",
 )  # fmt: skip
 
 
@@ -42,6 +47,8 @@ class Run:
     | file | what |
     |---|---|
     | `config.json` | every setting that the run was started with |
+    | `manifest.json` | the SHA-256 of each file, by which damage is found |
+    | `data.json` | which images the run was trained on and is graded on |
     | `start.json` | the same and the first phase's, until that has ended |
     | `vocabulary.json` | the words that the text tower knows (training captions only) |
     | `features.npz` | how pictures are described, and what was learned for it |
@@ -58,6 +65,7 @@ class Run:
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
         self.config = self / "config.json"
+        self.data = self / "data.json"
         self.start = self / "start.json"
         self.vocabulary = self / "vocabulary.json"
         self.features = self / "features.npz"
@@ -92,6 +100,7 @@ class Run:
             )
         if not all(isinstance(parts.get(name), dict) for name in ("settings", "facts")):
             raise ValueError(f"{self.config} is not the snapshot of a run: it has no settings")
+        self.check(self.config)
         return parts
 
     def is_ours(self) -> bool:
@@ -128,14 +137,24 @@ class Run:
         return data_dir.parent if data_dir.is_file() else data_dir
 
     def require(self, path: Path, why: str) -> Path:
-        """Returns `path` if it is there.
+        """Returns `path` if it is there, as it was written.
 
         Raises:
-          ValueError: it is missing; `why` says how to make it.
+          ValueError: it is missing, `why` says how to make it; or it is damaged.
         """
         if not path.is_file():
             raise ValueError(f"{self} has no {path.relative_to(self.folder)}: {why}")
+        self.check(path)
         return path
+
+    def check(self, path: Path) -> None:
+        """Refuses a file that is not as it was written. Raises ValueError."""
+        graded = path.relative_to(self.folder).as_posix() in GRADED
+        mend = "make it anew with python test.py" if graded else "restore it, or train the run anew"
+        try:
+            manifest.check(self.folder, path)
+        except ValueError as error:
+            raise ValueError(f"{error}; {mend}") from None
 
     def log(self, line: str) -> None:
         """Prints a line and keeps it in `log.txt`."""

@@ -108,6 +108,11 @@ def type_of(section: type, name: str) -> type:
     return kind
 
 
+def flag_name(name: str) -> str:
+    """The flag of a field: its name; without the "_" behind words that Python keeps for itself."""
+    return name.rstrip("_")
+
+
 def define(
     section: type,
     values: flags.FlagValues = flags.FLAGS,
@@ -121,7 +126,7 @@ def define(
       choices: {flag: names} that only a higher floor knows.
     """
     for field in fields_of(section):
-        if field.name not in values:
+        if flag_name(field.name) not in values:
             among = (choices or {}).get(field.name) or field.metadata["choices"]
             _define(section, field, values, tuple(among))
 
@@ -136,7 +141,7 @@ def _define(section: type, field: dataclasses.Field, values: Any, choices: tuple
     make: Any = makers[kind]
     if choices:
         make = partial(flags.DEFINE_enum, enum_values=list(choices))
-    make(name=field.name, default=field.default, help=of["help"], flag_values=values)
+    make(name=flag_name(field.name), default=field.default, help=of["help"], flag_values=values)
 
 
 def read(section: type[Section], values: flags.FlagValues = flags.FLAGS) -> Section:
@@ -145,7 +150,7 @@ def read(section: type[Section], values: flags.FlagValues = flags.FLAGS) -> Sect
     Raises:
       ValueError: a number is not finite.
     """
-    chosen = {field.name: values[field.name].value for field in fields_of(section)}
+    chosen = {field.name: values[flag_name(field.name)].value for field in fields_of(section)}
     for name, value in chosen.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"--{name} is {value}; expected a finite number")
@@ -208,8 +213,8 @@ def help_text(sections: Iterable[type], values: flags.FlagValues, width: int = 9
         lines = [f"{section.title}:"]
         helps = {field.name: field.metadata["help"] for field in fields_of(section)}
         for name in own_names(section):
-            flag, kind = values[name], type_of(section, name)
-            shown = f"--[no]{name}" if kind is bool else f"--{name}=" + _values(section, flag)
+            flag, kind = values[flag_name(name)], type_of(section, name)
+            shown = f"--[no]{name}" if kind is bool else f"--{flag.name}=" + _values(section, flag)
             usual = "" if flag.default is None else f" Default: {_shown(flag.default)}."
             text = " ".join(helps[name].split()) + usual
             lines.append(f"  {shown}")
@@ -231,8 +236,8 @@ def start_script(
 def _values(section: type, flag: Any) -> str:
     if names := getattr(flag.parser, "enum_values", ()):
         return "|".join(names)
-    field = next(field for field in fields_of(section) if field.name == flag.name)
-    kind, low, high = type_of(section, flag.name), field.metadata["least"], field.metadata["most"]
+    field = next(field for field in fields_of(section) if flag_name(field.name) == flag.name)
+    kind, low, high = type_of(section, field.name), field.metadata["least"], field.metadata["most"]
     word = {int: "N", float: "X", str: "TEXT"}[kind]
     between = low is not None and high is not None
     return f"{word} ({low:g} to {high:g})" if between else word

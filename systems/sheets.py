@@ -20,7 +20,7 @@ from absl import flags
 
 from data.datasets import DATASETS
 from losses import LOSSES, hyperparameters
-from run import files, options
+from run import files, manifest, options
 from run.folder import FORMAT, Run, RunOptions
 from run.settings import Facts, MachineOptions, Settings, StartOptions
 from systems import SYSTEMS
@@ -220,7 +220,8 @@ def _check_features(settings: Any, system: System) -> None:
 
 
 def save(run: Run, settings: Any, facts: Facts) -> None:
-    """Writes config.json."""
+    """Writes config.json, the first file of a run, and the manifest beside it."""
+    manifest.begin(run.folder)
     kept = dict(sorted(dataclasses.asdict(settings).items()))
     files.write_json(
         run.config, {"format": FORMAT, "settings": kept, "facts": dataclasses.asdict(facts)}

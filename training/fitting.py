@@ -8,7 +8,6 @@ import sys
 import keras
 
 import models
-from data import datasets
 from run import files
 from run.console import some_words
 from run.folder import Run
@@ -107,10 +106,11 @@ def begin_folder(start: Start, settings, facts, inputs: Inputs) -> None:
     run.start.unlink(missing_ok=True)
     inputs.vocabulary.save(run.vocabulary)
     inputs.descriptor.save(run.features)
+    files.write_json(run.data, inputs.known)
     data = {}
-    for name, split in inputs.splits.items():
-        data[name] = f"{split.num_images:,} images, {len(split.captions):,} captions"
-        data[f"{name}, SHA-256"] = datasets.fingerprint(split)
+    for name, known in inputs.known["splits"].items():
+        data[name] = f"{len(known['images']):,} images, {known['captions']:,} captions"
+        data[f"{name}, SHA-256"] = known["sha256"]
     data |= {"words": f"{len(inputs.vocabulary):,}"}
     title = f"{run.folder.name}: {settings.model}, {settings.loss}, on {settings.data}"
     page = describe_run(title, sys.argv, sheets.differences(settings), data)

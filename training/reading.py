@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from data import record
 from data.datasets import Split
 from data.language.words import Tokens, Vocabulary, say_wordless
 from data.vision import descriptors
@@ -32,6 +33,7 @@ class Inputs:
       images: {split name: (N, F) image vectors, (N, R, F) boxes, or `PixelRows`}.
       tokens: {split name: ids of its captions}.
       targets: what a batch brings besides, of the system.
+      known: of `record.describe`, all data that the run knows.
     """
 
     settings: Any
@@ -42,14 +44,23 @@ class Inputs:
     images: dict[str, Any]
     tokens: dict[str, Tokens]
     targets: Targets
+    known: dict[str, Any]
 
 
 def read_inputs(start: Start, splits: dict[str, Split]) -> Inputs:
-    """Words and image rows of both splits; of the run that goes on, or that this one starts from.
+    """Words and image rows of the splits that training reads; of the run that goes on, or that this
+    one starts from.
+
+    Args:
+      splits: {"train", "validation", "test"}.
 
     Raises:
-      ValueError: the data are not what the settings ask for.
+      ValueError: the data are not what the settings ask for, or not those of the run that goes on.
     """
+    known = record.describe(splits)
+    if start.resumed:
+        record.check_resumed(start.run, known)
+    splits = {name: splits[name] for name in ("train", "validation")}
     check_trainable(splits["train"])
     settings = resolve(start.settings, splits["train"])
     source = start.run if start.resumed else start.first
@@ -58,7 +69,8 @@ def read_inputs(start: Start, splits: dict[str, Split]) -> Inputs:
 
         settings = phases.same_reading(start.first, settings, start.given)
     if source:
-        vocabulary = Vocabulary.load(source.vocabulary)
+        lost = "it was lost; train anew with --overwrite"
+        vocabulary = Vocabulary.load(source.require(source.vocabulary, lost))
         descriptor = known_descriptor(source, settings, splits["train"])
     else:
         vocabulary = make_vocabulary(settings, splits)
@@ -90,7 +102,7 @@ def read_inputs(start: Start, splits: dict[str, Split]) -> Inputs:
     tokens = {name: Tokens(split.captions, vocabulary) for name, split in splits.items()}
     for name, title in (("train", "training"), ("validation", "validation")):
         say_wordless(title, tokens[name], vocabulary)
-    return Inputs(settings, facts, splits, vocabulary, descriptor, images, tokens, made)
+    return Inputs(settings, facts, splits, vocabulary, descriptor, images, tokens, made, known)
 
 
 def check_trainable(train: Split) -> None:

@@ -71,8 +71,8 @@ def first_pictures(paths: Sequence[str], cache_dir: str | os.PathLike | None = N
             if ((pairs >= 0) & (pairs < len(first))).all():
                 first[pairs[:, 0]] = pairs[:, 1]
                 return first[first]
-    for size, rows in alike.items():
-        _join_equal(paths, rows, size, first)
+    for rows in alike.values():
+        _join_equal(paths, rows, first)
     if kept:
         own = np.flatnonzero(first != np.arange(len(first)))
         with contextlib.suppress(OSError):
@@ -80,13 +80,24 @@ def first_pictures(paths: Sequence[str], cache_dir: str | os.PathLike | None = N
     return first[first]
 
 
-def _join_equal(paths: Sequence[str], rows: list[int], size: int, first: np.ndarray) -> None:
+def piece_of(path: str | os.PathLike) -> bytes:
+    """What tells a picture file from others: its size and a piece of it; b"" where it is missing.
+
+    Two pictures may have the same head and the same border, so the piece is from the middle.
+    """
+    with contextlib.suppress(OSError), open(path, "rb", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(size // 2)
+        return size.to_bytes(8, "little") + file.read(PROBE << 10)
+    return b""
+
+
+def _join_equal(paths: Sequence[str], rows: list[int], first: np.ndarray) -> None:
     """Points files of one size to the first with equal bytes."""
     pieces: dict[bytes, list[int]] = {}
     for row in rows:
-        with contextlib.suppress(OSError), open(paths[row], "rb", buffering=0) as file:
-            file.seek(size // 2)  # two pictures may have the same head and the same border
-            pieces.setdefault(file.read(PROBE << 10), []).append(row)
+        if piece := piece_of(paths[row]):
+            pieces.setdefault(piece, []).append(row)
     for own in pieces.values():
         seen: dict[bytes, int] = {}
         for row in own if len(own) > 1 else ():

@@ -1,0 +1,148 @@
+"""Which data a run knows: `data.json`, by which other data, and images trained on, are found.
+
+    files.write_json(run.data, describe(splits))          # when a training begins
+    check_split(read(run), split)                         # before anything is graded
+
+Shape letters: N images, F feature.
+"""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from data import datasets
+from data.datasets import Split
+from data.formats.identity import TELLING, piece_of
+from data.formats.records import some
+from run import files
+from run.folder import Run
+
+FORMAT = 1  # of data.json
+SAMPLE = 1024  # numbers of a row that are looked at, evenly spaced
+LENGTH = 16  # hexadecimal digits that tell an image's content
+
+
+def contents_of(split: Split) -> list[str]:
+    """For each of the N images the start of a hash of its content; "" where it is not known.
+
+    Of a picture in memory all of it counts, of a picture file its size and a piece of it, of a
+    vector a sample of its numbers. Rows of few different numbers, such as tags, say nothing.
+    """
+    if isinstance(split.pictures, list):
+        found = [piece_of(path) for path in split.pictures]
+    elif split.pictures is not None:
+        found = [np.ascontiguousarray(picture).tobytes() for picture in split.pictures]
+    elif split.vectors is not None:
+        step = max(1, int(np.prod(split.vectors.shape[1:])) // SAMPLE)
+        rows = (np.ravel(row)[::step] for row in map(np.asarray, split.vectors))
+        found = [row.tobytes() if len(np.unique(row)) >= TELLING else b"" for row in rows]
+    else:
+        found = [b""] * split.num_images
+    return [hashlib.sha256(one).hexdigest()[:LENGTH] if one else "" for one in found]
+
+
+def describe(splits: dict[str, Split]) -> dict[str, Any]:
+    """What is kept of the data: of each split its fingerprint, its images and their contents."""
+    return {
+        "format": FORMAT,
+        "splits": {
+            name: {
+                "sha256": datasets.fingerprint(split),
+                "captions": split.num_captions,
+                "images": split.image_names,
+                "contents": contents_of(split),
+            }
+            for name, split in splits.items()
+        },
+    }
+
+
+def read(run: Run) -> dict[str, Any]:
+    """A run's `data.json`, of `describe`.
+
+    Raises:
+      ValueError: it is missing, damaged, or none.
+    """
+    found = files.read_json(run.require(run.data, "which data it knows was lost; train anew"))
+    splits = found.get("splits") if isinstance(found, dict) else None
+    kinds = {"sha256": str, "captions": int, "images": list, "contents": list}
+    if not isinstance(splits, dict) or not all(
+        isinstance(splits.get(name), dict)
+        and all(type(splits[name].get(key)) is kind for key, kind in kinds.items())
+        for name in datasets.SPLITS
+    ):
+        raise ValueError(f"{run.data} is no record of data: train the run anew")
+    return found
+
+
+def check_resumed(run: Run, now: dict[str, Any]) -> None:
+    """Refuses to go on with other data than a run was begun with.
+
+    Args:
+      now: of `describe`, the data at hand.
+
+    Raises:
+      ValueError: says what differs.
+    """
+    known = read(run)["splits"]
+    for name in ("train", "validation"):
+        was, found = known[name], now["splits"][name]
+        if was["sha256"] != found["sha256"]:
+            raise ValueError(
+                f"{run} was begun with other data: {difference(name, was, found)}; give the same "
+                "--data_dir, or start a new run"
+            )
+
+
+def check_split(run: Run, split: Split, other: bool = False) -> None:
+    """Refuses a split that is not the run's own, and one with images that it was trained on.
+
+    Args:
+      split: about to be graded; other: data that the run does not know are meant (--as).
+
+    Raises:
+      ValueError: says what differs, or names the images.
+    """
+    known = read(run)["splits"]
+    now = describe({split.name: split})["splits"][split.name]
+    own = known[split.name]["sha256"] == now["sha256"]
+    if split.name != "train" or not own:
+        train = known["train"]
+        contents, names = set(train["contents"]) - {""}, set(train["images"])
+        seen = [
+            name
+            for name, content in zip(now["images"], now["contents"], strict=True)
+            if content in contents or (not content and name in names)
+        ]
+        if seen:
+            raise ValueError(
+                f"{len(seen)} of {split.num_images} images of the {split.name} split are images "
+                f"that {run} was trained on: {some(seen)}; grade others"
+            )
+    if not own and not other:
+        told = difference(split.name, known[split.name], now)
+        raise ValueError(
+            f"{run} was trained beside other data: {told}; give --data_dir of the same data, or "
+            "--as NAME to grade these beside its own score"
+        )
+
+
+def difference(name: str, was: dict[str, Any], now: dict[str, Any]) -> str:
+    """How a split of another fingerprint differs, in words."""
+    before, after = set(was["images"]), set(now["images"])
+    new = [image for image in now["images"] if image not in before]
+    gone = [image for image in was["images"] if image not in after]
+    told = [f"{len(new)} images are new ({some(new, 3)})"] if new else []
+    told += [f"{len(gone)} are gone ({some(gone, 3)})"] if gone else []
+    if not told:
+        contents = dict(zip(was["images"], was["contents"], strict=True))
+        pairs = zip(now["images"], now["contents"], strict=True)
+        changed = [image for image, content in pairs if contents[image] != content]
+        if changed:
+            told = [f"{len(changed)} images have other contents ({some(changed, 3)})"]
+        elif was["images"] != now["images"]:
+            told = ["its images stand in another order"]
+        else:
+            told = ["its captions, concepts or vectors are others"]
+    return f"of the {name} split {' and '.join(told)}"
