@@ -1,7 +1,7 @@
 """Which data a run knows: `data.json`, by which other data, and images trained on, are found.
 
     files.write_json(run.data, describe(splits))          # when a training begins
-    check_split(read(run), split)                         # before anything is graded
+    check_split(read_record(run), split)                         # before anything is graded
 
 Shape letters: N images, F feature.
 """
@@ -58,7 +58,7 @@ def describe(splits: dict[str, Split]) -> dict[str, Any]:
     }
 
 
-def read(run: Run) -> dict[str, Any]:
+def read_record(run: Run) -> dict[str, Any]:
     """A run's `data.json`, of `describe`.
 
     Raises:
@@ -85,7 +85,7 @@ def check_resumed(run: Run, now: dict[str, Any]) -> None:
     Raises:
       ValueError: says what differs.
     """
-    known = read(run)["splits"]
+    known = read_record(run)["splits"]
     for name in ("train", "validation"):
         was, found = known[name], now["splits"][name]
         if was["sha256"] != found["sha256"]:
@@ -104,7 +104,7 @@ def check_split(run: Run, split: Split, other: bool = False) -> None:
     Raises:
       ValueError: says what differs, or names the images.
     """
-    known = read(run)["splits"]
+    known = read_record(run)["splits"]
     now = describe({split.name: split})["splits"][split.name]
     own = known[split.name]["sha256"] == now["sha256"]
     if split.name != "train" or not own:

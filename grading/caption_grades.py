@@ -67,6 +67,23 @@ def grade(written: Mapping[str, list[list[str]]], split: Any) -> dict[str, dict[
     return scores
 
 
+def grade_written(encoded: Any, place: Any) -> dict[str, list[list[str]]]:
+    """What a model that writes writes for the split: captions.json, and a line of scores.
+
+    Args:
+      encoded: of `encoding.encode_finished`; place: the folder that is written to, a `Run`.
+
+    Returns:
+      {title: N lists of captions} by width of the beam.
+    """
+    finished, settings = encoded.finished, encoded.finished.settings
+    speaker = beam.Speaker(*encoded.model.parts.writer.compiled)
+    written = write_all(speaker, encoded.images, finished.vocabulary, settings.max_length)
+    facts = {"data": settings.data, "split": encoded.split.name, "most_words": settings.max_length}
+    print(report(place / "captions.json", written, encoded.split, facts))
+    return {f"written captions, {title}": lists for title, lists in written.items()}
+
+
 def _scenes(split: Any) -> list[world.Scene]:
     """The scene of each image of a split that the program has drawn; else none."""
     if not split.origin.startswith("scenes:"):

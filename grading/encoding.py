@@ -12,6 +12,7 @@ from data.language.words import Tokens, Vocabulary, say_wordless
 from data.vision import descriptors
 from gallery import similarity
 from grading import intervals
+from grading import score as scores
 from run import files, replicas
 from run.folder import Run
 from run.settings import Facts
@@ -116,9 +117,9 @@ def encode_finished(
     return Encoded(finished, model, split, images, image, text)
 
 
-def save_projections(encoded: Encoded) -> None:
+def save_projections(encoded: Encoded, place: Run) -> None:
     """projections.npz: what `retrieve.py` searches and `--verify` recomputes from."""
-    run, split = encoded.finished.run, encoded.split
+    split = encoded.split
     arrays = {"image": encoded.image, "text": encoded.text, "caption_image": split.caption_image}
     if split.concepts is not None:
         arrays["concepts"] = split.concepts
@@ -130,16 +131,35 @@ def save_projections(encoded: Encoded) -> None:
     for name, values in strings.items():
         arrays[f"{name}_data"], arrays[f"{name}_offsets"] = files.pack_strings(values)
     arrays["similarity"] = similarity.pack_similarity(encoded.finished.settings.similarity)
-    files.write_arrays(run.projections, arrays)
+    files.write_arrays(place.projections, arrays)
 
 
-def hash_inputs(encoded: Encoded) -> dict[str, str]:
-    """SHA-256 of all that a score depends on."""
-    finished = encoded.finished
+def hash_files(finished: Finished, data: str) -> dict[str, str]:
+    """SHA-256 of all that a score depends on; `data`: of `datasets.fingerprint`."""
     hashes = {
-        "data": datasets.fingerprint(encoded.split),
+        "data": data,
         "weights": files.file_hash(finished.run.best_weights),
         "config": sheets.config_hash(finished.settings, finished.facts),
     }
     learned = finished.descriptor.fingerprint()
     return {**hashes, "pictures": learned} if learned else hashes
+
+
+def score_encoded(encoded: Encoded, folds: int, block_bytes: int) -> tuple[dict[str, Any], Any]:
+    """The dict of score.json, and what was found in each fold."""
+    settings, split = encoded.finished.settings, encoded.split
+    score, found = scores.grade_embeddings(
+        encoded.image,
+        encoded.text,
+        split.caption_image,
+        split.concepts,
+        split.fits() if split.fits else None,
+        folds=folds,
+        block_bytes=block_bytes,
+        similarity=settings.similarity,
+    )
+    facts = scores.facts_of(settings, split.name) | dict(encoded.model.parts.protocol)
+    graded = split.concepts is not None
+    facts = scores.protocol(found, len(encoded.image), graded, settings.similarity, **facts)
+    hashes = hash_files(encoded.finished, datasets.fingerprint(split))
+    return {"protocol": facts, "hashes": hashes, **score}, found

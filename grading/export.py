@@ -6,6 +6,7 @@
 """
 
 import logging
+import sys
 import warnings
 
 import numpy as np
@@ -64,3 +65,11 @@ def writing_steps(run, model, boxes):
     inputs = [*numbers, *memory[:4], unread, unread, *memory[4:]]
     inputs = [np.asarray(one) for one in inputs]
     return {run.first_step: (first, boxes), run.next_step: (following, inputs)}
+
+
+def export_pictures(finished):
+    """The network of retrieve.py --image FILE, a convenience that the score does without."""
+    try:
+        finished.descriptor.export(finished.settings)
+    except ValueError as error:
+        print(f"note: retrieve.py --image FILE will not work: {error}", file=sys.stderr)

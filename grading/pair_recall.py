@@ -319,6 +319,29 @@ def report_pairs(
     return tables
 
 
+def grade_pairs(
+    encoded: Any,
+    question: Question,
+    written: Mapping[str, list[list[str]]],
+    place: Any,
+    more: bool,
+) -> None:
+    """Recall of pairs of words: pairs.json, pairs.md, pairs.png, a table.
+
+    Args:
+      encoded: of `encoding.encode_finished`; place: the folder that is written to, a `Run`.
+      written: {title: N lists} of captions that the model wrote for the images.
+      more: see `report_pairs`.
+    """
+    settings, rows = encoded.finished.settings, (encoded.image, encoded.text)
+    found = {"ranking recall@5": count_ranked(question, *rows, settings.similarity)}
+    found |= {title: count_written(question, lists) for title, lists in written.items()}
+    facts = {"data": settings.data, "split": encoded.split.name, "model": settings.model}
+    facts |= {"heldout": settings.heldout, "heldout_file": settings.heldout_file}
+    print(report_pairs(place.folder, question, found, facts, more))
+    print("written: pairs.md, pairs.json, pairs.png\n")
+
+
 def compare(
     reports: Mapping[str, str | Path], what: str, path: str | Path, order: Sequence[str] = ()
 ) -> None:

@@ -20,11 +20,10 @@ import numpy as np
 import metrics
 from data.formats.identity import first_rows
 from gallery import scan
-from gallery.similarity import choose, of_arrays
+from gallery.similarity import choose
 from grading import chance as grading_chance
 from grading import intervals
 from run import files
-from run.folder import Run
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +85,12 @@ def _report(found) -> dict[str, Any]:
 
 def _ordered(values: dict[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in ORDER}
+
+
+def facts_of(settings: Any, split: str) -> dict[str, Any]:
+    """What a run's settings say in the protocol of its score."""
+    facts = {"data": settings.data, "split": split, "model": settings.model}
+    return facts | {"loss": settings.loss, "recipe": settings.recipe}
 
 
 def protocol(
@@ -281,42 +286,3 @@ def write_ranks(folder: Path, found: Sequence[dict], captions, names) -> None:
             first_caption += fold["text_to_image"].ranks.size
             first_image += fold["text_to_image"].gallery_size
         files.write_text(folder / f"ranks_{direction}.csv", text.getvalue())
-
-
-def verify_score(run: Run) -> list[str]:
-    """Recomputes a run's metrics from its saved projections alone.
-
-    Returns:
-      Lines that name what differs from score.json; none where all agrees.
-
-    Raises:
-      ValueError: projections or score are missing or incomplete.
-    """
-    again = "run python test.py first"
-    written = files.read_json(run.require(run.score, again))
-    arrays = read_embeddings(run.require(run.projections, again))
-    if not isinstance(written, dict) or "protocol" not in written:
-        raise ValueError(f"{run.score} is no score: it has no protocol")
-    similarity = of_arrays(arrays, run.projections)
-    score, _ = grade_embeddings(
-        arrays["image"],
-        arrays["text"],
-        arrays["caption_image"],
-        arrays.get("concepts"),
-        folds=written["protocol"]["folds"],
-        similarity=similarity,
-    )
-    differences = []
-    if (was := written["protocol"].get("similarity", "cosine")) != similarity:
-        differences.append(f"similarity: score.json has {was}, {run.projections.name} {similarity}")
-    for group in ("text_to_image", "image_to_text", "chance", "chance_image_to_text"):
-        was = written.get(group, {})
-        differences += [
-            f"{group} {name}: score.json has {was.get(name)}, recomputed {value}"
-            for name, value in score[group].items()
-            if was.get(name) != value
-        ]
-    for name in ("rsum", "chance_rsum"):
-        if (was := written.get(name)) != score[name]:
-            differences.append(f"{name}: score.json has {was}, recomputed {score[name]}")
-    return differences

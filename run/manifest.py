@@ -42,7 +42,7 @@ def record(path: Path, written: Path) -> None:
         if path == folder / NAME or not (folder / NAME).is_file():
             continue
         with contextlib.suppress(ValueError):  # damaged: whoever reads a file will say so
-            known = read(folder)
+            known = hashes_of(folder)
             name = path.relative_to(folder).as_posix()
             known[name] = [file_hash(written), *known.get(name, [])][:KEPT]
             _write(folder, known)
@@ -59,7 +59,7 @@ def check(folder: Path, path: Path) -> None:
     seen = (str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino)
     if seen in _checked:
         return
-    hashes = read(folder).get(path.relative_to(folder).as_posix())
+    hashes = hashes_of(folder).get(path.relative_to(folder).as_posix())
     if hashes is None:
         raise ValueError(f"{path} is not in {NAME}: it was not written by this run")
     if file_hash(path) not in hashes:
@@ -67,7 +67,7 @@ def check(folder: Path, path: Path) -> None:
     _checked.add(seen)
 
 
-def read(folder: Path) -> dict[str, list[str]]:
+def hashes_of(folder: Path) -> dict[str, list[str]]:
     """{name of a file: its right hashes}.
 
     Raises:

@@ -1,7 +1,9 @@
 """The scripts by subprocess on tiny data: the main job, resuming, overfitting, bad input."""
 
+import copy
 import csv
 import json
+import random
 import re
 import shutil
 
@@ -11,6 +13,8 @@ import starter
 from PIL import Image
 from trying import check_query_tower, fail, read_history, succeed
 
+from grading import verify
+from run import manifest
 from run.files import read_json, write_json
 from run.folder import find
 
@@ -88,8 +92,59 @@ def test_verify_agrees_and_notices(home, tmp_path):
     shutil.copytree(home / "exp/first", tmp_path / "copy")
     score = read_json(tmp_path / "copy/score.json")
     score["text_to_image"]["mrr"]["value"] += 1e-9
-    write_json(tmp_path / "copy/score.json", score)
+    write_json(tmp_path / "copy/score.json", score)  # and its hash with it
     fail("test.py", "--verify", "--exp", tmp_path / "copy", cwd=home, says="disagrees")
+    (tmp_path / "copy/score.json").write_text(json.dumps(score))
+    fail("test.py", "--verify", "--exp", tmp_path / "copy", cwd=home, says="not as it was written")
+
+
+def leaves(value, path=()):
+    """Paths to all that is no object in a JSON value."""
+    if isinstance(value, dict):
+        return [leaf for key, inner in value.items() for leaf in leaves(inner, (*path, key))]
+    return [path]
+
+
+def test_verify_covers_every_field(home, monkeypatch):
+    monkeypatch.chdir(home)
+    run = find(home / "exp", "first")
+    written = verify.read_score(run)
+    again = verify.recompute(run, written)
+    assert list(verify.differing(written, again)) == []
+    for *way, last in leaves(written):
+        forged = copy.deepcopy(written)
+        at = forged
+        for key in way:
+            at = at[key]
+        at[last] = "0" * 64
+        (line,) = verify.differing(forged, again)
+        assert line.startswith(" ".join([*way, last]))
+
+
+def test_a_file_that_changed_is_refused_by_whoever_reads_it(home, tmp_path):
+    """Bits are flipped in every file that is read again, one after the other."""
+    shutil.copytree(home / "exp/first", tmp_path / "run")
+    run, draw = find(tmp_path, "run"), random.Random(0)
+    read = dict.fromkeys(manifest.hashes_of(run.folder))
+    assert {"config.json", "data.json", "best.weights.h5", "last/state.npz"} <= set(read)
+    assert {"query.onnx", "projections.npz", "score.json", "features.npz"} <= set(read)
+    for name in read:
+        path = run / name
+        whole = path.read_bytes()
+        run.require(path, "")
+        for _ in range(3):
+            place = draw.randrange(len(whole))
+            flipped = whole[place] ^ (1 << draw.randrange(8))
+            path.write_bytes(whole[:place] + bytes([flipped]) + whole[place + 1 :])
+            with pytest.raises(ValueError, match="not as it was written"):
+                run.require(path, "")
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ValueError, match="not as it was written"):
+            run.require(path, "")
+        path.write_bytes(whole)
+    (run / manifest.NAME).write_text("{}")
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged"):
+        run.require(run.config, "")
 
 
 def test_towers_in_onnx_equal_keras(home):
