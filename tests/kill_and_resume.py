@@ -75,7 +75,7 @@ def kill_and_resume(
     if not ended:
         os.kill(started.process.pid, getattr(signal, kind))
     done = started.finish()
-    if not ended and done.returncode not in (0, SIGNALS[kind]) or "Traceback" in done.stderr:
+    if (not ended and done.returncode not in (0, SIGNALS[kind])) or "Traceback" in done.stderr:
         raise RuntimeError(f"{kind} ended with {done.returncode}: {done.stderr[-2000:]}")
     run = Path(folder) / "exp" / name
     known = any((run / file).is_file() for file in ("config.json", "start.json"))
