@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from data.datasets import Split
+from data.datasets import Split, fingerprint
 from data.language import word_vectors
 from data.language.words import Tokens, Vocabulary, say_wordless
 from data.vision import descriptors
@@ -89,6 +89,12 @@ def read_inputs(start: Start, splits: dict[str, Split]) -> Inputs:
     for name, title in (("train", "training"), ("validation", "validation")):
         say_wordless(title, tokens[name], vocabulary)
     return Inputs(settings, facts, splits, vocabulary, descriptor, images, tokens, made)
+
+
+def compared_data(inputs: Inputs) -> dict[str, Any]:
+    """{name: value} of what all workers of a training must have read alike."""
+    prints = {f"{name} data, SHA-256": fingerprint(s) for name, s in inputs.splits.items()}
+    return {**prints, **dataclasses.asdict(inputs.facts)}
 
 
 def check_trainable(train: Split) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from run import console, files, folder, lock
 from run.folder import Run
-from run.options import from_json, with_role
+from run.options import from_json, own_names, with_role
 from run.settings import Facts
 from systems import sheets
 from training import phases
@@ -75,6 +75,15 @@ def open_run(values: Any, argv: list[str], chief: bool) -> Start:
     if not asked.first_phase:
         return start
     return with_first_phase(start, phases.first_flags(asked.first_phase, argv), chief)
+
+
+def compared_flags(values: Any) -> dict[str, Any]:
+    """{flag: value} of what all workers of a training must have alike."""
+    found = {}
+    for section in sheets.training_sections():
+        places = with_role(section, "place")
+        found |= {n: values[n].value for n in own_names(section) if n not in (*places, "threads")}
+    return found
 
 
 def begun(values: Any) -> bool:
