@@ -28,7 +28,7 @@ def main(argv):
     """Trains a run, alone or with other workers."""
     if len(argv) > 1:
         raise ValueError(f"unexpected argument {argv[1]!r}: settings are given as --name value")
-    with workers.join(FLAGS.strategy) as team:
+    with workers.find_team(FLAGS.strategy) as team:
         team.agree(starting.compared_flags(FLAGS), "--{name} {value}")
         train(team)
 

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 from run import lock
 
 NO_MEMORY = ("start new thread", "failed to map", "allocate", "Resource temporarily unavailable")
-MORE_MEMORY = "give the process more, or try a smaller --batch_size or --limit"
 
 
 def run_script(script: Callable[[], Any]) -> None:
@@ -88,7 +87,7 @@ def _explain(error: Exception) -> str | None:
     short = isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
     short |= isinstance(error, ImportError | RuntimeError) and any(map(said.count, NO_MEMORY))
     if short:
-        return f"memory ran out ({said[:160] or type(error).__name__}): {MORE_MEMORY}"
+        return f"memory ran out, give the process more: {said[:160] or type(error).__name__}"
     return said or type(error).__name__ if isinstance(error, ValueError | OSError) else None
 
 

@@ -53,7 +53,7 @@ def check_memory():
     if 0 <= limit < NEEDED:
         raise MemoryError(
             f"the limit is {limit / 1e9:.1f} GB of addresses (ulimit -v, prlimit --as), TensorFlow "
-            f"needs {NEEDED / 1e9:.0f} to begin"
+            f"needs {NEEDED / 1e9:.0f} GB to begin"
         )
 
 

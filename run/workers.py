@@ -3,7 +3,7 @@
 Worker 0 listens, before TensorFlow does, where TF_CONFIG says; the others connect. The connections
 stay, so that all know at once when one ends: TensorFlow would wait, or end in pages of its own.
 
-    with workers.join("multi_worker") as team:    # any other strategy: a team of one
+    with workers.find_team("multi_worker") as team:    # any other strategy: a team of one
         team.agree({"learning_rate": 0.1}, "--{name} {value}")
         team.watch()
 """
@@ -21,7 +21,7 @@ START_SECONDS = 50  # that all must have come within
 ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}  # a machine that is gone: 30 s
 
 
-def join(strategy: str) -> "Team":
+def find_team(strategy: str) -> "Team":
     """The team that this process is one of.
 
     Raises:

@@ -62,7 +62,7 @@ def open_run(values: Any, argv: list[str], chief: bool) -> Start:
         hold(run, chief)
         return resume(run, asked, given, argv, chief)
     run = Run(Path(values.exp_root) / (values.exp or sheets.default_name(asked)))
-    files.check_name(run)
+    files.check_name(run.folder)
     if chief:
         check_folder(run, values.exp_root, values.overwrite)
     first = folder.find(values.exp_root, asked.init_from) if asked.init_from else None
@@ -220,7 +220,7 @@ def check_folder(run: Run, exp_root: str, overwrite: bool) -> None:
     Raises:
       ValueError: it is there and not to be replaced, or is no run's.
     """
-    if Path(exp_root).is_file() or run.folder.is_file():
+    if any(place.exists() and not place.is_dir() for place in (Path(exp_root), run.folder)):
         raise ValueError(f"{run} cannot be a run's folder: there is a file in its place")
     if not run.folder.exists():
         return
