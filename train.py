@@ -16,7 +16,7 @@ from pathlib import Path
 from absl import flags
 
 from data import datasets
-from run import console, options, replicas, workers
+from run import console, files, options, replicas, workers
 from systems import sheets
 from training import reading, starting
 
@@ -37,6 +37,7 @@ def train(team):
     """Settings -> run -> splits -> words and image rows -> batches -> model -> fit -> exp/NAME/."""
     chief = team.index == 0
     start = starting.open_run(FLAGS, sys.argv, chief)
+    files.remove_leftovers(start.settings.cache_dir)
     began = time.perf_counter()  # a first phase has told its own time
     splits = datasets.open_run_data(start.settings)
     inputs = reading.read_inputs(start, {name: splits[name] for name in ("train", "validation")})

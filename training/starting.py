@@ -74,6 +74,9 @@ def open_run(values: Any, argv: list[str], chief: bool) -> Start:
     start = Start(run, asked, Facts(), False, first, given, values.overwrite)
     if not asked.first_phase:
         return start
+    before = phases.first_run(run)
+    if chief and values.overwrite and before.is_ours():
+        before.state.unlink(missing_ok=True)  # of another run: it is not gone on with
     return with_first_phase(start, phases.first_flags(asked.first_phase, argv), chief)
 
 
@@ -121,7 +124,7 @@ def with_first_phase(start: Start, first_flags: list[str], chief: bool) -> Start
         facts = {"given": list(start.given), "overwrite": start.overwrite, "first": first_flags}
         files.write_json(run.start, {"format": folder.FORMAT, "settings": kept, **facts})
     try:
-        first = phases.train_first(first_flags, run, start.overwrite)
+        first = phases.train_first(first_flags, run)
     except ValueError:
         if chief and not phases.first_run(run).config.is_file():  # refused: nothing has begun
             run.start.unlink()
@@ -165,6 +168,7 @@ def read_start(run: Run) -> tuple[Any, dict[str, Any]]:
     found = files.read_json(run.start)
     kinds = {"format": int, "settings": dict, "given": list, "overwrite": bool, "first": list}
     valid = isinstance(found, dict) and all(type(found.get(n)) is k for n, k in kinds.items())
+    valid = valid and all(isinstance(word, str) for word in [*found["given"], *found["first"]])
     if not valid or found["format"] != folder.FORMAT or not found["settings"].get("first_phase"):
         raise ValueError(f"{run.start} does not say how a run was begun: was it edited?")
     system = sheets.sheet(str(found["settings"].get("model")))
