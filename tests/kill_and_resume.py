@@ -1,6 +1,6 @@
 """Kills trainings at random moments and resumes them; they must end as those that ran through.
 
-PYTHONPATH=. python tests/kill_and_resume.py 10              # ten of each signal and case, in a temporary folder
+PYTHONPATH=. python tests/kill_and_resume.py 10              # ten of each signal and case
 PYTHONPATH=. python tests/kill_and_resume.py 10 two_phases   # of one case
 """
 
