@@ -19,6 +19,7 @@ from pathlib import Path
 
 from absl import flags
 
+import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
 from data import datasets
 from gallery import similarity
 from grading import score as scores
@@ -290,6 +291,7 @@ def main(argv):
         verify(run)
     else:
         lock.claim(run.folder)
+        console.when_stopped(lambda: "every file is whole; give the same command again")
         print(f"{run}: {FLAGS.split} split")
         grade_run(run)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
+import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
 from data import datasets
 from run import console, files, options, replicas, workers
 from systems import sheets
