@@ -23,6 +23,7 @@ from shutil import get_terminal_size
 
 from absl import flags
 
+import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
 from answering import search
 from data.pictures import load_picture
 from gallery.stored import Gallery

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from absl import flags
 
+import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
 from data import datasets, record
 from gallery import similarity
 from grading import score as scores
@@ -155,6 +156,7 @@ def main(argv):
     if FLAGS.verify:
         return verify(run)
     lock.claim(run.folder)
+    console.when_stopped(lambda: "every file is whole; give the same command again")
     print(f"{run}: {FLAGS.split} split")
     return grade_run(run, run if FLAGS["as"].value is None else place_beside(run))
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from absl import flags
 
+import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
 from data import datasets
-from run import console, options, replicas
+from run import console, files, options, replicas, workers
 from systems import sheets
 from training import reading, starting
 
@@ -25,14 +26,24 @@ sheets.define_flags(FLAGS)
 
 
 def main(argv):
-    """Settings -> run -> splits -> words and image rows -> batches -> model -> fit -> exp/NAME/."""
+    """Trains a run, alone or with other workers."""
     if len(argv) > 1:
         raise ValueError(f"unexpected argument {argv[1]!r}: settings are given as --name value")
-    chief = replicas.is_chief(FLAGS.strategy)
+    with workers.find_team(FLAGS.strategy) as team:
+        team.agree(starting.compared_flags(FLAGS), "--{name} {value}")
+        train(team)
+
+
+def train(team):
+    """Settings -> run -> splits -> words and image rows -> batches -> model -> fit -> exp/NAME/."""
+    chief = team.index == 0
     start = starting.open_run(FLAGS, sys.argv, chief)
+    files.remove_leftovers(start.settings.cache_dir)
     began = time.perf_counter()  # a first phase has told its own time
     splits = datasets.open_run_data(start.settings)
     inputs = reading.read_inputs(start, splits)
+    team.agree(reading.compared_data(inputs), "{name} {value}")
+    team.watch()
     replicas.set_devices(FLAGS.virtual_devices, FLAGS.threads, FLAGS.deterministic)
     # Before anything else runs in TensorFlow: several workers must find each other first.
     strategy = replicas.make_strategy(FLAGS.strategy, FLAGS.virtual_devices)

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 from run import lock
 
 NO_MEMORY = ("start new thread", "failed to map", "allocate", "Resource temporarily unavailable")
-MORE_MEMORY = "give the process more, or try a smaller --batch_size or --limit"
 
 
 def run_script(script: Callable[[], Any]) -> None:
@@ -21,8 +20,6 @@ def run_script(script: Callable[[], Any]) -> None:
     SIGINT, SIGTERM and SIGHUP end it with a line that says how to go on, and 128 + their number.
     The environment variable MATCHBOX_TRACEBACK=1 shows the traceback all the same.
     """
-    spec = getattr(sys.modules["__main__"], "__spec__", None)  # of python -m
-    name = spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).name
     for stream, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, stream) is None:  # closed by the shell
             setattr(sys, stream, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
@@ -38,12 +35,12 @@ def run_script(script: Callable[[], Any]) -> None:
     except KeyboardInterrupt as stopped:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
         hint = _hints[-1]() if _hints else ""
-        _end(f"{name}: stopped{hint and '; ' + hint}", 128 + getattr(stopped, "number", 2))
+        end_now(f"stopped{hint and '; ' + hint}", 128 + getattr(stopped, "number", 2))
     except Exception as error:
         said = _explain(error)
         if said is None or os.environ.get("MATCHBOX_TRACEBACK"):
             raise
-        sys.exit(f"{name}: error: {said}")
+        sys.exit(f"{script_name()}: error: {said}")
     finally:
         lock.release_all()
 
@@ -68,8 +65,15 @@ def when_stopped(hint: Callable[[], str]) -> None:
     _hints.append(hint)
 
 
-def _end(line: str, status: int) -> NoReturn:
-    """Ends the process with a line, now: threads that read ahead are not waited for."""
+def script_name() -> str:
+    """What the script is called by: train.py, data.vision.extract."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)  # of python -m
+    return spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).name
+
+
+def end_now(line: str, status: int) -> NoReturn:
+    """Ends the process with a line, now, from any thread: those that read are not waited for."""
+    line = f"{script_name()}: {line}"
     lock.release_all()
     with contextlib.suppress(OSError):
         print(f"\n{line}" if sys.stderr.isatty() else line, file=sys.stderr, flush=True)
@@ -83,7 +87,7 @@ def _explain(error: Exception) -> str | None:
     short = isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
     short |= isinstance(error, ImportError | RuntimeError) and any(map(said.count, NO_MEMORY))
     if short:
-        return f"memory ran out ({said[:160] or type(error).__name__}): {MORE_MEMORY}"
+        return f"memory ran out, give the process more: {said[:160] or type(error).__name__}"
     return said or type(error).__name__ if isinstance(error, ValueError | OSError) else None
 
 

@@ -11,6 +11,7 @@ import sys
 
 from absl import logging
 
+NEEDED = 3_000_000_000  # bytes of addresses: measured 2.9e9, on two cores
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker")
 
 
@@ -21,6 +22,7 @@ def import_tensorflow():
     """
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
+    check_memory()
     sys.stderr.flush()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.set_verbosity(logging.WARNING)  # no line for every gradient that is added up
@@ -35,6 +37,24 @@ def import_tensorflow():
         os.close(kept)
         os.close(nowhere)
     return tf
+
+
+def check_memory():
+    """Refuses a limit of memory under which TensorFlow aborts before it can say anything.
+
+    Raises:
+      MemoryError: the limit (ulimit -v, prlimit --as) and what is needed.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if 0 <= limit < NEEDED:
+        raise MemoryError(
+            f"the limit is {limit / 1e9:.1f} GB of addresses (ulimit -v, prlimit --as), TensorFlow "
+            f"needs {NEEDED / 1e9:.0f} GB to begin"
+        )
 
 
 def set_devices(virtual_devices=0, threads=0, deterministic=False, cpu_only=False):
@@ -91,6 +111,12 @@ def _multi_worker():
 
     worker_index()
     return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def worker_addresses():
+    """Addresses of all workers, by TF_CONFIG, which `worker_index` checks."""
+    worker_index()
+    return [str(one) for one in json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"]]
 
 
 def worker_index():

@@ -1,7 +1,7 @@
 """Kills trainings at random moments and resumes them; they must end as those that ran through.
 
-python tests/kill_and_resume.py 10              # ten of each signal and case, in a temporary folder
-python tests/kill_and_resume.py 10 two_phases   # of one case
+PYTHONPATH=. python tests/kill_and_resume.py 10              # ten of each signal and case
+PYTHONPATH=. python tests/kill_and_resume.py 10 two_phases   # of one case
 """
 
 import os

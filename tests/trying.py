@@ -57,16 +57,26 @@ def read_history(run):
 
 def run_workers(name, *arguments, cwd):
     """Runs a script in two processes that know each other by TF_CONFIG, on loopback."""
-    sockets = [socket.socket() for _ in range(2)]
-    for item in sockets:
-        item.bind(("127.0.0.1", 0))
-    workers = [f"127.0.0.1:{item.getsockname()[1]}" for item in sockets]
-    for item in sockets:
-        item.close()
-    started = []
-    for index in range(2):
+    for done in [one.finish(380) for one in start_workers(name, arguments, arguments, cwd=cwd)]:
+        assert done.returncode == 0, done.stderr[-3000:]
+
+
+def start_workers(name, *each, cwd):
+    """Starts a script once for each list of arguments, as workers."""
+    started, workers = [], free_addresses(len(each))
+    for index, arguments in enumerate(each):
         cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
         environment = {"TF_CONFIG": json.dumps(cluster)}
         started.append(starter.Started(name, *arguments, cwd=cwd, **environment))
-    for done in [one.finish(380) for one in started]:
-        assert done.returncode == 0, done.stderr[-3000:]
+    return started
+
+
+def free_addresses(count):
+    """Addresses on loopback that nobody listens at."""
+    sockets = [socket.socket() for _ in range(count)]
+    for item in sockets:
+        item.bind(("127.0.0.1", 0))
+    found = [f"127.0.0.1:{item.getsockname()[1]}" for item in sockets]
+    for item in sockets:
+        item.close()
+    return found

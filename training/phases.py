@@ -58,13 +58,12 @@ def first_flags(recipe, argv):
     return [f"--recipe={recipe}", *sheets.given_flags(argv, one_phase(recipe))]
 
 
-def train_first(flags, run, overwrite=False):
+def train_first(flags, run):
     """Trains the first phase of `run`, or what is left of it.
 
     Args:
       flags: of `first_flags`.
       run: the run that will start from it.
-      overwrite: train it anew, even if it is there.
 
     Returns:
       The first phase's run.
@@ -76,7 +75,7 @@ def train_first(flags, run, overwrite=False):
     script = Path(__file__).resolve().parents[1] / "train.py"
     command = [sys.executable, str(script), *flags]
     command += [f"--exp_root={first.folder.parent}", f"--exp={first.folder.name}"]
-    if first.state.is_file() and not overwrite:
+    if first.state.is_file():
         command += ["--resume"]
     elif first.folder.exists():
         command += ["--overwrite"]

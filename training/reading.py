@@ -105,6 +105,13 @@ def read_inputs(start: Start, splits: dict[str, Split]) -> Inputs:
     return Inputs(settings, facts, splits, vocabulary, descriptor, images, tokens, made, known)
 
 
+def compared_data(inputs: Inputs) -> dict[str, Any]:
+    """{name: value} of what all workers of a training must have read alike."""
+    known = inputs.known["splits"]
+    prints = {f"{name} data, SHA-256": split["sha256"] for name, split in known.items()}
+    return {**prints, **dataclasses.asdict(inputs.facts)}
+
+
 def check_trainable(train: Split) -> None:
     """Refuses a training split of which nothing can be learned.
 

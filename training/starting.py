@@ -11,7 +11,7 @@ from typing import Any
 
 from run import console, files, folder, lock
 from run.folder import Run
-from run.options import from_json, with_role
+from run.options import from_json, own_names, with_role
 from run.settings import Facts
 from systems import sheets
 from training import phases
@@ -72,7 +72,19 @@ def open_run(values: Any, argv: list[str], chief: bool) -> Start:
     start = Start(run, asked, Facts(), False, first, given, values.overwrite)
     if not asked.first_phase:
         return start
+    before = phases.first_run(run)
+    if chief and values.overwrite and before.is_ours():
+        before.state.unlink(missing_ok=True)  # of another run: it is not gone on with
     return with_first_phase(start, phases.first_flags(asked.first_phase, argv), chief)
+
+
+def compared_flags(values: Any) -> dict[str, Any]:
+    """{flag: value} of what all workers of a training must have alike."""
+    found = {}
+    for section in sheets.training_sections():
+        places = with_role(section, "place")
+        found |= {n: values[n].value for n in own_names(section) if n not in (*places, "threads")}
+    return found
 
 
 def begun(values: Any) -> bool:
@@ -110,7 +122,7 @@ def with_first_phase(start: Start, first_flags: list[str], chief: bool) -> Start
         facts = {"given": list(start.given), "overwrite": start.overwrite, "first": first_flags}
         files.write_json(run.start, {"format": folder.FORMAT, "settings": kept, **facts})
     try:
-        first = phases.train_first(first_flags, run, start.overwrite)
+        first = phases.train_first(first_flags, run)
     except ValueError:
         if chief and not phases.first_run(run).config.is_file():  # refused: nothing has begun
             run.start.unlink()
@@ -154,6 +166,7 @@ def read_start(run: Run) -> tuple[Any, dict[str, Any]]:
     found = files.read_json(run.start)
     kinds = {"format": int, "settings": dict, "given": list, "overwrite": bool, "first": list}
     valid = isinstance(found, dict) and all(type(found.get(n)) is k for n, k in kinds.items())
+    valid = valid and all(isinstance(word, str) for word in [*found["given"], *found["first"]])
     if not valid or found["format"] != folder.FORMAT or not found["settings"].get("first_phase"):
         raise ValueError(f"{run.start} does not say how a run was begun: was it edited?")
     system = sheets.sheet(str(found["settings"].get("model")))
@@ -209,7 +222,7 @@ def check_folder(run: Run, exp_root: str, overwrite: bool) -> None:
     Raises:
       ValueError: it is there and not to be replaced, or is no run's.
     """
-    if Path(exp_root).is_file() or run.folder.is_file():
+    if any(place.exists() and not place.is_dir() for place in (Path(exp_root), run.folder)):
         raise ValueError(f"{run} cannot be a run's folder: there is a file in its place")
     if not run.folder.exists():
         return

@@ -189,13 +189,20 @@ def test_a_run_that_diverges_says_what_helps(home):
     flags = ["--exp=wild", "--optimizer=sgd", "--learning_rate=1e30"]
     line = fail("train.py", *TINY, *flags, cwd=home, says="try a lower --learning_rate")
     assert "nan" in line or "inf" in line
+    line = fail(
+        "train.py", *TINY, "--learning_rate=1e10", "--exp=finite", cwd=home, says="embeddings are"
+    )
+    assert "try a lower --learning_rate than 1e+10" in line
+    for name in ("wild", "finite"):
+        assert not (home / "exp" / name / "best.weights.h5").exists()
 
 
 def test_virtual_devices_train_and_resume(home):
     flags = ["--virtual_devices=2", "--exp=two", "--early_stopping=5"]
     succeed("train.py", *TINY, *flags, cwd=home)
     more = ["--resume", "--exp=two", "--epochs=3", "--relevance=identity"]
-    assert "best epoch" in succeed("train.py", *more, "--virtual_devices=2", cwd=home)
+    told = succeed("train.py", *more, "--virtual_devices=2", cwd=home)
+    assert "best epoch" in told and "3 epochs, not 2: the learning rate is planned anew" in told
     assert read_json(home / "exp/two/config.json")["settings"]["epochs"] == 3
     assert len(read_history(find(home / "exp", "two"))) == 3
 
@@ -217,6 +224,11 @@ def test_a_run_is_not_overwritten_unasked(home):
         (["stray"], "unexpected argument 'stray'"),
         (["--relevance=identity", "--loss=soft_weight_triplet", *TINY], "use tfidf or concepts"),
         (["--alpha=2", *TINY], "--alpha=2"),
+        (["--margin=-1", *TINY], "--margin=-1"),
+        (["--temperature=0", *TINY], "--temperature=0"),
+        (["--batch_size=1"], "--batch_size=1"),
+        ([*TINY, "--limit=1"], "has 1 image: expected two or more"),
+        (["--exp=a\nb"], r"'exp/a\nb' is no usable name"),
         (["--strategy=multi_worker"], "TF_CONFIG"),
         ([*TINY, "--batch_size=3", "--virtual_devices=4"], "has 3 captions for 4 replicas"),
     ],

@@ -59,8 +59,8 @@ def test_the_first_phase_is_a_run_beside_with_the_same_flags(tmp_path, monkeypat
     root = f"--exp_root={tmp_path / 'runs'}"
     assert commands[0][2:] == ["--recipe=sh", "--epochs=3", root, "--exp=x-first"]
     first.state.parent.mkdir(parents=True)
-    phases.train_first(flags, run, overwrite=True)
-    assert commands[1][-1] == "--overwrite"  # stopped before its first epoch ended, or replaced
+    phases.train_first(flags, run)
+    assert commands[1][-1] == "--overwrite"  # stopped before its first epoch ended
     first.state.write_bytes(b"")
     phases.train_first(flags, run)
     assert commands[2][-1] == "--resume"

@@ -1,5 +1,6 @@
 """extract.py: what it prints and writes, on a tiny data set and a network of NumPy."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import pytest
 from conftest import ROOT
 from tiny_data import captions_of, flickr, opened
 from tiny_network import LAYERS
+
+from run import lock
 
 SCRIPT = """
 import sys
@@ -89,6 +92,18 @@ def test_what_cannot_be_is_refused_in_one_line(home, flag, says):
         and says in done.stderr
     )
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_second_extraction_into_the_same_place_is_refused(home):
+    for place in ("cache", "out2"):
+        try:
+            lock.claim(home / place)
+            done = extract(home, "--crops=1", "--image_weights=random", "--output=out2")
+            assert done.returncode == 1 and done.stderr.count("\n") == 1
+            assert f"{place} is being written by process {os.getpid()} on " in done.stderr
+        finally:
+            lock.release_all()
+    assert not (home / "out2").exists()
 
 
 def test_data_without_pictures_is_refused(tmp_path):

@@ -1,0 +1,195 @@
+"""Workers of one training, each a process: they find each other, agree, and end together.
+
+Worker 0 listens, before TensorFlow does, where TF_CONFIG says; the others connect. The connections
+stay, so that all know at once when one ends: TensorFlow would wait, or end in pages of its own.
+
+    with workers.find_team("multi_worker") as team:    # any other strategy: a team of one
+        team.agree({"learning_rate": 0.1}, "--{name} {value}")
+        team.watch()
+"""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from typing import Any, NoReturn, Self
+
+from run import console, replicas
+
+START_SECONDS = 50  # that all must have come within
+ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}  # a machine that is gone: 30 s
+
+
+def find_team(strategy: str) -> "Team":
+    """The team that this process is one of.
+
+    Raises:
+      ValueError: TF_CONFIG is none; or some did not come, they are named.
+    """
+    if strategy != "multi_worker":
+        return Team(["here"], 0)
+    team = Team(replicas.worker_addresses(), replicas.worker_index())
+    team.lead() if team.index == 0 else team.follow()
+    return team
+
+
+class Team:
+    """The workers, as one of them sees them: worker 0 all others, the others worker 0.
+
+    Attributes:
+      addresses: of all; index: of this one; others: {index: connection}.
+    """
+
+    def __init__(self, addresses: list[str], index: int):
+        self.addresses, self.index = addresses, index
+        self.others: dict[int, Connection] = {}
+        self.ended = False
+
+    def name(self, index: int) -> str:
+        return f"worker {index} ({self.addresses[index]})"
+
+    def lead(self) -> None:
+        """Waits for all others. Raises ValueError: names those that did not come."""
+        host, port = split_address(self.addresses[0])
+        deadline, wanted = time.monotonic() + START_SECONDS, set(range(1, len(self.addresses)))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server(("", port), family=family) as server:
+            while missing := wanted - set(self.others):
+                server.settimeout(max(0.01, deadline - time.monotonic()))
+                try:
+                    connection = Connection(server.accept()[0])
+                except TimeoutError:
+                    names = ", ".join(map(self.name, sorted(missing)))
+                    self.refuse(
+                        f"{names} did not come within {START_SECONDS} s: is it started, with the "
+                        "same TF_CONFIG but for its index?"
+                    )
+                hello = connection.receive(2.0) or {}
+                if hello.get("workers") == self.addresses and hello.get("index") in missing:
+                    self.others[hello["index"]] = connection
+
+    def follow(self) -> None:
+        """Finds worker 0. Raises ValueError: it did not answer."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self.others:
+            try:
+                found = socket.create_connection(split_address(self.addresses[0]), 5)
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise ValueError(
+                        f"{self.name(0)} did not answer within {START_SECONDS} s ({error}): is it "
+                        "started, with the same TF_CONFIG but for its index?"
+                    ) from None
+                time.sleep(0.2)
+                continue
+            self.others[0] = Connection(found)
+        self.others[0].send({"index": self.index, "workers": self.addresses})
+
+    def agree(self, facts: dict[str, Any], shown: str) -> None:
+        """Compares facts of all.
+
+        Args:
+          facts: {name: value} of JSON; shown: how one is told, of {name} and {value}.
+
+        Raises:
+          ValueError: some differ: names the first; or a worker has ended.
+        """
+        facts = json.loads(json.dumps(facts))
+        if self.index:
+            self.others[0].send({"facts": facts})
+            said = self.hear(0).get("error")
+            if said is not None:
+                raise ValueError(said)
+            return
+        for index in self.others:
+            other = self.hear(index).get("facts") or {}
+            for name in sorted({*facts, *other}):
+                ours, theirs = facts.get(name), other.get(name)
+                if ours != theirs:
+                    ours, theirs = (shown.format(name=name, value=one) for one in (ours, theirs))
+                    self.refuse(
+                        f"{self.name(index)} has {theirs}, {self.name(0)} {ours}: start all "
+                        "workers with the same flags and the same data"
+                    )
+        for connection in self.others.values():
+            connection.send({})
+
+    def hear(self, index: int) -> dict[str, Any]:
+        """What a worker says. Raises ValueError: it has ended."""
+        said = self.others[index].receive()
+        if said is None:
+            self.refuse(f"{self.name(index)} has ended: see what it told")
+        return said
+
+    def refuse(self, line: str) -> NoReturn:
+        """Tells all others, and raises a ValueError."""
+        for connection in self.others.values():
+            connection.send({"error": line})
+        raise ValueError(line)
+
+    def watch(self) -> None:
+        """From now on ends this process, in one line, when another one ends before `__exit__`."""
+        for index, connection in self.others.items():
+            threading.Thread(target=self._watch, args=(index, connection), daemon=True).start()
+
+    def _watch(self, index: int, connection: "Connection") -> None:
+        said = connection.receive()
+        if self.ended or (said and said.get("done")):
+            return
+        line = (said or {}).get("error") or f"{self.name(index)} has ended, so all do"
+        for other in self.others.values():
+            other.send({"error": line})
+        console.end_now(f"error: {line}", 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: object, trace: object) -> None:
+        ours = kind is None or issubclass(kind, ValueError | OSError | MemoryError)
+        if self.others and not ours and kind and issubclass(kind, Exception):
+            time.sleep(5)  # TensorFlow's own error of a lost worker: `_watch` tells it better
+        self.ended = True
+        for connection in self.others.values():
+            if kind is None:
+                connection.send({"done": True})
+            connection.close()
+
+
+class Connection:
+    """JSON objects by lines, both ways."""
+
+    def __init__(self, own: socket.socket):
+        own.settimeout(None)
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in ALIVE.items():
+            if hasattr(socket, name):
+                own.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        self.socket, self.lines = own, own.makefile("r", encoding="utf-8")
+
+    def send(self, said: dict[str, Any]) -> None:
+        """Says something; whether it arrives shows when the other one is heard."""
+        with contextlib.suppress(OSError):
+            self.socket.sendall(json.dumps(said).encode() + b"\n")
+
+    def receive(self, seconds: float | None = None) -> dict[str, Any] | None:
+        """What the other one says next; None where it has ended, or speaks another language."""
+        self.socket.settimeout(seconds)
+        try:
+            found = json.loads(self.lines.readline(1 << 20))
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def close(self) -> None:
+        """Gives the connection up."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """("host", 2222) of "host:2222". Raises ValueError: it is no such address."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError(f"TF_CONFIG: {address!r} is no address; expected such as host0:2222")
+    return host.strip("[]"), int(port)
