@@ -8,20 +8,17 @@ the drawing program are imported when the first picture is.
 """
 
 import os
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from run.files import DAMAGE, reason
+
 if TYPE_CHECKING:
     from PIL import Image
 
     from data.datasets import Split
-
-# What Pillow's decoders answer damage with, beside its own DecompressionBombError.
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, ArithmeticError,
-          AttributeError, LookupError, TypeError)  # fmt: skip
 
 
 def picture_references(split: "Split") -> list[str]:
@@ -77,14 +74,11 @@ def load_picture(reference: str, data_dir: str | os.PathLike | None = None) -> "
         with Image.open(path) as picture:
             return _to_rgb(ImageOps.exif_transpose(picture))
     except (*DAMAGE, Image.DecompressionBombError) as error:
-        reason = (
-            str(error).replace(f"{str(path)!r}", "it").replace(str(path), "it")
-            or type(error).__name__
-        )
+        why = reason(error).replace(f"{str(path)!r}", "it").replace(str(path), "it")
         with open(path, "rb") as file:
             if file.read(12)[4:11] in (b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf"):
-                reason = "HEIC: save it as JPEG"
-        raise ValueError(f"picture {path} is damaged or no picture ({reason})") from error
+                why = "HEIC: save it as JPEG"
+        raise ValueError(f"picture {path} is damaged or no picture ({why})") from error
 
 
 def _draw_scene(reference: str) -> "Image.Image":

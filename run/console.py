@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from run import keras_settings
+
 
 def run_script(script: Callable[[], Any]) -> None:
     """Runs a script; what a user can cause ends as one clear line and exit code 1, no traceback.
@@ -20,6 +22,7 @@ def run_script(script: Callable[[], Any]) -> None:
         if getattr(sys, stream) is None:  # closed by the shell
             setattr(sys, stream, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     try:
+        keras_settings.settle()
         script()
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,11 +5,12 @@ each replica gathers all embeddings, computes the same whole-batch loss and coun
 that the sum of the replicas' gradients is the gradient of one device, to rounding.
 """
 
-import json
 import os
 import sys
 
 from absl import logging
+
+from run import files
 
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker")
 
@@ -100,7 +101,7 @@ def worker_index():
       ValueError: TF_CONFIG is missing or is not what tf.distribute reads.
     """
     try:
-        cluster = json.loads(os.environ["TF_CONFIG"])
+        cluster = files.parse_json(os.environ["TF_CONFIG"], "TF_CONFIG")
         workers, index = cluster["cluster"]["worker"], int(cluster["task"]["index"])
         kinds = {*cluster["cluster"], cluster["task"].get("type", "worker")}
         valid = 0 <= index < len(workers) and kinds == {"worker"}

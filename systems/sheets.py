@@ -132,11 +132,12 @@ def with_recipe(argv: list[str]) -> list[str]:
         name = _default_recipe(argv)
     if name is None:
         return argv
-    path = RECIPES / f"{name}.flags"
-    if not name or not path.is_file():
-        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.flags")))
-        raise ValueError(f"unknown recipe {name!r}; {RECIPES} holds: {known}")
-    return [rest[0], f"--flagfile={path}", f"--recipe={name}", *rest[1:]]
+    known = sorted(path.stem for path in RECIPES.glob("*.flags"))
+    if name not in known:
+        asked = f"unknown recipe {name[:80]!r}; {RECIPES} holds: {', '.join(known)}"
+        own = "; a file of your own is --flagfile=PATH" if {*name} & {*"/\\."} else ""
+        raise ValueError(asked + own)
+    return [rest[0], f"--flagfile={RECIPES / name}.flags", f"--recipe={name}", *rest[1:]]
 
 
 def _split_recipe(argv: list[str]) -> tuple[str | None, list[str]]:

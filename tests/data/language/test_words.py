@@ -123,7 +123,7 @@ def test_vocabulary_refuses_captions_without_words_and_foreign_files(tmp_path):
     with pytest.raises(ValueError, match="no vocabulary"):
         words.Vocabulary.load(tmp_path / "v.json")
     (tmp_path / "v.json").write_text('{"words": [')
-    with pytest.raises(ValueError, match="not whole JSON"):
+    with pytest.raises(ValueError, match="not valid JSON"):
         words.Vocabulary.load(tmp_path / "v.json")
 
 
