@@ -250,7 +250,23 @@ class PackedStrings(Sequence):
             raise IndexError(index)
         index %= len(self)
         piece = self.data[self.offsets[index] : self.offsets[index + 1]]
-        return piece.tobytes().decode("utf-8", "surrogatepass")
+        try:
+            return piece.tobytes().decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            raise ValueError(f"text {index} is damaged: it is not UTF-8") from None
+
+    def check(self) -> None:
+        """Raises ValueError where the two arrays are not what `pack_strings` gives."""
+        data, ends = self.data, self.offsets
+        fits = data.dtype == np.uint8 and ends.dtype == np.int64 and data.ndim == ends.ndim == 1
+        if (
+            not fits
+            or not len(ends)
+            or ends[0]
+            or ends[-1] != len(data)
+            or (np.diff(ends) < 0).any()
+        ):
+            raise ValueError("the texts and where they end do not fit together")
 
 
 def file_hash(path: str | os.PathLike) -> str:

@@ -272,7 +272,7 @@ class RunRecords(keras.callbacks.Callback):
 
 
 def _memory(stored: np.ndarray | None, path) -> tuple[list[dict[str, float]], int]:
-    """The rows of the history, and which is the best, as `Records.save` stored them."""
+    """The rows of the history, and which is the best, as `RunRecords.save` stored them."""
     text = b"" if stored is None else stored.tobytes()
     found = files.parse_json(text, f"{path}, its history")
     rows, best = (found.get("rows"), found.get("best_row")) if isinstance(found, dict) else (0, 0)
