@@ -20,7 +20,7 @@ from absl import flags
 
 from data.datasets import DATASETS
 from losses import LOSSES, hyperparameters
-from run import files, options
+from run import caches, files, options
 from run.folder import FORMAT, Run, RunOptions
 from run.settings import Facts, MachineOptions, Settings, StartOptions
 from systems import SYSTEMS
@@ -221,6 +221,7 @@ def _check_features(settings: Any, system: System) -> None:
 
 def save(run: Run, settings: Any, facts: Facts) -> None:
     """Writes config.json."""
+    caches.mark(settings.cache_dir, run.folder)
     kept = dict(sorted(dataclasses.asdict(settings).items()))
     files.write_json(
         run.config, {"format": FORMAT, "settings": kept, "facts": dataclasses.asdict(facts)}
@@ -238,10 +239,10 @@ def load(run: Run) -> tuple[Any, Facts]:
     if not isinstance(kept.get("model"), str):
         raise ValueError(f"{run.config} is not the snapshot of a run: it names no model")
     system = sheet(kept["model"])
-    return (
-        options.from_json(system.settings, kept, run.config),
-        options.from_json(Facts, found["facts"], run.config),
-    )
+    settings = options.from_json(system.settings, kept, run.config)
+    cache_dir = caches.trusted(settings.cache_dir, run.folder)
+    settings = dataclasses.replace(settings, cache_dir=cache_dir)
+    return settings, options.from_json(Facts, found["facts"], run.config)
 
 
 def config_hash(settings: Any, facts: Facts) -> str:
