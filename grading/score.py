@@ -293,24 +293,23 @@ def verify_score(run: Run) -> list[str]:
       ValueError: projections or score are missing or incomplete.
     """
     again = "run python test.py first"
-    written = files.read_json(run.require(run.score, again))
+    written = files.read_json(run.require(run.score, again), dict)
+    protocol = files.typed(written, "protocol", dict, run.score)
     arrays = read_embeddings(run.require(run.projections, again))
-    if not isinstance(written, dict) or "protocol" not in written:
-        raise ValueError(f"{run.score} is no score: it has no protocol")
     similarity = of_arrays(arrays, run.projections)
     score, _ = grade_embeddings(
         arrays["image"],
         arrays["text"],
         arrays["caption_image"],
         arrays.get("concepts"),
-        folds=written["protocol"]["folds"],
+        folds=files.typed(protocol, "folds", int, run.score),
         similarity=similarity,
     )
     differences = []
-    if (was := written["protocol"].get("similarity", "cosine")) != similarity:
+    if (was := protocol.get("similarity", "cosine")) != similarity:
         differences.append(f"similarity: score.json has {was}, {run.projections.name} {similarity}")
     for group in ("text_to_image", "image_to_text", "chance", "chance_image_to_text"):
-        was = written.get(group, {})
+        was = files.typed({group: {}, **written}, group, dict, run.score)
         differences += [
             f"{group} {name}: score.json has {was.get(name)}, recomputed {value}"
             for name, value in score[group].items()

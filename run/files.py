@@ -14,6 +14,7 @@ import json
 import lzma
 import math
 import os
+import reprlib
 import shutil
 import struct
 import tokenize
@@ -96,6 +97,19 @@ def read_json(path: str | os.PathLike, kind: type | None = None) -> Any:
     if kind and not isinstance(value, kind):
         wanted = "an object" if kind is dict else "a list"
         raise ValueError(f"{path} holds {type(value).__name__}; expected {wanted}: was it edited?")
+    return value
+
+
+def typed(found: Mapping[str, Any], name: str, kind: type, source: Any) -> Any:
+    """The value of a name in a JSON object of ours.
+
+    Raises:
+      ValueError: `source` lacks it, or has something of another type there.
+    """
+    value = found.get(name)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        what = reprlib.repr(value) if name in found else "missing"
+        raise ValueError(f"{source}: {name} is {what}; expected {kind.__name__}: was it edited?")
     return value
 
 

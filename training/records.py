@@ -276,7 +276,7 @@ def _memory(stored: np.ndarray | None, path) -> tuple[list[dict[str, float]], in
     text = b"" if stored is None else stored.tobytes()
     found = files.parse_json(text, f"{path}, its history")
     rows, best = (found.get("rows"), found.get("best_row")) if isinstance(found, dict) else (0, 0)
-    fits = isinstance(rows, list) and rows and type(best) is int and -1 <= best < len(rows)
+    fits = isinstance(rows, list) and type(best) is int and -1 <= best < len(rows)
     fits = fits and all(
         isinstance(row, dict)
         and isinstance(row.get("epoch"), int)

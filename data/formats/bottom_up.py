@@ -87,7 +87,7 @@ def open_boxes(path: str | Path, cache_dir: str | Path) -> Boxes:
     if not (stored.is_file() and names.is_file()):
         write_json(names, _convert(files, stored))
     array = open_array(stored)
-    rows = {name: row for row, name in enumerate(read_json(names))}
+    rows = {name: row for row, name in enumerate(map(str, read_json(names, list)))}
     if len(rows) != len(array):
         raise ValueError(f"{stored} and {names.name} do not fit together: delete both")
     return Boxes(array, rows, str(path))

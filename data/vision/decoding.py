@@ -220,7 +220,7 @@ def open_store(
             PixelStore(pixels, shapes).fill(read, what)
             pixels.flush()
             write_json(facts, {str(row): why for row, why in broken.items()})
-    broken.update({int(row): why for row, why in read_json(facts).items()})
+    broken.update({int(row): why for row, why in read_json(facts, dict).items()})
     return PixelStore(np.memmap(path, np.uint8, "r", shape=(size,)), shapes)
 
 

@@ -85,7 +85,7 @@ def test_verification_names_what_differs(tmp_path):
     (line,) = verify_score(run)
     assert line.startswith("chance recall@5")
     files.write_json(run.score, [])
-    with pytest.raises(ValueError, match="no protocol"):
+    with pytest.raises(ValueError, match="expected an object"):
         verify_score(run)
 
 
