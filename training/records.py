@@ -275,9 +275,9 @@ def _memory(stored: np.ndarray | None, path) -> tuple[list[dict[str, float]], in
     """The rows of the history, and which is the best, as `RunRecords.save` stored them."""
     text = b"" if stored is None else stored.tobytes()
     found = files.parse_json(text, f"{path}, its history")
-    rows, best = (found.get("rows"), found.get("best_row")) if isinstance(found, dict) else (0, 0)
-    fits = isinstance(rows, list) and type(best) is int and -1 <= best < len(rows)
-    fits = fits and all(
+    found = found if isinstance(found, dict) else {}
+    rows, best = files.typed(found, "rows", list, path), files.typed(found, "best_row", int, path)
+    fits = -1 <= best < len(rows) and all(
         isinstance(row, dict)
         and isinstance(row.get("epoch"), int)
         and all(isinstance(value, int | float) for value in row.values())

@@ -52,9 +52,14 @@ def broken_arrays(arrays, damage, where, new, types):
     if types:
         arrays = dict(arrays)
         arrays[list(arrays)[int(where * len(arrays))]] = new
+    return packed(arrays) if types else damaged(packed(arrays), damage)
+
+
+def packed(arrays):
+    """The bytes of an .npz."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    return buffer.getvalue() if types else damaged(buffer.getvalue(), damage)
+    return buffer.getvalue()
 
 
 @fuzz
@@ -104,8 +109,8 @@ def test_projections(run, damage, where, new, types):
 def test_score(run, damage, where, new, types):
     if not run.score.is_file():
         arrays = scores.read_embeddings(run.projections)
-        names = ("image", "text", "caption_image")
-        score, found = scores.grade_embeddings(*(arrays[name] for name in names))
+        image, text, owner = (arrays[name] for name in ("image", "text", "caption_image"))
+        score, found = scores.grade_embeddings(image, text, owner)
         facts = scores.protocol(found, len(arrays["image"]), False, "cosine")
         files.write_json(run.score, {"protocol": facts, **score})
         assert scores.verify_score(run) == []
@@ -147,9 +152,7 @@ def test_state(run, network, damage, where, array, value, what):
         arrays["memory"] = np.frombuffer(json.dumps(memory).encode(), np.uint8)
     content = broken_arrays(arrays, damage, where, array, what == "arrays")
     if what == "memory":
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        content = buffer.getvalue()
+        content = packed(arrays)
     with replaced(run.state, content):
         found = attempt(lambda: RunRecords(run, None, write=False).restore(network))
     assert found is None or isinstance(found, int)
