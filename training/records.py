@@ -255,8 +255,8 @@ class RunRecords(keras.callbacks.Callback):
         rows, best_row = _memory(arrays.pop("memory", None), path)
         self.set_model(model)
         variables = state_variables(model)
-        shapes = [tuple(v.shape) for v in variables]
-        if shapes != [a.shape for a in arrays.values()]:
+        wanted = [(tuple(v.shape), str(v.dtype)) for v in variables]
+        if wanted != [(a.shape, str(a.dtype)) for a in arrays.values()]:
             raise ValueError(f"{path} belongs to another model than {self.run.config} describes")
         for variable, array in zip(variables, arrays.values(), strict=True):
             variable.assign(np.array(array))
