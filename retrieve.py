@@ -72,6 +72,9 @@ class AskOptions(Options):
         "Where the picture goes. Without the flag: answer.png, or explanation.png, in the run "
         "folder.",
     )
+    pictures_anywhere: bool = option(
+        False, "Open pictures outside the folder of the run's data, too: of a run that you trust."
+    )
     show: bool = option(False, "Open the picture with the system's viewer.")
     json: bool = option(False, "Print JSON, one line a query; draw only with --output or --show.")
 
@@ -93,7 +96,7 @@ def answer(run, gallery, asked, explainer=None):
     if not FLAGS.json:
         title = console.cut(console.printable(asked.name), columns)
         print(f"{title}\n{note}\n{search.answer_table(answers, columns)}", flush=True)
-    pictures = search.GalleryPictures(run, gallery)
+    pictures = search.GalleryPictures(run, gallery, anywhere=FLAGS.pictures_anywhere)
     explanation = explain_best(explainer, gallery, asked, answers[0], pictures)
     if FLAGS.json:
         sizes = {"images": gallery.num_images, "captions": gallery.num_captions}
@@ -143,7 +146,8 @@ def caption_picture(run, gallery, given):
     if row is None:
         picture, name = load_picture(given), Path(given).name
     else:
-        picture = load_picture(gallery.pictures[row], run.data_folder())
+        within = not FLAGS.pictures_anywhere
+        picture = load_picture(gallery.pictures[row], run.data_folder(), within)
         name = gallery.image_names[row]
     captions = writer.write(picture, FLAGS.beam, FLAGS.rerank, FLAGS.normalise)
     kind = "mean log probability of a word" if FLAGS.normalise else "log probability"

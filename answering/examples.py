@@ -154,7 +154,7 @@ def write_examples(
       The paths of two pages and of the list.
     """
     gallery = Gallery(run)
-    pictures = GalleryPictures(run, gallery, data_dir)
+    pictures = GalleryPictures(run, gallery, data_dir, anywhere=True)  # of data just read
     lines, paths = [f"# Examples: {run.folder.name}, {split} split"], []
     for direction in TITLES:
         is_text = direction == "text_to_image"

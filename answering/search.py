@@ -265,10 +265,17 @@ class GalleryPictures:
     Args:
       run, gallery: whose.
       folder: what picture references start from; by default the folder of the run's data.
+      anywhere: pictures that lie outside that folder are opened, too.
     """
 
-    def __init__(self, run: Run, gallery: Gallery, folder: str | os.PathLike | None = None):
-        self.run, self.gallery, self.folder = run, gallery, folder
+    def __init__(
+        self,
+        run: Run,
+        gallery: Gallery,
+        folder: str | os.PathLike | None = None,
+        anywhere: bool = False,
+    ):
+        self.run, self.gallery, self.folder, self.within = run, gallery, folder, not anywhere
         self.failed: dict[int, str] = {}
 
     def __call__(self, row: int) -> "Image.Image | None":
@@ -279,7 +286,7 @@ class GalleryPictures:
         if self.folder is None:
             self.folder = self.run.data_folder()
         try:
-            return load_picture(reference, self.folder)
+            return load_picture(reference, self.folder, self.within)
         except (ValueError, OSError) as error:
             self.failed[row] = str(error)
             return None

@@ -8,20 +8,17 @@ the drawing program are imported when the first picture is.
 """
 
 import os
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from run.files import DAMAGE, reason
+
 if TYPE_CHECKING:
     from PIL import Image
 
     from data.datasets import Split
-
-# What Pillow's decoders answer damage with, beside its own DecompressionBombError.
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, ArithmeticError,
-          AttributeError, LookupError, TypeError)  # fmt: skip
 
 
 def picture_references(split: "Split") -> list[str]:
@@ -47,7 +44,9 @@ def picture_references(split: "Split") -> list[str]:
     return [""] * split.num_images
 
 
-def load_picture(reference: str, data_dir: str | os.PathLike | None = None) -> "Image.Image":
+def load_picture(
+    reference: str, data_dir: str | os.PathLike | None = None, within: bool = False
+) -> "Image.Image":
     """The picture that a reference means, or a picture file, as 8-bit RGB, the right way up.
 
     The camera's orientation (EXIF) is applied; greyscale, palette, CMYK and 16-bit pictures are
@@ -56,9 +55,10 @@ def load_picture(reference: str, data_dir: str | os.PathLike | None = None) -> "
     Args:
       reference: of `picture_references`, or any path.
       data_dir: what relative paths start from, the data set's `data_dir`; None: the working folder.
+      within: only a file below that folder is opened, symbolic links followed.
 
     Raises:
-      ValueError: there is no such picture, or it is empty or damaged; names the file.
+      ValueError: there is no such picture, or it is empty, damaged or elsewhere; names the file.
     """
     from PIL import Image, ImageOps
 
@@ -67,8 +67,14 @@ def load_picture(reference: str, data_dir: str | os.PathLike | None = None) -> "
     if reference.startswith("scenes:"):
         return _draw_scene(reference)
     path = Path(reference)
-    if data_dir and not path.is_absolute():
-        path = (Path(data_dir).parent if Path(data_dir).is_file() else Path(data_dir)) / path
+    base = Path(data_dir or "")
+    base = base.parent if base.is_file() else base
+    path = base / path  # an absolute one stays as it is
+    if within and not path.resolve().is_relative_to(base.resolve()):
+        raise ValueError(
+            f"picture {path} lies outside the data folder {base.absolute()}: where you trust the "
+            "run, pass --pictures_anywhere"
+        )
     if not path.is_file():
         raise ValueError(f"picture {path.absolute()} does not exist; was the data moved?")
     if not path.stat().st_size:
@@ -77,14 +83,11 @@ def load_picture(reference: str, data_dir: str | os.PathLike | None = None) -> "
         with Image.open(path) as picture:
             return _to_rgb(ImageOps.exif_transpose(picture))
     except (*DAMAGE, Image.DecompressionBombError) as error:
-        reason = (
-            str(error).replace(f"{str(path)!r}", "it").replace(str(path), "it")
-            or type(error).__name__
-        )
+        why = reason(error).replace(f"{str(path)!r}", "it").replace(str(path), "it")
         with open(path, "rb") as file:
             if file.read(12)[4:11] in (b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf"):
-                reason = "HEIC: save it as JPEG"
-        raise ValueError(f"picture {path} is damaged or no picture ({reason})") from error
+                why = "HEIC: save it as JPEG"
+        raise ValueError(f"picture {path} is damaged or no picture ({why})") from error
 
 
 def _draw_scene(reference: str) -> "Image.Image":
@@ -95,9 +98,9 @@ def _draw_scene(reference: str) -> "Image.Image":
     try:
         _, seed, split, index = reference.split(":")
         return Image.fromarray(world.picture(split, int(index), int(seed)))
-    except ValueError as error:
+    except DAMAGE as error:
         raise ValueError(
-            f"picture {reference!r}: expected scenes:<seed>:<split>:<index> ({error})"
+            f"picture {reference!r}: expected scenes:<seed>:<split>:<index> ({reason(error)})"
         ) from error
 
 

@@ -64,15 +64,13 @@ def read_record(run: Run) -> dict[str, Any]:
     Raises:
       ValueError: it is missing, damaged, or none.
     """
-    found = files.read_json(run.require(run.data, "which data it knows was lost; train anew"))
-    splits = found.get("splits") if isinstance(found, dict) else None
-    kinds = {"sha256": str, "captions": int, "images": list, "contents": list}
-    if not isinstance(splits, dict) or not all(
-        isinstance(splits.get(name), dict)
-        and all(type(splits[name].get(key)) is kind for key, kind in kinds.items())
-        for name in datasets.SPLITS
-    ):
-        raise ValueError(f"{run.data} is no record of data: train the run anew")
+    lost = "which data it knows was lost; train anew"
+    found = files.read_json(run.require(run.data, lost), dict)
+    splits = files.typed(found, "splits", dict, run.data)
+    for name in datasets.SPLITS:
+        split = files.typed(splits, name, dict, run.data)
+        for key, kind in {"sha256": str, "captions": int, "images": list, "contents": list}.items():
+            files.typed(split, key, kind, run.data)
     return found
 
 

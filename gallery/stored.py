@@ -48,10 +48,18 @@ class Gallery:
     def _strings(self, name: str) -> files.PackedStrings:
         # as plain arrays: slicing a memmap object is ten times slower
         data, offsets = self._array(f"{name}_data"), self._array(f"{name}_offsets")
-        return files.PackedStrings(np.asarray(data), np.asarray(offsets))
+        strings = files.PackedStrings(np.asarray(data), np.asarray(offsets))
+        try:
+            strings.check()
+        except ValueError as error:
+            raise ValueError(f"{self.path}, {name}: {error}; {WRITTEN_BY}") from None
+        return strings
 
     def _check(self) -> None:
         shapes = self.image.shape, self.text.shape
+        kinds = (self.image.dtype.kind, self.text.dtype.kind, self.caption_image.dtype.kind)
+        if kinds != ("f", "f", "i") or self.caption_image.ndim != 1:
+            raise ValueError(f"{self.path} holds other arrays than numbers of rows; {WRITTEN_BY}")
         captions = {self.num_captions, len(self.caption_image), len(self.captions)}
         images = {self.num_images, len(self.image_names), len(self.pictures)}
         fits = len(captions) == len(images) == 1 and self.image.ndim == self.text.ndim == 2

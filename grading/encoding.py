@@ -13,7 +13,7 @@ from data.vision import descriptors
 from gallery import similarity
 from grading import intervals
 from grading import score as scores
-from run import files, replicas
+from run import files, hdf5, replicas
 from run.folder import Run
 from run.settings import Facts
 from systems import sheets
@@ -82,8 +82,8 @@ def load_model(finished: Finished) -> Any:
 
     run, model = finished.run, models.build_model(finished.settings, finished.facts)
     try:
-        model.load_weights(run.best_weights)
-    except (OSError, KeyError, ValueError) as error:
+        hdf5.load_weights(model, run.best_weights)
+    except ValueError as error:
         raise ValueError(
             f"{run.best_weights} is damaged, or of another model than {run.config.name} describes "
             f"({str(error).splitlines()[0]}): train anew"

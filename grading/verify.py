@@ -21,10 +21,9 @@ OF_MODEL = ("protocol shifts",)  # what the network itself says of its reading; 
 
 def read_score(run: Run) -> dict[str, Any]:
     """A run's score.json. Raises ValueError: it is missing, damaged or none."""
-    written = files.read_json(run.require(run.score, AGAIN))
-    parts = ("protocol", "hashes")
-    if not isinstance(written, dict) or not all(isinstance(written.get(p), dict) for p in parts):
-        raise ValueError(f"{run.score} is no score of a run: it has no protocol or no hashes")
+    written = files.read_json(run.require(run.score, AGAIN), dict)
+    for part in ("protocol", "hashes"):
+        files.typed(written, part, dict, run.score)
     return written
 
 
@@ -41,7 +40,7 @@ def recompute(run: Run, written: Mapping[str, Any], data_dir: str | None = None)
     told = written["protocol"]
     arrays = scores.read_embeddings(run.require(run.projections, AGAIN))
     finished = encoding.open_finished(run)
-    if told.get("shifts") is not None:
+    if isinstance(told.get("shifts"), str):
         finished = encoding.with_settings(finished, test_shifts=told["shifts"])
     settings, split = finished.settings, told.get("split")
     known = record.read_record(run)["splits"].get(str(split))

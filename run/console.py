@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from run import lock
+from run import keras_settings, lock
 
 NO_MEMORY = ("start new thread", "failed to map", "allocate", "Resource temporarily unavailable")
 
@@ -28,6 +28,7 @@ def run_script(script: Callable[[], Any]) -> None:
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _stop)
     try:
+        keras_settings.settle()
         script()
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

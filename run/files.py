@@ -14,6 +14,7 @@ import lzma
 import math
 import os
 import re
+import reprlib
 import shutil
 import struct
 import sys
@@ -29,10 +30,11 @@ import numpy as np
 from run import manifest
 from run.manifest import file_hash as file_hash
 
-# What zipfile and NumPy answer damage with.
+# What zipfile, NumPy, h5py, Keras and Pillow answer damage with; RuntimeError has RecursionError.
 DAMAGE = (
-    ValueError, OSError, KeyError, RuntimeError, SyntaxError, TypeError, OverflowError, MemoryError,
-    struct.error, zlib.error, lzma.LZMAError, tokenize.TokenError, zipfile.BadZipFile, EOFError,
+    ValueError, OSError, LookupError, RuntimeError, SyntaxError, TypeError, ArithmeticError,
+    AttributeError, MemoryError, EOFError, struct.error, zlib.error, lzma.LZMAError,
+    tokenize.TokenError, zipfile.BadZipFile,
 )  # fmt: skip
 ALIGNMENT = 64  # bytes; where the arrays of an .npz start, so that they can be memory-mapped
 
@@ -132,19 +134,73 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Reads a JSON file.
+def read_json(path: str | os.PathLike, kind: type | None = None) -> Any:
+    """Reads a JSON file that `write_json` wrote: no name stands twice, no number is NaN.
+
+    Args:
+      kind: dict or list, where it must be that.
 
     Raises:
-      ValueError: the file is missing or is no whole JSON.
+      ValueError: the file is missing, no whole JSON, or of another kind.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path} is missing: the run folder is incomplete or not a run folder")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not whole JSON ({error}): was it edited or cut off?") from None
+        value = parse_json(path.read_text(encoding="utf-8"), str(path), parse_constant=_refuse)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON ({error}): was it edited or cut off?") from None
+    if kind and not isinstance(value, kind):
+        wanted = "an object" if kind is dict else "a list"
+        raise ValueError(f"{path} holds {type(value).__name__}; expected {wanted}: was it edited?")
+    return value
+
+
+def typed(found: Mapping[str, Any], name: str, kind: type, source: Any) -> Any:
+    """The value of a name in a JSON object of ours.
+
+    Raises:
+      ValueError: `source` lacks it, or has something of another type there.
+    """
+    value = found.get(name)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        what = reprlib.repr(value) if name in found else "missing"
+        raise ValueError(f"{source}: {name} is {what}; expected {kind.__name__}: was it edited?")
+    return value
+
+
+def parse_json(text: str | bytes, where: str, **options: Any) -> Any:
+    """The value that a JSON text holds.
+
+    Args:
+      where: for errors; options: of `json.loads`.
+
+    Raises:
+      ValueError: it is not valid; two entries of one object have the same name; or it is nested too
+        deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_distinct, **options)
+    except json.JSONDecodeError as error:
+        line = f", line {error.lineno}" if "\n" in error.doc else ""
+        raise ValueError(f"{where}{line}: not valid JSON ({error.msg})") from error
+    except RecursionError as error:
+        raise ValueError(f"{where}: not valid JSON (nested too deeply)") from error
+    except ValueError as error:  # a number of thousands of digits; a name that stands twice
+        raise ValueError(f"{where}: not valid JSON ({str(error).split(';')[0]})") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:80]!r} stands twice in one object")
+    return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
 
 
 def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
@@ -186,6 +242,16 @@ def open_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
         if isinstance(error, zipfile.BadZipFile | EOFError):
             whole = "not a whole .npz file"
         raise ValueError(f"{path} is {whole} ({reason(error)})") from None
+
+
+def open_array(path: str | os.PathLike) -> np.ndarray:
+    """Memory-maps an `.npy` file. Raises ValueError where it is none, or is damaged."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except DAMAGE as error:
+        raise ValueError(
+            f"{path} is damaged, or no .npy of plain numbers ({reason(error)})"
+        ) from None
 
 
 def reason(error: BaseException) -> str:
@@ -254,4 +320,20 @@ class PackedStrings(Sequence):
             raise IndexError(index)
         index %= len(self)
         piece = self.data[self.offsets[index] : self.offsets[index + 1]]
-        return piece.tobytes().decode("utf-8", "surrogatepass")
+        try:
+            return piece.tobytes().decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            raise ValueError(f"text {index} is damaged: it is not UTF-8") from None
+
+    def check(self) -> None:
+        """Raises ValueError where the two arrays are not what `pack_strings` gives."""
+        data, ends = self.data, self.offsets
+        fits = data.dtype == np.uint8 and ends.dtype == np.int64 and data.ndim == ends.ndim == 1
+        if (
+            not fits
+            or not len(ends)
+            or ends[0]
+            or ends[-1] != len(data)
+            or (np.diff(ends) < 0).any()
+        ):
+            raise ValueError("the texts and where they end do not fit together")

@@ -159,6 +159,8 @@ class Run:
     def log(self, line: str) -> None:
         """Prints a line and keeps it in `log.txt`."""
         print(line, flush=True)
+        if (self / "log.txt").is_symlink():
+            raise ValueError(f"{self / 'log.txt'} is a link: a run's files are its own")
         with open(self / "log.txt", "a", encoding="utf-8") as file:
             file.write(line + "\n")
 

@@ -16,6 +16,7 @@ resumption: all are made from the fields. A new flag is one field.
 import dataclasses
 import inspect
 import math
+import reprlib
 import textwrap
 import types
 import typing
@@ -172,7 +173,7 @@ def from_json(section: type, found: Mapping[str, Any], source: Any) -> Any:
             continue
         kind, value, of = type_of(section, field.name), found[field.name], field.metadata
         if kind is float and type(value) is int:
-            value = float(value)
+            value = float(value) if abs(value) < 2**1000 else math.inf
         optional = field.default is None and value is None
         fits = optional or type(value) is kind
         if fits and kind in (int, float) and value is not None:
@@ -183,8 +184,8 @@ def from_json(section: type, found: Mapping[str, Any], source: Any) -> Any:
             fits = value in of["choices"]
         if not fits:
             raise ValueError(
-                f"{source}: {field.name} is {value!r}; expected {expected(section, field)}: was it "
-                "edited?"
+                f"{source}: {field.name} is {reprlib.repr(value)}; expected "
+                f"{expected(section, field)}: was it edited?"
             )
         chosen[field.name] = value
     return section(**chosen)

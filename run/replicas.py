@@ -5,11 +5,12 @@ each replica gathers all embeddings, computes the same whole-batch loss and coun
 that the sum of the replicas' gradients is the gradient of one device, to rounding.
 """
 
-import json
 import os
 import sys
 
 from absl import logging
+
+from run import files
 
 NEEDED = 3_000_000_000  # bytes of addresses: measured 2.9e9, on two cores
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker")
@@ -116,7 +117,10 @@ def _multi_worker():
 def worker_addresses():
     """Addresses of all workers, by TF_CONFIG, which `worker_index` checks."""
     worker_index()
-    return [str(one) for one in json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"]]
+    return [
+        str(one)
+        for one in files.parse_json(os.environ["TF_CONFIG"], "TF_CONFIG")["cluster"]["worker"]
+    ]
 
 
 def worker_index():
@@ -126,7 +130,7 @@ def worker_index():
       ValueError: TF_CONFIG is missing or is not what tf.distribute reads.
     """
     try:
-        cluster = json.loads(os.environ["TF_CONFIG"])
+        cluster = files.parse_json(os.environ["TF_CONFIG"], "TF_CONFIG")
         workers, index = cluster["cluster"]["worker"], int(cluster["task"]["index"])
         kinds = {*cluster["cluster"], cluster["task"].get("type", "worker")}
         valid = 0 <= index < len(workers) and kinds == {"worker"}

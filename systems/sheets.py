@@ -20,7 +20,7 @@ from absl import flags
 
 from data.datasets import DATASETS
 from losses import LOSSES, hyperparameters
-from run import files, manifest, options
+from run import caches, files, manifest, options
 from run.folder import FORMAT, Run, RunOptions
 from run.settings import Facts, MachineOptions, Settings, StartOptions
 from systems import SYSTEMS
@@ -133,11 +133,12 @@ def with_recipe(argv: list[str]) -> list[str]:
         name = _default_recipe(argv)
     if name is None:
         return argv
-    path = RECIPES / f"{name}.flags"
-    if not name or not path.is_file():
-        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.flags")))
-        raise ValueError(f"unknown recipe {name!r}; {RECIPES} holds: {known}")
-    return [rest[0], f"--flagfile={path}", f"--recipe={name}", *rest[1:]]
+    known = sorted(path.stem for path in RECIPES.glob("*.flags"))
+    if name not in known:
+        asked = f"unknown recipe {name[:80]!r}; {RECIPES} holds: {', '.join(known)}"
+        own = "; a file of your own is --flagfile=PATH" if {*name} & {*"/\\."} else ""
+        raise ValueError(asked + own)
+    return [rest[0], f"--flagfile={RECIPES / name}.flags", f"--recipe={name}", *rest[1:]]
 
 
 def _split_recipe(argv: list[str]) -> tuple[str | None, list[str]]:
@@ -222,6 +223,7 @@ def _check_features(settings: Any, system: System) -> None:
 def save(run: Run, settings: Any, facts: Facts) -> None:
     """Writes config.json, the first file of a run, and the manifest beside it."""
     manifest.begin(run.folder)
+    caches.mark(settings.cache_dir, run.folder)
     kept = dict(sorted(dataclasses.asdict(settings).items()))
     files.write_json(
         run.config, {"format": FORMAT, "settings": kept, "facts": dataclasses.asdict(facts)}
@@ -239,10 +241,10 @@ def load(run: Run) -> tuple[Any, Facts]:
     if not isinstance(kept.get("model"), str):
         raise ValueError(f"{run.config} is not the snapshot of a run: it names no model")
     system = sheet(kept["model"])
-    return (
-        options.from_json(system.settings, kept, run.config),
-        options.from_json(Facts, found["facts"], run.config),
-    )
+    settings = options.from_json(system.settings, kept, run.config)
+    cache_dir = caches.trusted(settings.cache_dir, run.folder)
+    settings = dataclasses.replace(settings, cache_dir=cache_dir)
+    return settings, options.from_json(Facts, found["facts"], run.config)
 
 
 def config_hash(settings: Any, facts: Facts) -> str:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from run import manifest
+from run import keras_settings, manifest
 
+keras_settings.settle()  # a developer's own keras.json must not decide what the tests find
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # k-means waits busily for cores that others use

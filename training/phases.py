@@ -14,11 +14,10 @@ import os
 import signal
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
-from run import files, folder
+from run import files, folder, hdf5
 from run.folder import RunOptions
 from run.options import with_role
 from run.settings import StartOptions
@@ -190,10 +189,8 @@ def take_over(first, model):
         return _take_over_paths(first, before, facts, model)
     fresh = [keras.ops.convert_to_numpy(value) for value in model.optimizer.variables]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # another optimiser's state is left out
-            model.load_weights(first.best_weights)
-    except (OSError, KeyError, ValueError) as error:
+        hdf5.load_weights(model, first.best_weights)
+    except ValueError as error:
         reason = (str(error).splitlines() or ["unreadable"])[0]
         raise ValueError(f"{first.best_weights} cannot be taken over ({reason})") from None
     for variable, value in zip(model.optimizer.variables, fresh, strict=True):
@@ -210,10 +207,8 @@ def _take_over_paths(first, before, facts, model):
 
     source = models.build_model(before, facts)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the optimiser's state is left out
-            source.load_weights(first.best_weights)
-    except (OSError, KeyError, ValueError) as error:
+        hdf5.load_weights(source, first.best_weights)
+    except ValueError as error:
         reason = (str(error).splitlines() or ["unreadable"])[0]
         raise ValueError(f"{first.best_weights} cannot be taken over ({reason})") from None
     for part in ("image_path", "image_head", "text_tower", "instance"):

@@ -259,15 +259,15 @@ class RunRecords(keras.callbacks.Callback):
             "the run was stopped before its first epoch ended; start it anew with --overwrite",
         )
         arrays = files.open_arrays(path)
-        memory = json.loads(arrays.pop("memory").tobytes())
+        rows, best_row = _memory(arrays.pop("memory", None), path)
         self.set_model(model)
         variables = state_variables(model)
-        shapes = [tuple(v.shape) for v in variables]
-        if shapes != [a.shape for a in arrays.values()]:
+        wanted = [(tuple(v.shape), str(v.dtype)) for v in variables]
+        if wanted != [(a.shape, str(a.dtype)) for a in arrays.values()]:
             raise ValueError(f"{path} belongs to another model than {self.run.config} describes")
         for variable, array in zip(variables, arrays.values(), strict=True):
             variable.assign(np.array(array))
-        self.rows, self.best_row = memory["rows"], memory["best_row"]
+        self.rows, self.best_row = rows, best_row
         if 0 <= self.best_row < len(self.rows) - 1 and not self.run.best_weights.is_file():
             raise ValueError(
                 f"{self.run} has lost {self.run.best_weights.name}, the weights of epoch "
@@ -276,6 +276,23 @@ class RunRecords(keras.callbacks.Callback):
         if self.write:
             self.publish()
         return self.epochs
+
+
+def _memory(stored: np.ndarray | None, path) -> tuple[list[dict[str, float]], int]:
+    """The rows of the history, and which is the best, as `RunRecords.save` stored them."""
+    text = b"" if stored is None else stored.tobytes()
+    found = files.parse_json(text, f"{path}, its history")
+    found = found if isinstance(found, dict) else {}
+    rows, best = files.typed(found, "rows", list, path), files.typed(found, "best_row", int, path)
+    fits = -1 <= best < len(rows) and all(
+        isinstance(row, dict)
+        and isinstance(row.get("epoch"), int)
+        and all(isinstance(value, int | float) for value in row.values())
+        for row in rows
+    )
+    if not fits:
+        raise ValueError(f"{path} holds no history of a training: train the run anew")
+    return rows, best
 
 
 def state_variables(model):

@@ -34,7 +34,7 @@ from tqdm import tqdm
 from data.formats.box_arrays import most_boxes, read_hdf5
 from data.formats.records import image_id, some, take_rows
 from data.formats.text import composed
-from run.files import atomic_path, read_json, write_json
+from run.files import atomic_path, open_array, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +86,8 @@ def open_boxes(path: str | Path, cache_dir: str | Path) -> Boxes:
     names = stored.with_suffix(".json")
     if not (stored.is_file() and names.is_file()):
         write_json(names, _convert(files, stored))
-    array = np.load(stored, mmap_mode="r", allow_pickle=False)
-    rows = {name: row for row, name in enumerate(read_json(names))}
+    array = open_array(stored)
+    rows = {name: row for row, name in enumerate(map(str, read_json(names, list)))}
     if len(rows) != len(array):
         raise ValueError(f"{stored} and {names.name} do not fit together: delete both")
     return Boxes(array, rows, str(path))

@@ -16,7 +16,6 @@ Shape letters: N images, R boxes, B boxes of all images, F feature.
 Reference: Kim et al., Bilinear attention networks, 2018, and the files of its authors' code.
 """
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,53 +25,16 @@ from tqdm import tqdm
 
 from data.formats.records import image_id
 from data.formats.text import composed, read_names, shown
-from run.files import reason
+from run.hdf5 import dataset, opened
 
 FEATURES, BOUNDS = "image_features", "pos_boxes"
 IDS = ("image_id", "image_ids", "img_id", "img_ids", "ids")
 LARGEST = 1 << 28  # numbers of one image: more is damage
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """An HDF5 file; whatever h5py answers damage with becomes one line."""
-    import h5py
-
-    try:
-        file = h5py.File(path, "r")
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a whole HDF5 file ({reason(error)})") from error
-    with file:
-        try:
-            yield file
-        except (OSError, RuntimeError, KeyError, TypeError, OverflowError, MemoryError) as error:
-            raise ValueError(f"{path} is damaged ({reason(error)})") from error
-
-
-def _dataset(file: Any, name: str, path: Path) -> Any:
-    """A data set of the file itself.
-
-    Raises:
-        ValueError: it is none, or lies elsewhere.
-    """
-    import h5py
-
-    where = f"{path}, {name[:80]!r}"
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise ValueError(f"{where} is a link: copy what it names into the file")
-    values = file[name]
-    if not isinstance(values, h5py.Dataset) or values.shape is None:
-        raise ValueError(f"{where} is a group; expected a data set of (boxes, numbers)")
-    if values.external or values.is_virtual:
-        raise ValueError(f"{where} lies in another file: copy it into this one")
-    if values.size and not values.id.get_storage_size():
-        raise ValueError(f"{where} has the shape {values.shape} and no data: is the file whole?")
-    return values
-
-
 def most_boxes(path: Path) -> int:
     """How many boxes the image with the most has, in an adaptive file; 0 for another layout."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return int(np.diff(_bounds(file, path)).max()) if BOUNDS in file else 0
 
 
@@ -84,8 +46,8 @@ def _bounds(file: Any, path: Path) -> np.ndarray:
     """
     if FEATURES not in file:
         raise ValueError(f"{path} has {BOUNDS} but no {FEATURES}: is it of another layout?")
-    number = _dataset(file, FEATURES, path).shape[0:1] or (0,)
-    values = _dataset(file, BOUNDS, path)
+    number = dataset(file, FEATURES, path).shape[0:1] or (0,)
+    values = dataset(file, BOUNDS, path)
     if values.ndim != 2 or values.shape[1] != 2 or not len(values) or values.dtype.kind not in "iu":
         raise ValueError(f"{path}, {BOUNDS} is {values.shape} {values.dtype}; expected (N, 2)")
     bounds = values[:].astype(np.int64)
@@ -109,12 +71,12 @@ def read_hdf5(path: Path, most: int) -> Iterator[tuple[str, str, np.ndarray]]:
     Raises:
         ValueError: names the image that is none, or what the file lacks.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         if FEATURES in file:
             yield from _read_together(path, file, most)
             return
         for name in tqdm(file, desc=f"reading {path.name}", unit=" images", disable=None):
-            where, values = f"{path}, image {name[:80]}", _dataset(file, name, path)
+            where, values = f"{path}, image {name[:80]}", dataset(file, name, path)
             if values.ndim != 2 or not 0 < values.size <= LARGEST:
                 raise ValueError(f"{where} is {values.shape}; expected (boxes, numbers)")
             yield where, image_id(name), _floats(values[:], where)
@@ -122,7 +84,7 @@ def read_hdf5(path: Path, most: int) -> Iterator[tuple[str, str, np.ndarray]]:
 
 def _read_together(path: Path, file: Any, most: int) -> Iterator[tuple[str, str, np.ndarray]]:
     """`read_hdf5` of a file that holds all boxes in one array."""
-    values = _dataset(file, FEATURES, path)
+    values = dataset(file, FEATURES, path)
     bounds = _bounds(file, path) if values.ndim == 2 and BOUNDS in file else None
     if bounds is None and values.ndim != 3:
         raise ValueError(
@@ -152,7 +114,7 @@ def _ids(path: Path, file: Any, number: int) -> list[str]:
     beside = path.with_name(f"{path.stem}_ids.txt")
     name = next((name for name in IDS if name in file), None)
     if name:
-        values = _dataset(file, name, path)
+        values = dataset(file, name, path)
         if values.ndim != 1 or values.dtype.kind not in "iuSO" or values.size > LARGEST:
             raise ValueError(f"{path}, {name} is {values.shape} {values.dtype}; expected (N,) ids")
         found = [_id_text(value, f"{path}, {name}") for value in values[:].tolist()]

@@ -24,7 +24,7 @@ from data.formats.drawing import draw_validation
 from data.formats.pictures import locate
 from data.formats.records import ReadingOptions, Records, find_file, listing, some
 from data.formats.text import read_lines, read_names
-from run.files import atomic_path
+from run.files import atomic_path, open_array
 
 FOLDER = "NUS-WIDE-Lite"
 FEATURES = "images/image_features.csv"
@@ -161,7 +161,7 @@ def _open_features(root: Path, names: list[str], cache_dir: Path) -> np.ndarray:
     if not cached.exists():
         with atomic_path(cached) as temporary, open(temporary, "wb") as file:
             parse_features(path, names, file)
-    return np.load(cached, mmap_mode="r", allow_pickle=False)
+    return open_array(cached)
 
 
 def parse_features(path: Path, names: list[str], file: BinaryIO) -> None:

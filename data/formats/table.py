@@ -26,7 +26,8 @@ from data.formats.records import (
     split_word,
     take_rows,
 )
-from data.formats.text import caption_texts, composed, name_text, parse_json, read_lines, shown
+from data.formats.text import caption_texts, composed, name_text, read_lines, shown
+from run import files
 from run.console import printable
 
 logger = logging.getLogger(__name__)
@@ -304,7 +305,7 @@ def _json_rows(path: Path) -> Iterator[TableRow]:
         where = f"{path}, line {number}"
         if not line.strip():
             continue
-        value = parse_json(line, where)
+        value = files.parse_json(line, where)
         value = value if isinstance(value, dict) else {}
         keys = list(value)
         try:

@@ -4,13 +4,14 @@ One caption check serves every reader (`caption_texts`): what `str()` makes of a
 bytes or a list never becomes a caption.
 """
 
-import json
 import re
 import reprlib
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from run import files
 
 LITERAL = re.compile(
     r"""(?P<missing>nan|none|null|n/a|<na>|nat)
@@ -146,40 +147,13 @@ def read_captions(path: Path) -> list[str]:
 # JSON.
 
 
-def parse_json(text: str, where: str) -> Any:
-    """The value that a JSON text holds.
-
-    Raises:
-      ValueError: it is not valid; two entries of one object have the same name; or it is nested too
-        deeply.
-    """
-    try:
-        return json.loads(text, object_pairs_hook=_distinct)
-    except json.JSONDecodeError as error:
-        line = f", line {error.lineno}" if "\n" in text else ""
-        raise ValueError(f"{where}{line}: not valid JSON ({error.msg})") from error
-    except RecursionError as error:
-        raise ValueError(f"{where}: not valid JSON (nested too deeply)") from error
-    except ValueError as error:  # a number of thousands of digits; a name that stands twice
-        raise ValueError(f"{where}: not valid JSON ({str(error).split(';')[0]})") from error
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{shown(twice)} stands twice in one object")
-    return value
-
-
 def read_json_text(path: Path) -> Any:
     """The value of a JSON file of a data set.
 
     Raises:
       ValueError: the file is not whole JSON; names the line.
     """
-    return parse_json("\n".join(read_lines(path)), str(path))
+    return files.parse_json("\n".join(read_lines(path)), str(path))
 
 
 def json_entries(content: Any, key: str, needs: tuple[str, ...], refuse: Callable) -> list[dict]:

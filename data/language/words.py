@@ -236,11 +236,16 @@ class Vocabulary:
     @classmethod
     def load(cls, path: str | Path) -> "Vocabulary":
         """Reads what `save` wrote. Raises ValueError where it is not that."""
-        value = files.read_json(path)
-        words = value.get("words") if isinstance(value, dict) else None
-        if not isinstance(words, list) or not words or "tokeniser" not in value:
+        value = files.read_json(path, dict)
+        words, longest = value.get("words"), value.get("longest", word_pieces.LONGEST)
+        texts = isinstance(words, list) and all(isinstance(word, str) for word in words)
+        if not words or not texts or not isinstance(value.get("tokeniser"), str):
             raise ValueError(f"{path} is no vocabulary: expected a tokeniser and a list of words")
-        return cls(value["words"], value["tokeniser"], value.get("longest", word_pieces.LONGEST))
+        if len(set(words)) < len(words):
+            raise ValueError(f"{path} holds a word twice: was it edited?")
+        if type(longest) is not int or not 2 <= longest <= 2**31:
+            raise ValueError(f"{path}: longest is {str(longest)[:30]}; expected 2 or more")
+        return cls(words, value["tokeniser"], longest)
 
     def save(self, path: str | Path) -> None:
         longest = {"longest": self.pieces.longest} if self.pieces else {}

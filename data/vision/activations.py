@@ -103,7 +103,7 @@ class ActivationStore:
 
     def layers(self) -> Layers:
         """What the columns are."""
-        return read_layers(files.read_json(self.facts))
+        return read_layers(files.read_json(self.facts, dict))
 
     def blocks(self) -> Iterator[np.ndarray]:
         """All rows in order, (n, C) float32 each; plain reads, as a map would stay in memory."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from data.vision.network import Layers, Network
-from run import files, replicas
+from run import files, hdf5, replicas
 
 SIDES = {  # of the input, in pixels
     224: """ConvNeXtTiny ConvNeXtSmall ConvNeXtBase ConvNeXtLarge ConvNeXtXLarge DenseNet121
@@ -148,10 +148,8 @@ def load_network(network: Network):
         model = make(weights=None, include_top=with_top, input_shape=shape)
         before = _kernel_sums(model)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what is raised, or found below
-                model.load_weights(network.weights)
-        except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+            hdf5.load_weights(model, network.weights)
+        except ValueError as error:
             reason = reason or _reason(error)
             continue
         after = _kernel_sums(model)

@@ -24,9 +24,10 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from data import datasets, pictures
+from data import datasets
 from data.pictures import load_picture
 from data.vision.rows import first_few, refuse_broken
+from run.files import DAMAGE as UNREADABLE
 from run.files import atomic_path, open_arrays, read_json, write_arrays, write_json
 
 FORMAT = 1  # of stores and header files
@@ -39,7 +40,7 @@ SLOW = 1.0  # seconds; headers that took longer are kept on disk
 END, TAIL = b"\xff\xd9", 4096  # a JPEG's end mark, and within how many bytes of the end it stands
 HEADER = np.dtype([("height", "<i4"), ("width", "<i4"), ("turn", "<i1"), ("jpeg", "?")])
 
-DAMAGE = (*pictures.DAMAGE, Image.DecompressionBombError)
+DAMAGE = (*UNREADABLE, Image.DecompressionBombError)
 # Pictures of 90 to 179 megapixels are read; beyond, Pillow refuses them.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -219,7 +220,7 @@ def open_store(
             PixelStore(pixels, shapes).fill(read, what)
             pixels.flush()
             write_json(facts, {str(row): why for row, why in broken.items()})
-    broken.update({int(row): why for row, why in read_json(facts).items()})
+    broken.update({int(row): why for row, why in read_json(facts, dict).items()})
     return PixelStore(np.memmap(path, np.uint8, "r", shape=(size,)), shapes)
 
 

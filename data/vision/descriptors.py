@@ -19,6 +19,7 @@ import numpy as np
 from data import datasets
 from data.vision.rows import Descriptor
 from run import files
+from run.console import printable
 
 KINDS = {  # where the class of each stands
     "regions": "regions.RegionDescriptor",
@@ -139,11 +140,14 @@ def load_descriptor(path: str | Path) -> Descriptor:
     arrays = files.open_arrays(path)
     kind = str(arrays.pop("kind", "none"))
     try:
-        return class_of_kind(kind).from_arrays(arrays, kind)
-    except (KeyError, TypeError, ValueError) as error:
+        found = class_of_kind(kind).from_arrays(arrays, kind)
+        if not all(isinstance(size, int) and 0 < size < 2**31 for size in found.row_shape):
+            raise ValueError(f"rows of {found.row_shape}")
+        return found
+    except files.DAMAGE as error:
         raise ValueError(
-            f"{path} holds another descriptor than this program's (kind {kind}: {error}): train "
-            "the run anew"
+            f"{path} holds another descriptor than this program's (kind {printable(kind[:40])}: "
+            f"{files.reason(error)}): train the run anew"
         ) from None
 
 

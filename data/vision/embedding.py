@@ -25,7 +25,7 @@ import numpy as np
 from data.vision import activations, cnn
 from data.vision.network import Layers, Network, cut_crops, places_seen, read_layers
 from data.vision.rows import Descriptor, refuse_without_pictures
-from run import graphs
+from run import files, graphs
 
 POSITIVE, NEGATIVE = 0.15, -0.25  # a standardised value beyond them is 1 or -1
 KINDS = ("fne", "last", "grid")
@@ -139,7 +139,7 @@ class NetworkDescriptor(Descriptor):
             return super().rows(split, settings)
         store = activations.ActivationStore(split, self.network, settings.cache_dir)
         store.ensure()
-        rows = np.load(store.whole, mmap_mode="r", allow_pickle=False)
+        rows = files.open_array(store.whole)
         return rows.reshape(split.num_images, *self.row_shape)
 
     def blocks(self, split, settings):
@@ -197,6 +197,8 @@ class NetworkDescriptor(Descriptor):
     @classmethod
     def from_arrays(cls, arrays, kind):
         """Of what `arrays` gave."""
-        facts = json.loads(str(arrays["facts"]))
+        facts = files.parse_json(str(arrays["facts"]), "facts")
         network, layers = Network(**facts["network"]), read_layers(facts["layers"])
+        if network.cnn not in cnn.NETWORKS:
+            raise ValueError(f"unknown network {network.cnn!r}")
         return cls(network, layers, kind, arrays["mean"], arrays["std"])

@@ -141,5 +141,12 @@ def places_seen(size: tuple[int, int], network: Network) -> np.ndarray:
 
 def read_layers(facts: dict) -> Layers:
     """Layers of their JSON."""
-    first, stop = facts["last"]
-    return Layers(facts["names"], facts["widths"], (first, stop))
+    try:
+        first, stop = map(int, facts["last"])
+        names, widths = list(map(str, facts["names"])), list(map(int, facts["widths"]))
+        fits = len(names) == len(widths) and 0 <= first <= stop and all(w > 0 for w in widths)
+    except (LookupError, TypeError, ValueError):
+        fits, first, stop, names, widths = False, 0, 0, [], []
+    if not fits:
+        raise ValueError("names, widths and last do not say what a network's layers are")
+    return Layers(names, widths, (first, stop))

@@ -128,7 +128,7 @@ class Descriptor:
         if not path.is_file():
             shape = (split.num_images, *self.row_shape)
             write_blocks(path, self.blocks(split, settings), self.dtype, shape)
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return files.open_array(path)
 
     def rows_path(self, split: datasets.Split, cache_dir: str | Path) -> Path:
         """Where a split's rows lie, or will."""

@@ -20,6 +20,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from run import hdf5
+
 NO_WEIGHTS = ("none", "random")  # both mean weights that were drawn
 POSITIONS = 512  # that the published transformers know
 
@@ -246,10 +248,8 @@ def _read_file(network, path, flag):
         variable.assign(ops.full_like(variable, np.nan))
     reason = "some layers are missing in it"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is raised, or found below
-            network.load_weights(path)
-    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        hdf5.load_weights(network, path)
+    except ValueError as error:
         reason = _short(error)
     if not all(np.isfinite(values).all() for values in network.get_weights()):
         raise ValueError(

@@ -88,7 +88,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
 
 def test_half_written_json_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model": "proj')
-    with pytest.raises(ValueError, match="not whole JSON"):
+    with pytest.raises(ValueError, match="not valid JSON"):
         files.read_json(tmp_path / "config.json")
     with pytest.raises(ValueError, match="is missing"):
         files.read_json(tmp_path / "none.json")

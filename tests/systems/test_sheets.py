@@ -327,7 +327,7 @@ def test_the_snapshot_survives_its_file_and_newer_settings_get_defaults(tmp_path
         ("loss", "love", "expected one of assignment, modified"),
         ("mirror", 1, "mirror is 1; expected true or false"),
         ("data_dir", ["a"], "data_dir is ['a']; expected text"),
-        ("learning_rate", float("nan"), "learning_rate is nan"),
+        ("learning_rate", float("nan"), "NaN is no number"),
         ("model", "gpt", "unknown model 'gpt': choose from projection"),
         ("model", 3, "names no model"),
     ],
@@ -349,7 +349,7 @@ def test_an_edited_snapshot_is_refused_in_one_line(tmp_path, name, value, says):
         ('{"format": 3, "settings": {}, "facts": {}}', "has format 3, this version reads 2"),
         ("[]", "has format 1"),
         ('{"format": 2, "settings": 5, "facts": {}}', "it has no settings"),
-        ("{", "is not whole JSON"),
+        ("{", "not valid JSON"),
     ],
 )
 def test_another_snapshot_is_refused_in_one_line(tmp_path, content, says):

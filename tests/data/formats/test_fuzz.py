@@ -4,14 +4,11 @@ MATCHBOX_FUZZ=2000 tries so many inputs of each; the suite tries a few, always t
 """
 
 import base64
-import contextlib
-import copy
 import csv
 import gzip
 import io
 import itertools
 import json
-import os
 import re
 import shutil
 import unicodedata
@@ -19,7 +16,8 @@ import unicodedata
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fuzzing import DAMAGE, PART, VALUES, attempt, damaged, fuzz, replaced, retyped
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from tiny_data import coco, flickr, karpathy, nus, precomp, put, put_picture
@@ -31,90 +29,7 @@ from data.pairs import finding
 from data.pictures import load_picture
 from grading import score
 
-INPUTS = int(os.environ.get("MATCHBOX_FUZZ", "12"))
-fuzz = settings(
-    max_examples=INPUTS,
-    derandomize=INPUTS == 12,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-TOKENS = (
-    b'"', b",", b"\n", b"\r", b"\r\n", b"\0", b"\t", b";", b"|", b"#", b"nan", b"null", b"{", b"[",
-    b"]", b"}", b"'", b"\xff\xfe", b"\xef\xbb\xbf", b"\xe9", b"-", b"0", b"9", b"1e999", b"\\ud800",
-    b"b'", b"..", b"/", b"\xcc\x81", b" ", b"test",
-)  # fmt: skip
-PART = st.integers(0, 9999).map(lambda part: part / 10000)
-DAMAGE = st.lists(
-    st.tuples(
-        st.sampled_from(["flip", "flip", "insert", "insert", "cut", "repeat", "end"]),
-        PART,
-        st.integers(1, 60),
-        st.one_of(
-            st.sampled_from(TOKENS),
-            st.binary(min_size=1, max_size=6),
-            st.text("ab01 .", min_size=1, max_size=4).map(str.encode),
-        ),
-    ),
-    min_size=1,
-    max_size=2,
-)
-VALUES = st.sampled_from(
-    [None, True, -1, 0, 7, 1.5, float("nan"), 10**30, "", " ", "x", "0", "../x", "a\0b", "\ud800",
-     "nan", "b'x'", "['a', 'b']", [], {}, [None], ["a", "b"], [["a"]], {"a": 1}, [[[]] * 3] * 3,
-     "test", "e\u0301", "x" * 500]
-)  # fmt: skip
 COUNTER = itertools.count()
-
-
-def damaged(content, damage):
-    """Bytes after some accidents."""
-    for what, where, length, piece in damage:
-        at = int(where * len(content))
-        if what == "flip":
-            content = content[:at] + piece[:1] + content[at + 1 :]
-        elif what == "cut":
-            content = content[:at] + content[at + length :]
-        elif what == "insert":
-            content = content[:at] + piece + content[at:]
-        elif what == "repeat":
-            content = content[: at + length] + content[at:]
-        else:
-            content = content[:at]
-    return content
-
-
-def places(value, path=()):
-    """The paths to everything in a JSON value."""
-    yield path
-    if isinstance(value, dict | list):
-        for key in value if isinstance(value, dict) else range(len(value)):
-            yield from places(value[key], (*path, key))
-
-
-def retyped(value, where, new):
-    """A JSON value with something else at one of its places."""
-    value = copy.deepcopy(value)
-    path = list(places(value))[int(where * (sum(1 for _ in places(value)) - 1))]
-    if not path:
-        return new
-    inner = value
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = new
-    return value
-
-
-def attempt(function):
-    """What a reader gives, or None where it refuses in one line."""
-    try:
-        return function()
-    except ValueError as error:
-        text = str(error)
-        assert text and "\n" not in text, text
-        assert not isinstance(error, UnicodeError), text
-        assert len(text) < 3000
-    return None
 
 
 def opened(data, folder):
@@ -124,17 +39,6 @@ def opened(data, folder):
         return attempt(lambda: datasets.open_dataset(data, folder, cache_dir=cache))
     finally:
         shutil.rmtree(cache, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def replaced(path, content):
-    """A file with other bytes for a while."""
-    before = path.read_bytes()
-    path.write_bytes(content)
-    try:
-        yield
-    finally:
-        path.write_bytes(before)
 
 
 def lines_of(content):

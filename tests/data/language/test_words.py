@@ -120,10 +120,10 @@ def test_vocabulary_refuses_captions_without_words_and_foreign_files(tmp_path):
     with pytest.raises(ValueError, match="unknown tokeniser 'syllables': choose from"):
         words.Vocabulary.from_captions(["red"], 10, "syllables")
     (tmp_path / "v.json").write_text("[1]")
-    with pytest.raises(ValueError, match="no vocabulary"):
+    with pytest.raises(ValueError, match="expected an object"):
         words.Vocabulary.load(tmp_path / "v.json")
     (tmp_path / "v.json").write_text('{"words": [')
-    with pytest.raises(ValueError, match="not whole JSON"):
+    with pytest.raises(ValueError, match="not valid JSON"):
         words.Vocabulary.load(tmp_path / "v.json")
 
 
