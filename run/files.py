@@ -92,11 +92,11 @@ def check_output(path: str | os.PathLike | None) -> None:
       ValueError: it holds control characters, or what stands there is no file.
     """
     if path is not None:
-        check_name(path)
+        check_printable(path)
         _regular(path)
 
 
-def check_name(path: str | os.PathLike) -> None:
+def check_printable(path: str | os.PathLike) -> None:
     """Refuses a name that no terminal shows as it is. Raises ValueError."""
     if not str(path).isprintable() or not str(path):
         raise ValueError(f"{str(path)!r} is no usable name: it is empty or has control characters")

@@ -60,7 +60,7 @@ def open_run(values: Any, argv: list[str], chief: bool) -> Start:
         hold(run, chief)
         return resume(run, asked, given, argv, chief)
     run = Run(Path(values.exp_root) / (values.exp or sheets.default_name(asked)))
-    files.check_name(run.folder)
+    files.check_printable(run.folder)
     if chief:
         check_folder(run, values.exp_root, values.overwrite)
     first = folder.find(values.exp_root, asked.init_from) if asked.init_from else None

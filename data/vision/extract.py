@@ -129,7 +129,7 @@ def main(argv):
     for place in filter(None, (settings.cache_dir, settings.output)):
         if Path(place).exists() and not Path(place).is_dir():
             raise ValueError(f"{place} is no folder: choose another name")
-        files.check_name(place)
+        files.check_printable(place)
         lock.claim(place)
     console.when_stopped(lambda: "what is described is kept: give the same command again")
     splits = datasets.open_run_data(settings)

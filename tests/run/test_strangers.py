@@ -198,11 +198,11 @@ def test_only_a_cache_that_a_command_line_named_is_written_to(tmp_path, monkeypa
     named = tmp_path / "big"
     for place, there in ((named, ".cache"), (run / "c", str(run / "c")), ("below/c", "below/c")):
         kept["settings"]["cache_dir"] = str(place)
-        run.config.write_text(json.dumps(kept))
+        files.write_json(run.config, kept)
         with caplog.at_level(logging.WARNING):
             assert sheets.load(run)[0].cache_dir == there
     assert "no command line named the cache folder" in caplog.text and not named.exists()
     caches.mark(named, run.folder)
     kept["settings"]["cache_dir"] = str(named)
-    run.config.write_text(json.dumps(kept))
+    files.write_json(run.config, kept)
     assert sheets.load(run)[0].cache_dir == str(named)
