@@ -252,4 +252,6 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    console.run_script(lambda: options.start_script(main, str(__doc__), SECTIONS, sys.argv))
+    console.run_script(
+        lambda: options.start_script(main, str(__doc__), SECTIONS, sys.argv), keras=False
+    )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gallery.similarity import choose, of_arrays
-from run import files
+from run import files, manifest
 from run.folder import Run
 from run.graphs import WRITTEN_BY
 
@@ -33,6 +33,7 @@ class Gallery:
     def __init__(self, run: Run):
         self.path = run.require(run.projections, WRITTEN_BY)
         self.arrays = files.open_arrays(self.path)
+        self._check_weights(run)
         self.similarity = of_arrays(self.arrays, self.path)
         self.image, self.text = self._array("image"), self._array("text")
         self.caption_image = np.asarray(self._array("caption_image"))
@@ -54,6 +55,14 @@ class Gallery:
         except ValueError as error:
             raise ValueError(f"{self.path}, {name}: {error}; {WRITTEN_BY}") from None
         return strings
+
+    def _check_weights(self, run: Run) -> None:
+        """Refuses rows of other weights than the run has now: it was trained on since."""
+        if "weights" not in self.arrays:  # a gallery that a test has put together
+            return
+        known = manifest.hashes_of(run.folder).get(run.best_weights.name, [])
+        if bytes(self.arrays["weights"]).decode("ascii", "replace") not in known:
+            raise ValueError(f"{self.path} is of other weights than {run} has now; {WRITTEN_BY}")
 
     def _check(self) -> None:
         shapes = self.image.shape, self.text.shape

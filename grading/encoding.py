@@ -130,6 +130,8 @@ def save_projections(encoded: Encoded, place: Run) -> None:
     }
     for name, values in strings.items():
         arrays[f"{name}_data"], arrays[f"{name}_offsets"] = files.pack_strings(values)
+    digest = files.file_hash(encoded.finished.run.best_weights)
+    arrays["weights"] = np.frombuffer(digest.encode(), np.uint8)
     arrays["similarity"] = similarity.pack_similarity(encoded.finished.settings.similarity)
     files.write_arrays(place.projections, arrays)
 

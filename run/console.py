@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from run import keras_settings, lock
-
 NO_MEMORY = ("start new thread", "failed to map", "allocate", "Resource temporarily unavailable")
 
 
-def run_script(script: Callable[[], Any]) -> None:
+def run_script(script: Callable[[], Any], keras: bool = True) -> None:
     """Runs a script; what a user can cause ends as one clear line and exit code 1, no traceback.
+
+    Args:
+      keras: whether it may import Keras, whose settings are looked at before.
 
     SIGINT, SIGTERM and SIGHUP end it with a line that says how to go on, and 128 + their number.
     The environment variable MATCHBOX_TRACEBACK=1 shows the traceback all the same.
@@ -28,7 +29,10 @@ def run_script(script: Callable[[], Any]) -> None:
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _stop)
     try:
-        keras_settings.settle()
+        if keras:
+            from run import keras_settings
+
+            keras_settings.settle()
         script()
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -43,7 +47,7 @@ def run_script(script: Callable[[], Any]) -> None:
             raise
         sys.exit(f"{script_name()}: error: {said}")
     finally:
-        lock.release_all()
+        _end()
 
 
 class Stopped(KeyboardInterrupt):
@@ -59,6 +63,18 @@ def _stop(number: int, _: Any) -> None:
 
 
 _hints: list[Callable[[], str]] = []
+_endings: list[Callable[[], None]] = []
+
+
+def at_end(tidy: Callable[[], None]) -> None:
+    """Calls `tidy` when the script ends, however it ends."""
+    if tidy not in _endings:
+        _endings.append(tidy)
+
+
+def _end() -> None:
+    for tidy in _endings:
+        tidy()
 
 
 def when_stopped(hint: Callable[[], str]) -> None:
@@ -75,7 +91,7 @@ def script_name() -> str:
 def end_now(line: str, status: int) -> NoReturn:
     """Ends the process with a line, now, from any thread: those that read are not waited for."""
     line = f"{script_name()}: {line}"
-    lock.release_all()
+    _end()
     with contextlib.suppress(OSError):
         print(f"\n{line}" if sys.stderr.isatty() else line, file=sys.stderr, flush=True)
         sys.stdout.flush()

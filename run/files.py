@@ -65,8 +65,8 @@ def atomic_path(path: str | os.PathLike, size: int = 0) -> Iterator[Path]:
         yield temporary
         with open(temporary, "r+b") as file:  # Windows syncs only what is open for writing
             os.fsync(file.fileno())
-        manifest.record(path, temporary)
-        os.replace(temporary, path)
+        with manifest.renaming(path, temporary):
+            os.replace(temporary, path)
     except OSError as error:
         if error.errno is None:
             raise

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from run import files
+from run import console, files
 
 _held: dict[Path, Any] = {}  # locks of this process
 
@@ -42,6 +42,7 @@ def claim(folder: str | os.PathLike) -> None:
             f"{folder} is being written by {describe_owner(path)}: wait until it ends, or stop it"
         ) from None
     _held[path] = lock
+    console.at_end(release_all)
     owner = {
         "host": socket.gethostname(),
         "process": os.getpid(),

@@ -3,20 +3,20 @@
     begin(folder)               # from now on `files.atomic_path` notes what it writes there
     check(folder, path)         # by whatever reads a file of the run
 
-Before a file is put in its place, its hash stands in the manifest beside that of the file which it
-replaces; either is right. So a kill between the two leaves nothing that looks damaged.
+While a file is put in its place, its hash stands in the manifest beside that of the file which it
+replaces; either is right. So a kill leaves nothing that looks damaged.
 """
 
 import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 NAME = "manifest.json"
 KIND = "matchbox run"  # other people's manifests are left alone
-KEPT = 3  # hashes of a file: the last one, and those that kills may have left in its place
 
 _checked: set[tuple[Any, ...]] = set()  # of this process: files whose hash was right
 
@@ -34,19 +34,24 @@ def begin(folder: Path) -> None:
         _write(folder, {})
 
 
-def record(path: Path, written: Path) -> None:
-    """Notes the hash of a file that is about to be renamed to `path`, if its folder, or the one
-    above it, has a manifest.
+@contextlib.contextmanager
+def renaming(path: Path, written: Path) -> Iterator[None]:
+    """Keeps the manifest right while `written` is renamed to `path`, if the folder has one, or the
+    folder above it.
     """
-    for folder in path.parents[:2]:
-        if path == folder / NAME or not (folder / NAME).is_file():
-            continue
-        with contextlib.suppress(ValueError):  # damaged: whoever reads a file will say so
-            known = hashes_of(folder)
-            name = path.relative_to(folder).as_posix()
-            known[name] = [file_hash(written), *known.get(name, [])][:KEPT]
-            _write(folder, known)
+    folder = next((one for one in path.parents[:2] if (one / NAME).is_file()), None)
+    if folder is None or path == folder / NAME:
+        yield
         return
+    try:
+        known = hashes_of(folder)
+    except ValueError:  # damaged, or other people's: whoever reads a file of a run will say so
+        yield
+        return
+    name, new = path.relative_to(folder).as_posix(), file_hash(written)
+    _write(folder, known | {name: [new, *known.get(name, [])]})
+    yield
+    _write(folder, known | {name: [new]})
 
 
 def check(folder: Path, path: Path) -> None:

@@ -64,7 +64,8 @@ def write_model(path: Path, nodes: list, arrays: dict, inputs: list, num_outputs
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
-    onnx.save(model, str(path))
+    with files.atomic_path(path) as temporary:
+        onnx.save(model, str(temporary))
 
 
 def write_text_tower(path: Path, table: np.ndarray) -> None:

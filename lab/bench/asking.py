@@ -51,7 +51,8 @@ def write_bag(run, words, _):
     vocabulary.save(run.vocabulary)
     tower = towers.text_projection(len(vocabulary), 1024, DIM)
     tower(np.ones((2, 3), np.int32))  # Keras exports only what was called once
-    tower.export(run.query_tower, format="onnx", verbose=False)
+    with files.atomic_path(run.query_tower) as path:
+        tower.export(path, format="onnx", verbose=False)
 
 
 def write_transformer(run, words, text_size):
@@ -63,7 +64,8 @@ def write_transformer(run, words, text_size):
     pieces += [f"word{number}" for number in range(words - len(pieces))]
     Vocabulary(pieces, "pieces").save(run.vocabulary)
     chosen = settings_of("--recipe=transformer_scenes", text_size=text_size, embed_dim=DIM)
-    hub.export_text(towers.piece_tower(chosen, len(pieces)), run.query_tower)
+    with files.atomic_path(run.query_tower) as path:
+        hub.export_text(towers.piece_tower(chosen, len(pieces)), path)
 
 
 FLOOR = 'python -c "import tensorflow"'
