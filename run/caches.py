@@ -9,6 +9,8 @@ import logging
 import os
 from pathlib import Path
 
+from run import manifest
+
 USUAL = ".cache"
 MARK = ".matchbox-cache"
 logger = logging.getLogger(__name__)
@@ -30,6 +32,28 @@ def trusted(cache_dir: str, folder: str | os.PathLike) -> str:
         "%s: no command line named the cache folder %s; %s is used", folder, cache_dir, USUAL
     )
     return USUAL
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file of a cache is there, as it was written; any other is removed, and so said.
+
+    Whatever is to be written to the cache is noted from now on.
+
+    Raises:
+      ValueError: the cache's manifest is damaged, or other people's.
+    """
+    with contextlib.suppress(OSError):  # a cache that is only read
+        manifest.begin(path.parent)
+    if not path.is_file() or not (path.parent / manifest.NAME).exists():
+        return path.is_file()
+    manifest.hashes_of(path.parent)
+    try:
+        manifest.check(path.parent, path)
+    except ValueError:
+        logger.warning("%s is not as it was written: it is made anew", path)
+        path.unlink()
+        return False
+    return True
 
 
 def _is_near(cache_dir: str | os.PathLike, folder: str | os.PathLike) -> bool:

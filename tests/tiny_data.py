@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from data import datasets
+from run import manifest
 
 SIZES = {"train": 4, "validation": 2, "test": 3}
 
@@ -16,6 +17,11 @@ SIZES = {"train": 4, "validation": 2, "test": 3}
 def opened(data, folder, cache_dir=None, **options) -> dict[str, Any]:
     """Opens a data set with its cache inside its folder, unless `cache_dir` says otherwise."""
     return datasets.open_dataset(data, folder, cache_dir=cache_dir or f"{folder}/cache", **options)
+
+
+def kept_in(cache) -> list[str]:
+    """Names of the files in a cache folder, but for its manifest."""
+    return sorted(path.name for path in cache.glob("*") if path.name != manifest.NAME)
 
 
 def refused(*arguments, says, **options):

@@ -14,7 +14,6 @@ from run.folder import Run
 from run.page import describe_run
 from systems import sheets
 from systems.engine import optimization
-from training import collapse, phases
 from training.batches import TrainingBatches
 from training.divergence import DivergenceWatch
 from training.reading import Inputs, fill_words
@@ -80,6 +79,8 @@ def set_weights(model, start: Start, inputs: Inputs, records: RunRecords) -> lis
         return notes
     model.parts.load_published(settings)
     if start.first:
+        from training import phases
+
         # The model is there on every worker, so the chief has ended the first phase.
         facts = dataclasses.replace(facts, started_from=phases.take_over(start.first, model))
     elif settings.word_vectors:
@@ -139,10 +140,14 @@ class Watchers:
             write=chief,
         )
         tell = run.log if chief else str
-        watch = collapse.CollapseWatch(*held_out, settings.stop_on_collapse, tell)
+        watch = []
+        if hasattr(model.pair_loss, "plateau"):
+            from training import collapse
+
+            watch = [collapse.CollapseWatch(*held_out, settings.stop_on_collapse, tell)]
         complaints = Complaints(inputs.images["train"], tell)
         diverged = DivergenceWatch(self.records, inputs.images["train"], settings, tell)
-        self.all = [self.pace, self.validation, diverged, self.records, watch, complaints]
+        self.all = [self.pace, self.validation, diverged, self.records, *watch, complaints]
 
 
 def caption_scores(model, inputs: Inputs):

@@ -14,7 +14,6 @@ from run.folder import Run
 from run.options import from_json, own_names, with_role
 from run.settings import Facts
 from systems import sheets
-from training import phases
 
 
 @dataclass(frozen=True)
@@ -66,12 +65,14 @@ def open_run(values: Any, argv: list[str], chief: bool) -> Start:
     first = folder.find(values.exp_root, asked.init_from) if asked.init_from else None
     if first and first.folder.resolve() == run.folder.resolve():
         raise ValueError(f"{run} cannot start from itself: choose another --exp")
-    if asked.first_phase:
-        phases.check_recipe(asked.first_phase, asked, argv)
-    hold(run, chief)
     start = Start(run, asked, Facts(), False, first, given, values.overwrite)
     if not asked.first_phase:
+        hold(run, chief)
         return start
+    from training import phases
+
+    phases.check_recipe(asked.first_phase, asked, argv)
+    hold(run, chief)
     before = phases.first_run(run)
     if chief and values.overwrite and before.is_ours():
         before.state.unlink(missing_ok=True)  # of another run: it is not gone on with
@@ -117,6 +118,8 @@ def with_first_phase(start: Start, first_flags: list[str], chief: bool) -> Start
     Raises:
       ValueError: the first phase was not finished.
     """
+    from training import phases
+
     run, kept = start.run, dataclasses.asdict(start.settings)
     if chief:
         facts = {"given": list(start.given), "overwrite": start.overwrite, "first": first_flags}
@@ -143,6 +146,8 @@ def resume(run: Run, asked: Any, given: tuple[str, ...], argv: list[str], chief:
       ValueError: another setting was given than the run was started with.
     """
     if run.start.is_file():
+        from training import phases
+
         settings, found = read_start(run)
         settings = with_given(run, settings, asked, given)
         start = Start(

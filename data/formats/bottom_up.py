@@ -34,6 +34,7 @@ from tqdm import tqdm
 from data.formats.box_arrays import most_boxes, read_hdf5
 from data.formats.records import image_id, some, take_rows
 from data.formats.text import composed
+from run import caches
 from run.files import atomic_path, open_array, read_json, write_json
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ def open_boxes(path: str | Path, cache_dir: str | Path) -> Boxes:
         key.update(f"{file.resolve()} {facts.st_size} {facts.st_mtime_ns}\n".encode())
     stored = Path(cache_dir) / f"boxes-{key.hexdigest()[:16]}.npy"
     names = stored.with_suffix(".json")
-    if not (stored.is_file() and names.is_file()):
+    if not (caches.is_whole(stored) and caches.is_whole(names)):
         write_json(names, _convert(files, stored))
     array = open_array(stored)
     rows = {name: row for row, name in enumerate(map(str, read_json(names, list)))}

@@ -24,6 +24,7 @@ from data.formats.drawing import draw_validation
 from data.formats.pictures import locate
 from data.formats.records import ReadingOptions, Records, find_file, listing, some
 from data.formats.text import read_lines, read_names
+from run import caches
 from run.files import atomic_path, open_array
 
 FOLDER = "NUS-WIDE-Lite"
@@ -158,7 +159,7 @@ def _open_features(root: Path, names: list[str], cache_dir: Path) -> np.ndarray:
     state = path.stat()
     key = "\n".join([path.name, str(state.st_size), str(state.st_mtime_ns), *names])
     cached = cache_dir / f"nuswide_{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
-    if not cached.exists():
+    if not caches.is_whole(cached):
         with atomic_path(cached) as temporary, open(temporary, "wb") as file:
             parse_features(path, names, file)
     return open_array(cached)

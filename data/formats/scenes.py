@@ -11,6 +11,7 @@ import numpy as np
 import PIL
 
 from data.formats.records import SPLITS, ReadingOptions, Records
+from run import caches
 from run.files import PackedStrings, open_arrays, pack_strings, write_arrays
 
 
@@ -28,7 +29,7 @@ def _read_scene_split(split: str, options: ReadingOptions) -> Records:
     for code in sorted((Path(__file__).parents[1] / "scenes").glob("*.py")):
         key.update(code.read_bytes())
     path = options.cache_dir / f"scenes_{split}_{key.hexdigest()[:16]}.npz"
-    if not path.exists():
+    if not caches.is_whole(path):
         write_arrays(path, _draw_scenes(split, options))
     stored = open_arrays(path)
     texts = list(PackedStrings(stored["texts"], stored["offsets"]))

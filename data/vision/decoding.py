@@ -27,6 +27,7 @@ from tqdm import tqdm
 from data import datasets
 from data.pictures import load_picture
 from data.vision.rows import first_few, refuse_broken
+from run import caches
 from run.files import DAMAGE as UNREADABLE
 from run.files import atomic_path, open_arrays, read_json, write_arrays, write_json
 
@@ -81,7 +82,7 @@ def read_headers(paths: Sequence[str], cache_dir: str | os.PathLike) -> tuple[np
     """
     kept = Path(cache_dir) / f"headers-{files_key(paths)}.npz"
     headers, broken = np.zeros(len(paths), HEADER), {}
-    if kept.is_file():
+    if caches.is_whole(kept):
         headers = np.array(open_arrays(kept)["headers"])
     began = time.monotonic()
     for row in progress(np.flatnonzero(headers["height"] == 0).tolist(), "picture headers"):

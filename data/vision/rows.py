@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from data import datasets
 from data.pictures import load_picture
-from run import files
+from run import caches, files
 
 SIDE = 64  # pixels: what is described without a network is brought to SIDE x SIDE
 CHUNK = 64  # such pictures described at once
@@ -125,7 +125,7 @@ class Descriptor:
         """
         refuse_without_pictures(split, "describe")
         path = self.rows_path(split, settings.cache_dir)
-        if not path.is_file():
+        if not caches.is_whole(path):
             shape = (split.num_images, *self.row_shape)
             write_blocks(path, self.blocks(split, settings), self.dtype, shape)
         return files.open_array(path)

@@ -6,7 +6,6 @@ from pathlib import Path
 from run.options import option
 from run.settings import Settings
 from systems.system import VECTORS, System
-from systems.transformer.sizes import parse_size, size_of
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,8 @@ def check_transformer(settings: TransformerSettings) -> None:
     """Refuses settings that mean nothing together. Raises ValueError."""
     weights = settings.text_weights
     if settings.text_size != "auto":
+        from systems.transformer.sizes import parse_size
+
         parse_size(settings.text_size)
     if not settings.word_pieces and Path(weights).expanduser().is_file():
         raise ValueError(
@@ -68,6 +69,8 @@ def resolve_transformer(settings: TransformerSettings) -> TransformerSettings:
     """The settings with the size that the text transformer has."""
     if settings.text_size != "auto":
         return settings
+    from systems.transformer.sizes import size_of
+
     return replace(settings, text_size=size_of(settings.text_weights))
 
 

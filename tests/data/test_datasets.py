@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
-from tiny_data import check_layout, flickr, opened, precomp, put, refused
+from tiny_data import check_layout, flickr, kept_in, opened, precomp, put, refused
 
 from data import datasets
 from data.datasets import DATASETS, fingerprint
@@ -109,7 +109,7 @@ def test_scenes(tmp_path):
     assert fits[np.arange(test.num_captions), test.caption_image].all()
     again = opened("scenes", None, cache_dir=tmp_path / "cache", limit=3)["test"]  # from the cache
     assert fingerprint(again) == fingerprint(test)
-    assert len(list((tmp_path / "cache").iterdir())) == 3
+    assert len(kept_in(tmp_path / "cache")) == 3
     assert fingerprint(
         opened("scenes", None, cache_dir=tmp_path / "cache", limit=3, seed=1)["test"]
     ) != fingerprint(test)

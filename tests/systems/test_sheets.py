@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from data.language import words
 from losses import LOSSES, build_loss, hyperparameters
-from run import options
+from run import files, options
 from run.folder import Run, RunOptions
 from run.settings import Facts, Settings
 from systems import SYSTEMS, sheets
@@ -313,7 +313,7 @@ def test_the_snapshot_survives_its_file_and_newer_settings_get_defaults(tmp_path
     found = json.loads(run.config.read_text())
     del found["settings"]["batch_size"], found["facts"]["num_classes"]
     found["settings"]["learning_rate"] = 1
-    run.config.write_text(json.dumps(found))
+    files.write_json(run.config, found)
     again, _ = sheets.load(run)
     assert (again.batch_size, again.learning_rate) == (Settings().batch_size, 1.0)
 
@@ -337,7 +337,7 @@ def test_an_edited_snapshot_is_refused_in_one_line(tmp_path, name, value, says):
     sheets.save(run, parse([]), Facts())
     found = json.loads(run.config.read_text())
     found["settings"][name] = value
-    run.config.write_text(json.dumps(found))
+    files.write_text(run.config, json.dumps(found))  # and its hash, as one who knows of it would
     with pytest.raises(ValueError, match=re.escape(says)):
         sheets.load(run)
 
@@ -345,10 +345,10 @@ def test_an_edited_snapshot_is_refused_in_one_line(tmp_path, name, value, says):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ('{"model": "projection", "margin": 0.4}', "has format 1, this version reads 2"),
-        ('{"format": 3, "settings": {}, "facts": {}}', "has format 3, this version reads 2"),
+        ('{"model": "projection", "margin": 0.4}', "has format 1, this version reads 3"),
+        ('{"format": 4, "settings": {}, "facts": {}}', "has format 4, this version reads 3"),
         ("[]", "has format 1"),
-        ('{"format": 2, "settings": 5, "facts": {}}', "it has no settings"),
+        ('{"format": 3, "settings": 5, "facts": {}}', "it has no settings"),
         ("{", "not valid JSON"),
     ],
 )

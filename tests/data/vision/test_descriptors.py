@@ -7,6 +7,7 @@ import types
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from tiny_data import kept_in
 from tiny_network import LAYERS, NETWORK, Counter, make_split
 
 from data import datasets
@@ -296,7 +297,7 @@ def test_vectors_come_from_the_cache_until_a_picture_changes(
     os.utime(paths[2], ns=(1, 1))
     changed = descriptor.rows(split, kept(tmp_path / "cache"))
     np.testing.assert_array_equal(changed[2], descriptor.embed(pictures[9:10])[0])
-    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert len(kept_in(tmp_path / "cache")) == 2
 
 
 def test_pictures_in_memory_and_in_files_are_described_alike(descriptor, pictures, tmp_path):
@@ -314,7 +315,7 @@ def test_a_half_written_cache_is_never_used(descriptor, pictures, tmp_path, monk
         patch.setattr(regions.RegionDescriptor, "embed", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             descriptor.rows(split, kept(tmp_path))
-    assert list(tmp_path.iterdir()) == []
+    assert kept_in(tmp_path) == []
     vectors = descriptor.rows(split, kept(tmp_path))
     np.testing.assert_array_equal(vectors, descriptor.embed(pictures[:5]))
 
@@ -333,7 +334,7 @@ def test_all_broken_pictures_of_a_split_are_counted_in_one_error(descriptor, pic
     )
     with pytest.raises(ValueError, match=said):
         descriptor.rows(split, kept(tmp_path / "cache"))
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert kept_in(tmp_path / "cache") == []
     with pytest.raises(ValueError, match=said):
         rows.read_all(split, np.array([1, 3]))  # also of rows that were not asked for
     with pytest.raises(ValueError, match=said):
