@@ -132,7 +132,7 @@ def difference(name: str, was: dict[str, Any], now: dict[str, Any]) -> str:
     new = [image for image in now["images"] if image not in before]
     gone = [image for image in was["images"] if image not in after]
     told = [f"{len(new)} images are new ({some(new, 3)})"] if new else []
-    told += [f"{len(gone)} are gone ({some(gone, 3)})"] if gone else []
+    told += [f"{len(gone)} images are gone ({some(gone, 3)})"] if gone else []
     if not told:
         contents = dict(zip(was["images"], was["contents"], strict=True))
         pairs = zip(now["images"], now["contents"], strict=True)
