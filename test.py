@@ -50,6 +50,8 @@ def grade_run(run, place):
     from grading import export  # with Keras, which has begun by now, without its page of notes
 
     score, found = encoding.score_encoded(encoded, FLAGS.folds, FLAGS.block_size << 20)
+    if own:  # before the projections: killed between, these are of other weights, and refused
+        export.export_towers(run, encoded.model, finished.settings)
     encoding.save_projections(encoded, place)
     scores.write_ranks(place.folder, found, split.captions, split.image_names)
     figures.recall_curves(found, score, place / "score.png")
@@ -57,7 +59,6 @@ def grade_run(run, place):
     finish(score)
     grade_words(encoded, question, place)
     if own:
-        export.export_towers(run, encoded.model, finished.settings)
         export.export_pictures(finished)
     if FLAGS.export == "serving":
         from grading import serving

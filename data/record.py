@@ -1,7 +1,7 @@
 """Which data a run knows: `data.json`, by which other data, and images trained on, are found.
 
     files.write_json(run.data, describe(splits))          # when a training begins
-    check_split(read_record(run), split)                         # before anything is graded
+    check_split(run, split)                               # before anything is graded
 
 Shape letters: N images, F feature.
 """
@@ -19,15 +19,15 @@ from run import files
 from run.folder import Run
 
 FORMAT = 1  # of data.json
-SAMPLE = 1024  # numbers of a row that are looked at, evenly spaced
+SAMPLE = 1024  # numbers of a row that are counted, evenly spaced
 LENGTH = 16  # hexadecimal digits that tell an image's content
 
 
 def contents_of(split: Split) -> list[str]:
     """For each of the N images the start of a hash of its content; "" where it is not known.
 
-    Of a picture in memory all of it counts, of a picture file its size and a piece of it, of a
-    vector a sample of its numbers. Rows of few different numbers, such as tags, say nothing.
+    Of a picture in memory and of a vector all of it counts, of a picture file its size and a piece
+    of it. Rows of few different numbers, such as tags, say nothing.
     """
     if isinstance(split.pictures, list):
         found = [piece_of(path) for path in split.pictures]
@@ -35,8 +35,8 @@ def contents_of(split: Split) -> list[str]:
         found = [np.ascontiguousarray(picture).tobytes() for picture in split.pictures]
     elif split.vectors is not None:
         step = max(1, int(np.prod(split.vectors.shape[1:])) // SAMPLE)
-        rows = (np.ravel(row)[::step] for row in map(np.asarray, split.vectors))
-        found = [row.tobytes() if len(np.unique(row)) >= TELLING else b"" for row in rows]
+        rows = (np.ravel(row) for row in map(np.asarray, split.vectors))
+        found = [row.tobytes() if len(np.unique(row[::step])) >= TELLING else b"" for row in rows]
     else:
         found = [b""] * split.num_images
     return [hashlib.sha256(one).hexdigest()[:LENGTH] if one else "" for one in found]
@@ -96,6 +96,8 @@ def check_resumed(run: Run, now: dict[str, Any]) -> None:
 def check_split(run: Run, split: Split, other: bool = False) -> None:
     """Refuses a split that is not the run's own, and one with images that it was trained on.
 
+    The run's own split has none: all were compared, by their whole bytes, when it was begun.
+
     Args:
       split: about to be graded; other: data that the run does not know are meant (--as).
 
@@ -104,21 +106,21 @@ def check_split(run: Run, split: Split, other: bool = False) -> None:
     """
     known = read_record(run)["splits"]
     now = describe({split.name: split})["splits"][split.name]
-    own = known[split.name]["sha256"] == now["sha256"]
-    if split.name != "train" or not own:
-        train = known["train"]
-        contents, names = set(train["contents"]) - {""}, set(train["images"])
-        seen = [
-            name
-            for name, content in zip(now["images"], now["contents"], strict=True)
-            if content in contents or (not content and name in names)
-        ]
-        if seen:
-            raise ValueError(
-                f"{len(seen)} of {split.num_images} images of the {split.name} split are images "
-                f"that {run} was trained on: {some(seen)}; grade others"
-            )
-    if not own and not other:
+    if known[split.name]["sha256"] == now["sha256"]:
+        return
+    train = known["train"]
+    contents, names = set(train["contents"]) - {""}, set(train["images"])
+    seen = [
+        name
+        for name, content in zip(now["images"], now["contents"], strict=True)
+        if content in contents or (not content and name in names)
+    ]
+    if seen:
+        raise ValueError(
+            f"{len(seen)} of {split.num_images} images of the {split.name} split are images "
+            f"that {run} was trained on: {some(seen)}; grade others"
+        )
+    if not other:
         told = difference(split.name, known[split.name], now)
         raise ValueError(
             f"{run} was trained beside other data: {told}; give --data_dir of the same data, or "

@@ -59,6 +59,7 @@ class Run:
     | `writer_first.onnx`, `writer_next.onnx` | the same of a model that writes captions |
     | `serving/1` | of `test.py --export serving`: the text tower for TensorFlow Serving |
     | `score.json`, `ranks_*.csv`, `score.png` | the number, rank by rank, as a picture |
+    | `as/NAME/` | of `test.py --as NAME`: the same of data that the run does not know |
     | `log.txt` | when training began and how it ended |
     """
 
@@ -119,15 +120,15 @@ class Run:
 
     def clear(self) -> list[str]:
         """Removes what scripts have written into the folder; returns the names of all else."""
-        for name in WRITTEN:
+        for name in (*WRITTEN, *(f"as/*/{name}" for name in WRITTEN)):
             for path in self.folder.glob(name):
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
                     path.unlink()
-        for name in ("last", "serving"):
-            if (self / name).is_dir() and not any((self / name).iterdir()):
-                (self / name).rmdir()
+        for part in (*self.folder.glob("as/*"), self / "as", self / "last", self / "serving"):
+            if part.is_dir() and not any(part.iterdir()):
+                part.rmdir()
         return sorted(path.name for path in self.folder.iterdir() if path != self.start)
 
     def data_folder(self) -> Path:

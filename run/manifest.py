@@ -17,6 +17,9 @@ from typing import Any
 
 NAME = "manifest.json"
 KIND = "matchbox run"  # other people's manifests are left alone
+# What is read again. Pictures and tables are not: retrieve.py draws them beside a training, and two
+# writers of one manifest would lose each other's hashes.
+KEPT = (".json", ".npz", ".npy", ".h5", ".onnx")
 
 _checked: set[tuple[Any, ...]] = set()  # of this process: files whose hash was right
 
@@ -40,7 +43,7 @@ def renaming(path: Path, written: Path) -> Iterator[None]:
     folder above it.
     """
     folder = next((one for one in path.parents[:2] if (one / NAME).is_file()), None)
-    if folder is None or path == folder / NAME:
+    if folder is None or path == folder / NAME or path.suffix not in KEPT:
         yield
         return
     try:

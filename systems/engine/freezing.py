@@ -1,6 +1,6 @@
-"""What is trained: all of a model, its heads, or one tower (`--train`). The rest stands still.
+"""What is trained: all of a model, its heads, or one tower (`--train`). The rest is frozen.
 
-A layer that stands still has no gradient, no moments and no weight decay, and its batch norm uses
+A frozen layer has no gradient, no moments and no weight decay, and its batch norm uses
 the statistics it has. Its dropout goes on.
 
 Reference: Zhai et al., LiT, zero-shot transfer with locked-image text tuning, CVPR 2022 (one tower
@@ -41,12 +41,12 @@ def last_layers(tower):
 
 
 def choose_trained(model, what):
-    """Makes the towers of a `DualEncoder` stand still but for what `--train` names.
+    """Freezes the towers of a `DualEncoder` but for what `--train` names.
 
     What belongs to the loss (a classifier, a temperature) is trained whatever it is.
 
     Args:
-      model: with image_tower and text_tower; what stands still already goes on to.
+      model: with image_tower and text_tower; what is frozen already stays so.
       what: one of TRAINED.
 
     Returns:
@@ -62,7 +62,7 @@ def choose_trained(model, what):
         if what == "heads":
             kept = {id(layer) for layer in last_layers(tower)}
             for layer in tower._flatten_layers(include_self=False):
-                # Layer by layer: a model that stands still would take its head along.
+                # Layer by layer: a frozen model would freeze its head, too.
                 own = layer._trainable_variables or layer._non_trainable_variables
                 if own and id(layer) not in kept:
                     layer.trainable = False

@@ -41,7 +41,7 @@ def check_micro_batch(model, settings):
             raise ValueError(
                 f"{given}: {layer.name} of the {tower.name} takes its statistics from the whole "
                 "batch, so that micro batches would train another model; leave it out, or let "
-                "that norm stand still (--train; --freeze_norm those of the image CNN)"
+                "that norm be frozen (--train; --freeze_norm those of the image CNN)"
             )
 
 

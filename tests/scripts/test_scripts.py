@@ -303,3 +303,20 @@ def test_a_students_own_pictures(tmp_path):
     assert "3.png" in line and "7.png" in line
     assert not (tmp_path / "exp/broken").exists()
     assert (tmp_path / "exp/mine/score.json").is_file()
+
+
+def test_data_of_another_seed_are_graded_beside(home, tmp_path):
+    shutil.copytree(home / "exp/first", tmp_path / "run")
+    run = find(tmp_path, "run")
+    before = run.score.read_bytes()
+    kept = read_json(run.config)
+    kept["settings"]["data_seed"] = 7  # as if the scenes were others than those of data.json
+    write_json(run.config, kept)
+    given = "--exp", run.folder
+    fail("test.py", *given, cwd=home, says="was trained beside other data: of the test split")
+    succeed("test.py", *given, "--as=other", cwd=home)
+    assert run.score.read_bytes() == before and (run / "as/other/score.json").is_file()
+    fail("test.py", *given, "--as=../x", cwd=home, says="expected a name of letters")
+    (run / "as/other/mine.txt").write_text("kept")
+    assert run.clear() == ["as"]
+    assert [path.name for path in (run / "as/other").iterdir()] == ["mine.txt"]
