@@ -19,7 +19,7 @@ from keras import ops
 
 from losses import build_loss, relevance_matrix
 from run import replicas
-from systems import sheets
+from systems import config
 from systems.engine.heads import per_caption
 from systems.engine.learned import LearnedNumbers, choose_learned
 from systems.engine.parts import Sides, reader
@@ -47,7 +47,7 @@ def build_model(settings, facts):
         model cannot have what --learn, --views_weight or --micro_batch ask for.
     """
     loss = build_loss(settings.loss, settings)
-    build = sheets.find_function(sheets.sheet(settings.model).build)
+    build = config.find_function(config.sheet(settings.model).build)
     parts = build(settings, facts, loss)
     starts = choose_learned(settings.learn, loss, settings.loss)
     if settings.views_weight:

@@ -18,11 +18,11 @@ from absl import flags
 import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
 from data import datasets
 from run import console, files, options, replicas, workers
-from systems import sheets
+from systems import config
 from training import reading, starting
 
 FLAGS = flags.FLAGS
-sheets.define_flags(FLAGS)
+config.define_flags(FLAGS)
 
 
 def main(argv):
@@ -90,6 +90,6 @@ def tell_end(run, watchers, seconds):
 if __name__ == "__main__":
     console.run_script(
         lambda: options.start_script(
-            main, str(__doc__), sheets.training_sections(), sheets.with_recipe(sys.argv)
+            main, str(__doc__), config.training_sections(), config.with_recipe(sys.argv)
         )
     )

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from data.vision import descriptors
-from run import graphs
+from run import onnx_graphs
 from run.folder import Run
-from systems import sheets
+from systems import config
 
 AT_ONCE = 16  # pictures in a tower at the same time: bounds the memory
 
@@ -27,13 +27,13 @@ class PictureEncoder:
     """
 
     def __init__(self, run: Run):
-        self.settings, _ = sheets.load(run)
+        self.settings, _ = config.load(run)
         lost = "the record of how its pictures are described was lost; train anew"
         self.descriptor = descriptors.load_descriptor(run.require(run.features, lost))
         if self.descriptor.kind == "ready":
             raise ValueError(f"{run} cannot describe new pictures: its data came as ready vectors")
         self.descriptor.open(self.settings)
-        self.tower = graphs.Tower(run.require(run.image_tower, graphs.WRITTEN_BY))
+        self.tower = onnx_graphs.Tower(run.require(run.image_tower, onnx_graphs.WRITTEN_BY))
 
     def __call__(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """RGB pictures of one size -> (B, D) unit rows.

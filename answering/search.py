@@ -24,7 +24,7 @@ from gallery.nearest import top_k
 from gallery.stored import Gallery
 from run.console import columns, cut, printable, some_words
 from run.folder import Run
-from run.graphs import WRITTEN_BY, Tower
+from run.onnx_graphs import WRITTEN_BY, Tower
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -16,7 +16,7 @@ from PIL import Image
 
 from answering import search
 from answering.pictures import PictureEncoder
-from run import graphs
+from run import onnx_graphs
 from run.console import printable
 from run.folder import Run
 from systems.joint.beam import Speaker, WrittenCaption, attention, rerank, write_beam
@@ -80,9 +80,9 @@ def open_speaker(run: Run) -> Speaker:
     Raises:
       ValueError: the run writes no captions, or a file is missing or damaged.
     """
-    why = f"of a run that writes captions (--model joint), {graphs.WRITTEN_BY}"
+    why = f"of a run that writes captions (--model joint), {onnx_graphs.WRITTEN_BY}"
     paths = [run.require(path, why) for path in (run.first_step, run.next_step)]
-    return Speaker(*(graphs.Graph(path).run for path in paths))
+    return Speaker(*(onnx_graphs.Graph(path).run for path in paths))
 
 
 def draw_captions(

@@ -37,8 +37,8 @@ DATASETS = {  # name, as of --data -> what reads it; what is not chosen is not i
     "nuswide": "nuswide:read_nuswide",
     "flickr8k": "flickr:read_flickr",
     "flickr30k": "flickr:read_flickr",
-    "coco": "readers:read_coco",
-    "karpathy": "readers:read_karpathy",
+    "coco": "coco:read_coco",
+    "karpathy": "coco:read_karpathy",
     "precomp": "precomp:read_precomp",
     "csv": "table:read_table",
 }
@@ -104,7 +104,7 @@ def open_dataset(
         aside for it; at most a tenth of them. Never test images.
       seed: of such draws, and of the scenes.
       limit: keeps the first images of each split, at most so many; None keeps all.
-      coco_split: of coco, see `readers.read_coco`.
+      coco_split: of coco, see `coco.read_coco`.
 
     Returns:
       `{"train": Split, "validation": Split, "test": Split}`.

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from gallery.similarity import Similarity, choose
-from run.graphs import WRITTEN_BY
+from run.onnx_graphs import WRITTEN_BY
 
 BLOCK_ROWS = 8192  # gallery rows compared at once
 QUERIES_AT_ONCE = 1024  # with such a block: bounds the memory

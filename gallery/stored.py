@@ -13,7 +13,7 @@ import numpy as np
 from gallery.similarity import choose, of_arrays
 from run import files, manifest
 from run.folder import Run
-from run.graphs import WRITTEN_BY
+from run.onnx_graphs import WRITTEN_BY
 
 
 class Gallery:

@@ -16,7 +16,7 @@ from grading import score as scores
 from run import files, hdf5, replicas
 from run.folder import Run
 from run.settings import Facts
-from systems import sheets
+from systems import config
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def open_finished(run: Run) -> Finished:
     """
     why = f"training has not ended an epoch; anew: python train.py --exp {run.folder.name}"
     run.require(run.best_weights, why)
-    settings, facts = sheets.load(run)
+    settings, facts = config.load(run)
     vocabulary = Vocabulary.load(run.require(run.vocabulary, "it was lost; train anew"))
     path = run.require(run.features, "how its pictures are described is lost; train anew")
     return Finished(run, settings, facts, vocabulary, descriptors.load_descriptor(path))
@@ -68,7 +68,7 @@ def with_settings(finished: Finished, **changed: Any) -> Finished:
     for name in changed.keys() - known:
         raise ValueError(f"--{name} means nothing to --model {finished.settings.model}")
     settings = dataclasses.replace(finished.settings, **changed)
-    sheets.check(settings)
+    config.check(settings)
     return dataclasses.replace(finished, settings=settings)
 
 
@@ -141,7 +141,7 @@ def hash_files(finished: Finished, data: str) -> dict[str, str]:
     hashes = {
         "data": data,
         "weights": files.file_hash(finished.run.best_weights),
-        "config": sheets.config_hash(finished.settings, finished.facts),
+        "config": config.config_hash(finished.settings, finished.facts),
     }
     learned = finished.descriptor.fingerprint()
     return {**hashes, "pictures": learned} if learned else hashes

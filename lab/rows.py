@@ -19,7 +19,7 @@ from lab.settings import settings_of
 from lab.studies.trials import is_graded, read_log
 from run import console, files
 from run.folder import Run
-from systems import sheets
+from systems import config
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- systems:begin -->", "<!-- systems:end -->"
@@ -70,7 +70,7 @@ def read_row(row, exp_root):
     )
     words = [*([f"--recipe={row.recipe}"] if row.recipe else []), *row.more.split()]
     if run.config.is_file():
-        stored, _ = sheets.load(run)
+        stored, _ = config.load(run)
         words = command_of(stored)
         log, first = read_log(run), read_log(Run(f"{run}-first"))
         if not log["finished"]:
@@ -86,7 +86,7 @@ def read_row(row, exp_root):
     return {
         "system": row.system, "name": row.name, "data": settings.data_dir or settings.data,
         "command": shlex.join(["python", "train.py", *words]),
-        "settings": sheets.differences(settings), "published": figure and figure._asdict(), **found,
+        "settings": config.differences(settings), "published": figure and figure._asdict(), **found,
     }  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def command_of(settings):
         if given
     }
     settings = dataclasses.replace(settings, **last)
-    return sheets.command(settings)[1:]
+    return config.command(settings)[1:]
 
 
 def read_scores(run):

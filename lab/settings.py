@@ -5,7 +5,7 @@ settings_of("--recipe=mh_bl", embed_dim=64)     # as train.py --recipe mh_bl --e
 
 from absl import flags
 
-from systems import sheets
+from systems import config
 
 UNCOMPARED = ("cache_dir", "init_from")  # may differ between two equal runs
 
@@ -20,14 +20,14 @@ def settings_of(*words, **values):
       ValueError: train.py has no such flag, or refuses these together.
     """
     given = [*words, *(f"--{name}={value}" for name, value in values.items())]
-    parsed = sheets.train_flags()
+    parsed = config.train_flags()
     try:
-        left = parsed(sheets.with_recipe(["train.py", *given]))[1:]
+        left = parsed(config.with_recipe(["train.py", *given]))[1:]
     except flags.Error as error:
         raise ValueError(f"train.py: {error}") from None
     if left:
         raise ValueError(f"train.py: {left[0]!r} is no flag; expected --name value")
-    return sheets.from_flags(parsed)
+    return config.from_flags(parsed)
 
 
 def compare_settings(was, now):
@@ -37,8 +37,8 @@ def compare_settings(was, now):
       was: settings of the run; now: those of the command line, where "auto" is not resolved.
     """
     found = {}
-    for name, before in sheets.differences(was, now).items():
+    for name, before in config.differences(was, now).items():
         after = getattr(now, name)
-        if name not in UNCOMPARED and not (name in sheets.RESOLVED and after == "auto"):
+        if name not in UNCOMPARED and not (name in config.RESOLVED and after == "auto"):
             found[name] = (before, after)
     return found

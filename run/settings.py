@@ -2,9 +2,9 @@
 
 A system adds its own in `systems/NAME/sheet.py` by inheritance, so that its towers read
 `settings.embed_dim` and `settings.attention_dim` alike, and a type checker knows both.
-`systems.sheets` reads them from a command line or a run's folder. What the data decide is `Facts`.
+`systems.config` reads them from a command line or a run's folder. What the data decide is `Facts`.
 
-Frozen: what a flag says is changed nowhere; `resolve` in `systems.sheets` alone puts values in
+Frozen: what a flag says is changed nowhere; `resolve` in `systems.config` alone puts values in
 place of "auto" and None.
 """
 

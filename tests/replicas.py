@@ -27,7 +27,7 @@ from run.replicas import (
     worker_index,
 )
 from run.settings import Facts
-from systems import sheets
+from systems import config
 from systems.system import Targets
 from training.batches import TrainingBatches
 from training.relevance import tfidf_rows
@@ -68,7 +68,7 @@ def make_batches(settings):
     vectors = rng.standard_normal((IMAGES, 12)).astype(np.float32)
     concepts = rng.integers(0, 2, (IMAGES, 5)).astype(np.float32)
     words = [*word_pieces.SPECIAL[1:], *WORDS] if settings.model == "transformer" else WORDS
-    tokens = Tokens(captions, Vocabulary(words, sheets.sheet(settings.model).tokeniser(settings)))
+    tokens = Tokens(captions, Vocabulary(words, config.sheet(settings.model).tokeniser(settings)))
     images = Pictures(rng) if settings.features == "pixels" else vectors
     if settings.model == "dual_path":
         classes: Any = np.arange(IMAGES, dtype=np.int32)

@@ -8,7 +8,7 @@ from lab import scripts, settings
 from lab.studies import __main__ as studies
 from run import files, folder
 from run.settings import Facts
-from systems import sheets
+from systems import config
 
 END = "{} s, 1,234 captions/s; best epoch {} of {}: val_rsum 1; curves in x; next: y"
 RANKS = {"text_to_image": [1, 6, 11, 1], "image_to_text": [5, 1]}  # rsum 425
@@ -43,7 +43,7 @@ class Scripts:
 
     def train(self, run, made):
         name = run.folder.name
-        sheets.save(run, made, Facts())
+        config.save(run, made, Facts())
         rows = [f"{i},{rsum},0.5" for i, rsum in enumerate(self.rsums[name], 1)]
         run.history.write_text("\n".join(["epoch,val_rsum,val_mrr", *rows]))
         run.best_weights.write_text(name)

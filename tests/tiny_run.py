@@ -17,7 +17,7 @@ from data.vision.pixels import PixelDescriptor
 from run import files
 from run.folder import Run
 from run.settings import Facts
-from systems import sheets
+from systems import config
 
 WORDS = ["red", "blue", "circle", "star", "square", "small", "above"]
 CAPTIONS = [
@@ -110,8 +110,8 @@ def make_run(folder: Path, data_dir: Path | None = None, **gallery) -> Run:
     """A run folder as `test.py` leaves it, but for the image tower."""
     run = Run(folder)
     places = {"cache_dir": str(folder / "cache"), "data_dir": str(data_dir) if data_dir else None}
-    settings = sheets.parse(["train.py", "--features=regions"])
-    sheets.save(run, dataclasses.replace(settings, **places), Facts())
+    settings = config.parse(["train.py", "--features=regions"])
+    config.save(run, dataclasses.replace(settings, **places), Facts())
     ReadyVectors((7,)).save(run.features)
     Vocabulary(WORDS).save(run.vocabulary)
     write_text_tower(run.query_tower, np.eye(len(WORDS) + 1)[:, 1:])

@@ -12,7 +12,7 @@ from run import files
 from run.console import some_words
 from run.folder import Run
 from run.page import describe_run
-from systems import sheets
+from systems import config
 from systems.engine import optimization
 from training.batches import TrainingBatches
 from training.divergence import DivergenceWatch
@@ -67,7 +67,7 @@ def set_weights(model, start: Start, inputs: Inputs, records: RunRecords) -> lis
     """
     settings, facts, run, notes = inputs.settings, inputs.facts, start.run, []
     if start.resumed:
-        was, _ = sheets.load(run)
+        was, _ = config.load(run)
         if settings.epochs != was.epochs and settings.schedule == "cosine":
             notes.append(
                 f"{settings.epochs} epochs, not {was.epochs}: the learning rate is planned anew, "
@@ -75,7 +75,7 @@ def set_weights(model, start: Start, inputs: Inputs, records: RunRecords) -> lis
             )
         records.restore(model)
         if records.write:
-            sheets.save(run, settings, facts)
+            config.save(run, settings, facts)
         return notes
     model.parts.load_published(settings)
     if start.first:
@@ -103,7 +103,7 @@ def begin_folder(start: Start, settings, facts, inputs: Inputs) -> None:
     elif run.config.exists():
         raise ValueError(f"{run} was made by another training in the meantime")
     run.folder.mkdir(parents=True, exist_ok=True)
-    sheets.save(run, settings, facts)  # first: it marks the folder as a run's
+    config.save(run, settings, facts)  # first: it marks the folder as a run's
     run.start.unlink(missing_ok=True)
     inputs.vocabulary.save(run.vocabulary)
     inputs.descriptor.save(run.features)
@@ -114,7 +114,7 @@ def begin_folder(start: Start, settings, facts, inputs: Inputs) -> None:
         data[f"{name}, SHA-256"] = known["sha256"]
     data |= {"words": f"{len(inputs.vocabulary):,}"}
     title = f"{run.folder.name}: {settings.model}, {settings.loss}, on {settings.data}"
-    page = describe_run(title, sys.argv, sheets.differences(settings), data)
+    page = describe_run(title, sys.argv, config.differences(settings), data)
     files.write_text(run / "run.md", page)
 
 

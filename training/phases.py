@@ -21,7 +21,7 @@ from run import files, folder, hdf5
 from run.folder import RunOptions
 from run.options import with_role
 from run.settings import StartOptions
-from systems import sheets
+from systems import config
 
 
 def first_run(run):
@@ -35,8 +35,8 @@ def check_recipe(recipe, settings, argv):
     Raises:
       ValueError: there is no such recipe, or one of its settings does not fit.
     """
-    given = sheets.given_flags(argv, one_phase(recipe))
-    before = sheets.parse([argv[0], f"--recipe={recipe}", *given])
+    given = config.given_flags(argv, one_phase(recipe))
+    before = config.parse([argv[0], f"--recipe={recipe}", *given])
     for name in with_role(type(settings), "shape"):
         was, now = getattr(before, name, None), getattr(settings, name)
         if was != now:
@@ -48,13 +48,13 @@ def check_recipe(recipe, settings, argv):
 
 def one_phase(recipe):
     """Names of the flags that belong to one phase, and are not passed on to the other."""
-    kind = type(sheets.parse(["train.py", f"--recipe={recipe}"]))
+    kind = type(config.parse(["train.py", f"--recipe={recipe}"]))
     return [name for part in (kind, RunOptions, StartOptions) for name in with_role(part, "phase")]
 
 
 def first_flags(recipe, argv):
     """Flags of a first phase: its recipe, and those of the command line that hold for both."""
-    return [f"--recipe={recipe}", *sheets.given_flags(argv, one_phase(recipe))]
+    return [f"--recipe={recipe}", *config.given_flags(argv, one_phase(recipe))]
 
 
 def train_first(flags, run):
@@ -116,7 +116,7 @@ def same_reading(first, settings, given):
       ValueError: a setting that shapes the towers, or a given one of pictures and words, differs;
         or the pairs that are held out do.
     """
-    before, _ = sheets.load(first)
+    before, _ = config.load(first)
     kind = type(settings)
     if type(before) is not kind:
         raise ValueError(
@@ -159,7 +159,7 @@ def check_sizes(first, settings, facts):
     Raises:
       ValueError: both sizes are named.
     """
-    _, before = sheets.load(first)
+    _, before = config.load(first)
     if settings.features != "pixels" and before.feature_dim != facts.feature_dim:
         raise ValueError(
             f"{first} reads image vectors of {before.feature_dim} numbers, this data has "
@@ -184,7 +184,7 @@ def take_over(first, model):
     import keras
 
     first.require(first.best_weights, "it has not ended an epoch; train it first")
-    before, facts = sheets.load(first)
+    before, facts = config.load(first)
     if before.features != "pixels" and len(model.image_tower.input_shape) == 4:
         return _take_over_paths(first, before, facts, model)
     fresh = [keras.ops.convert_to_numpy(value) for value in model.optimizer.variables]

@@ -13,7 +13,7 @@ from data.language.words import Tokens, Vocabulary, say_wordless
 from data.vision import descriptors
 from run import files
 from run.settings import Facts
-from systems import sheets
+from systems import config
 from systems.system import Targets
 from training.relevance import choose_relevance
 from training.starting import Start
@@ -80,10 +80,10 @@ def read_inputs(start: Start, splits: dict[str, Split]) -> Inputs:
     images = {name: descriptor.rows(split, settings) for name, split in splits.items()}
     if descriptor.kind == "pixels":
         images["validation"].check()  # now, not after the first epoch
-    system, made = sheets.sheet(settings.model), Targets()
+    system, made = config.sheet(settings.model), Targets()
     descriptors.check_reads(descriptor, settings.model, system.reads_boxes)
     if system.targets:
-        make = sheets.find_function(system.targets)
+        make = config.find_function(system.targets)
         made = make(settings, splits["train"], images["train"], vocabulary, descriptor)
     facts = dataclasses.replace(
         start.facts,
@@ -152,7 +152,7 @@ def resolve(settings: Any, train: Split) -> Any:
     Raises:
       ValueError: the data have not what is asked for.
     """
-    system = sheets.sheet(settings.model)
+    system = config.sheet(settings.model)
     usual = system.of_scenes if settings.data == "scenes" else system.of_photographs
     kind = descriptors.choose_features(settings, train, usual)
     features = "bottom_up" if settings.features == "bottom_up" else kind
@@ -184,9 +184,9 @@ def make_vocabulary(settings: Any, splits: dict[str, Split]) -> Vocabulary:
     captions = splits["train"].captions
     if settings.vocabulary == "train+validation":
         captions = captions + splits["validation"].captions
-    system = sheets.sheet(settings.model)
+    system = config.sheet(settings.model)
     if system.vocabulary:
-        return sheets.find_function(system.vocabulary)(settings, captions)
+        return config.find_function(system.vocabulary)(settings, captions)
     rule = system.tokeniser(settings)
     return Vocabulary.from_captions(captions, settings.max_words, rule, settings.min_count)
 

@@ -13,7 +13,7 @@ from run import console, files, folder, lock
 from run.folder import Run
 from run.options import from_json, own_names, with_role
 from run.settings import Facts
-from systems import sheets
+from systems import config
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def open_run(values: Any, argv: list[str], chief: bool) -> Start:
     Raises:
       ValueError: the folder is taken; or the run to resume is missing, or was of other settings.
     """
-    asked = sheets.from_flags(values)
+    asked = config.from_flags(values)
     given = tuple(f.name for f in dataclasses.fields(asked) if values[f.name].present)
     if values.resume and values.overwrite:
         raise ValueError("--resume goes on with a run, --overwrite replaces it: choose one")
@@ -58,7 +58,7 @@ def open_run(values: Any, argv: list[str], chief: bool) -> Start:
         run = folder.find(values.exp_root, values.exp, begun=True)
         hold(run, chief)
         return resume(run, asked, given, argv, chief)
-    run = Run(Path(values.exp_root) / (values.exp or sheets.default_name(asked)))
+    run = Run(Path(values.exp_root) / (values.exp or config.default_name(asked)))
     files.check_printable(run.folder)
     if chief:
         check_folder(run, values.exp_root, values.overwrite)
@@ -82,7 +82,7 @@ def open_run(values: Any, argv: list[str], chief: bool) -> Start:
 def compared_flags(values: Any) -> dict[str, Any]:
     """{flag: value} of what all workers of a training must have alike."""
     found = {}
-    for section in sheets.training_sections():
+    for section in config.training_sections():
         places = with_role(section, "place")
         found |= {n: values[n].value for n in own_names(section) if n not in (*places, "threads")}
     return found
@@ -174,7 +174,7 @@ def read_start(run: Run) -> tuple[Any, dict[str, Any]]:
     valid = valid and all(isinstance(word, str) for word in [*found["given"], *found["first"]])
     if not valid or found["format"] != folder.FORMAT or not found["settings"].get("first_phase"):
         raise ValueError(f"{run.start} does not say how a run was begun: was it edited?")
-    system = sheets.sheet(str(found["settings"].get("model")))
+    system = config.sheet(str(found["settings"].get("model")))
     return from_json(system.settings, found["settings"], run.start), found
 
 
@@ -197,7 +197,7 @@ def resumed_settings(run: Run, asked: Any, given: tuple[str, ...]) -> tuple[Any,
     Raises:
       ValueError: another setting was given than the run was started with.
     """
-    settings, facts = sheets.load(run)
+    settings, facts = config.load(run)
     return with_given(run, settings, asked, given), facts
 
 
@@ -210,7 +210,7 @@ def with_given(run: Run, settings: Any, asked: Any, given: tuple[str, ...]) -> A
     changed, free = {}, with_role(type(settings), "free")
     for name in given:
         value, was = getattr(asked, name), getattr(settings, name, None)
-        if value == was or (name in sheets.RESOLVED and value == "auto"):
+        if value == was or (name in config.RESOLVED and value == "auto"):
             continue  # the snapshot says what "auto" came out as
         if name not in free:
             raise ValueError(

@@ -25,7 +25,7 @@ import numpy as np
 from data.vision import activations, cnn
 from data.vision.network import Layers, Network, cut_crops, places_seen, read_layers
 from data.vision.rows import Descriptor, refuse_without_pictures
-from run import files, graphs
+from run import files, onnx_graphs
 
 POSITIVE, NEGATIVE = 0.15, -0.25  # a standardised value beyond them is 1 or -1
 KINDS = ("fne", "last", "grid")
@@ -84,7 +84,7 @@ class NetworkDescriptor(Descriptor):
       mean, std: (F,) float64 of the TRAINING pictures, for "fne".
     """
 
-    tower: graphs.Tower  # the exported network, after `open`
+    tower: onnx_graphs.Tower  # the exported network, after `open`
 
     def __init__(
         self,
@@ -165,8 +165,8 @@ class NetworkDescriptor(Descriptor):
         """Opens the exported network. Raises ValueError where it is missing or damaged."""
         path = self.exported(settings)
         if not path.is_file():
-            raise ValueError(f"{path} is missing: {graphs.WRITTEN_BY}")
-        self.tower = graphs.Tower(path)
+            raise ValueError(f"{path} is missing: {onnx_graphs.WRITTEN_BY}")
+        self.tower = onnx_graphs.Tower(path)
 
     def describe(self, pictures):
         """By the exported network, without TensorFlow."""

@@ -15,7 +15,7 @@ from lab.settings import settings_of
 from run import files
 from run.folder import Run
 from run.settings import Facts
-from systems import sheets
+from systems import config
 
 QUERY = "a small red circle above a blue star"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -29,7 +29,7 @@ def make_run(folder, num_images, words, text_size=""):
       words: size of the vocabulary; text_size: of DistilBERT; "": a bag of words.
     """
     run = Run(folder)
-    sheets.save(run, settings_of(), Facts())
+    config.save(run, settings_of(), Facts())
     image, text, owner = make_embeddings(num_images, DIM)
     arrays = {"image": image, "text": text, "caption_image": owner}
     for name, values in (

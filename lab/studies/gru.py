@@ -12,7 +12,7 @@ import numpy as np
 from lab.options import Option
 from lab.studies import draws, trials
 from lab.studies.trials import GRADED, Report, Study
-from systems import sheets
+from systems import config
 from training import phases
 
 STARTED = 10.0  # validation rsum above which a run has started to learn (section 6)
@@ -36,7 +36,7 @@ def compare_recipes(work):
         run = work.train(recipe, recipe=recipe)
         one = {"recipe": recipe} | work.numbers(run)
         one |= {"epochs": [one["epochs"]], "started": one["val_rsum"] > STARTED}
-        if sheets.load(run)[0].first_phase:  # a run of its own, with its own log
+        if config.load(run)[0].first_phase:  # a run of its own, with its own log
             first = phases.first_run(run)
             log, done = trials.read_log(first), trials.best_epoch(first, "val_rsum")[2]
             one |= {"epochs": [done, *one["epochs"]], "parted": one["parted"] or log["parted"]}

@@ -22,7 +22,7 @@ from lab import scripts
 from lab.options import Option
 from lab.settings import compare_settings, settings_of
 from run import files, folder
-from systems import sheets
+from systems import config
 
 SIDES = ("image_to_text", "text_to_image")
 KEYS = (*(f"recall@{cutoff}" for cutoff in metrics.CUTOFFS), "median_rank")
@@ -136,7 +136,7 @@ class Trials:
 
 def check_same(run, given):
     """Refuses a run that was trained with other flags. Raises ValueError."""
-    for name, (was, now) in compare_settings(sheets.load(run)[0], settings_of(*given)).items():
+    for name, (was, now) in compare_settings(config.load(run)[0], settings_of(*given)).items():
         raise ValueError(
             f"{run} was trained with --{name} {was}, not {now}: give another --exp_root, or "
             "remove that folder"

@@ -18,7 +18,7 @@ from data.vision.network import cut_crops
 from data.vision.pixels import PixelDescriptor, PixelRows
 from data.vision.regions import COLOURS, OUTLINES, SECTORS, STEPS, TEXTURES, RegionDescriptor
 from data.vision.rows import squeeze
-from run import files, graphs
+from run import files, onnx_graphs
 
 
 def described_run(folder, descriptor):
@@ -69,11 +69,11 @@ def test_pictures_are_read_as_by_features(tmp_path, kind):
         path = descriptor.exported(settings)
         write_network(path)
         crops = [cut_crops(picture, network).astype("f") for picture in shown]
-        means = [graphs.Tower(path)(one).mean(axis=0) for one in crops]
+        means = [onnx_graphs.Tower(path)(one).mean(axis=0) for one in crops]
         vectors = descriptor.embed(np.stack(means))
     else:
         vectors = descriptor.embed(np.stack([squeeze(picture) for picture in shown]))
-    encoder, tower = PictureEncoder(run), graphs.Tower(run.image_tower)
+    encoder, tower = PictureEncoder(run), onnx_graphs.Tower(run.image_tower)
     rows = encoder(shown)
     np.testing.assert_allclose(rows, tower(vectors.astype("f")), atol=1e-5)
     assert rows.shape == (20, 7) and len(np.unique(rows.round(5), axis=0)) > 3

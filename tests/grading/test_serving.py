@@ -18,10 +18,10 @@ import systems
 from answering.search import QueryEncoder
 from data.language import word_pieces, words
 from grading import export, serving
-from run import graphs, replicas
+from run import onnx_graphs, replicas
 from run.folder import Run
 from run.settings import Facts
-from systems import sheets
+from systems import config
 from systems.dual_path import text_cnn
 
 KNOWN = ["a red circle above a blue star", "Two dogs run, one sleeps.", "the man's T-shirt"] * 3
@@ -150,7 +150,7 @@ def graded(run, name):
     """A run of a system with weights that were drawn, as test.py leaves it."""
     chosen = {"model": name, "hidden_dim": 8, "embed_dim": 6, **SYSTEMS[name]}
     settings = tiny_settings.make(**chosen)
-    vocabulary = vocabulary_of(sheets.sheet(settings.model).tokeniser(settings), KNOWN)
+    vocabulary = vocabulary_of(config.sheet(settings.model).tokeniser(settings), KNOWN)
     keras.utils.set_random_seed(1)
     model = models.build_model(settings, Facts(7, vocabulary.num_ids, 6, 6))
     model.for_test()
@@ -198,7 +198,7 @@ def test_tensorflow_alone_gives_the_rows_of_the_query_tower(served, name):
     runs, vocabularies, found = served
     captions = KNOWN[:3] + ODD
     tokens = words.Tokens(captions, vocabularies[name])
-    tower = graphs.Tower(runs[name].query_tower)
+    tower = onnx_graphs.Tower(runs[name].query_tower)
     expected = np.concatenate([tower(tokens.pad(np.array([row]))) for row in range(len(captions))])
     rows = found[name]["all"]
     assert rows.dtype == np.float32 and rows.shape == (len(captions), 6)

@@ -15,7 +15,7 @@ from lab.studies import draws, losses
 from losses import LOSSES
 from run.folder import Run
 from run.settings import Facts
-from systems import sheets
+from systems import config
 
 OWNER = {"text_to_image": np.repeat(np.arange(60), 3), "image_to_text": np.arange(60)}
 ALL = {**losses.LEAGUE, **losses.UNLESS_NAMED}
@@ -184,7 +184,7 @@ def test_the_table_of_losses(tmp_path, monkeypatch, capsys):
     assert second[2].startswith("50.0 (") and second[3] == "70.7" and second[10] == "45.0"
     assert len(head) == len(first) == len(second)
     assert "--barlow_lambda=5e-3 --barlow_lambda 0.02 --learning_rate 1e-3" in told
-    barlow, simclr = (sheets.load(Run(tmp_path / name))[0] for name in ("barlow_1", "simclr_0"))
+    barlow, simclr = (config.load(Run(tmp_path / name))[0] for name in ("barlow_1", "simclr_0"))
     assert (barlow.loss, barlow.recipe, barlow.seed) == ("barlow", "gru_best", 1)
     assert (simclr.loss, simclr.recipe, simclr.seed) == ("simclr", "gru_best", 0)
     assert (barlow.barlow_lambda, barlow.learning_rate, barlow.temperature) == (0.02, 1e-3, 0.08)

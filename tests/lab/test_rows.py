@@ -12,7 +12,7 @@ from lab import rows, settings
 from lab.published import PUBLISHED
 from run.folder import Run
 from run.settings import Facts
-from systems import sheets
+from systems import config
 
 STORED = ROOT / rows.STORED
 
@@ -41,8 +41,8 @@ def trained(monkeypatch, run, *words):
 )
 def test_a_runs_command_means_its_settings(words, tmp_path):
     made, run = settings.settings_of(*words), Run(tmp_path)
-    sheets.save(run, made, Facts())
-    assert settings.settings_of(*rows.command_of(sheets.load(run)[0])) == made
+    config.save(run, made, Facts())
+    assert settings.settings_of(*rows.command_of(config.load(run)[0])) == made
 
 
 def test_no_places_stand_in_a_command():
@@ -112,7 +112,7 @@ def check_commands(found):
     for row in found:
         python, script, *words = shlex.split(row["command"])
         assert (python, script) == ("python", "train.py")
-        assert sheets.differences(settings.settings_of(*words)) == row["settings"]
+        assert config.differences(settings.settings_of(*words)) == row["settings"]
 
 
 @pytest.mark.skipif(not STORED.is_file(), reason="docs/systems.json is not written yet")

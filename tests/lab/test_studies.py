@@ -16,7 +16,7 @@ from lab import scripts
 from lab.studies import __main__ as studies
 from lab.studies import gru, trials
 from run import files, folder
-from systems import sheets
+from systems import config
 
 
 def test_finding_prints_both_losses_side_by_side(tmp_path, monkeypatch, capsys):
@@ -237,7 +237,7 @@ def test_the_table_of_moe(tmp_path, monkeypatch, capsys):
         ["MOE-abs", "0.0001", "0.05", "yes", "0/2", both[2], "0/2", "10.0, 10.0"],
     ]
     assert all("--threads=1" in call for call in made.calls)
-    own = sheets.load(folder.Run(tmp_path / "MOE-abs_1"))[0]
+    own = config.load(folder.Run(tmp_path / "MOE-abs_1"))[0]
     assert (own.learning_rate, own.margin, own.absolute) == (1e-4, 0.05, True)
     assert (own.loss, own.similarity, own.seed) == ("max_hinge", "order", 1)
     assert (own.word_dim, own.embed_dim, own.epochs) == (300, 1024, 3)
@@ -251,7 +251,7 @@ def test_moe_runs_for_each_kind_of_vectors(tmp_path, monkeypatch, capsys):
     assert list(made.trained()) == names
     assert [row[5] for row in rows] == ["5/5", "0/5", "0/5", "0/5", "0/5", "4/5"]
     assert [row[0] for row in rows] == [name.removesuffix("_0") for name in names]
-    kinds = [sheets.load(folder.Run(tmp_path / name))[0].features for name in names]
+    kinds = [config.load(folder.Run(tmp_path / name))[0].features for name in names]
     assert kinds == ["last"] * 3 + ["fne"] * 3
 
 
@@ -270,7 +270,7 @@ def test_the_table_of_features(tmp_path, monkeypatch, capsys):
     assert rows[0][5].startswith("+100.00 (+0.00 to +") and rows[0][6].startswith("+16.67 (")
     assert rows[1][5] == "+0.00 (+0.00 to +0.00)" and rows[2][5].startswith("+50.00 (")
     assert "among the seeds: 70.71" in told
-    own = sheets.load(folder.Run(tmp_path / "fne_1"))[0]
+    own = config.load(folder.Run(tmp_path / "fne_1"))[0]
     assert (own.recipe, own.features, own.seed) == ("gru_best", "fne", 1)
 
 

@@ -22,8 +22,8 @@ from data.vision.pixels import PixelDescriptor
 from gallery.stored import Gallery
 from grading import score as scores
 from grading import verify
-from run import files, graphs, hdf5
-from systems import sheets
+from run import files, hdf5, onnx_graphs
+from systems import config
 from training.records import RunRecords
 
 COUNTER = itertools.count()
@@ -67,7 +67,7 @@ def packed(arrays):
 @given(DAMAGE, PART, VALUES, st.booleans())
 def test_config(run, damage, where, new, types):
     with replaced(run.config, broken_json(run.config, damage, where, new, types)):
-        found = attempt(lambda: (sheets.load(run), run.data_folder()))
+        found = attempt(lambda: (config.load(run), run.data_folder()))
     assert found is None or found[0][0].model == "projection"
 
 
@@ -124,7 +124,7 @@ def test_score(run, damage, where, new, types):
 def test_query_tower(run, damage):
     content = damaged(run.query_tower.read_bytes(), damage)
     with replaced(run.query_tower, content):
-        found = attempt(lambda: graphs.Tower(run.query_tower)(np.ones((1, 2), np.int32)))
+        found = attempt(lambda: onnx_graphs.Tower(run.query_tower)(np.ones((1, 2), np.int32)))
     assert found is None or np.isfinite(found).all()
 
 

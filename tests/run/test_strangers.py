@@ -15,7 +15,7 @@ from answering.search import GalleryPictures
 from data.pictures import load_picture
 from gallery.stored import Gallery
 from run import caches, console, files, hdf5, keras_settings
-from systems import sheets
+from systems import config
 
 
 def refused(says, function, *arguments):
@@ -160,7 +160,7 @@ def test_weights_that_lead_elsewhere_are_refused(tmp_path, network, fault, says)
 
 @pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "a/b", "", ".", "../recipes/ph"])
 def test_a_recipe_is_a_name(name):
-    refused("unknown recipe", sheets.with_recipe, ["train.py", f"--recipe={name}"])
+    refused("unknown recipe", config.with_recipe, ["train.py", f"--recipe={name}"])
 
 
 def test_pictures_lie_below_the_data_folder(tmp_path):
@@ -200,9 +200,9 @@ def test_only_a_cache_that_a_command_line_named_is_written_to(tmp_path, monkeypa
         kept["settings"]["cache_dir"] = str(place)
         files.write_json(run.config, kept)
         with caplog.at_level(logging.WARNING):
-            assert sheets.load(run)[0].cache_dir == there
+            assert config.load(run)[0].cache_dir == there
     assert "no command line named the cache folder" in caplog.text and not named.exists()
     caches.mark(named, run.folder)
     kept["settings"]["cache_dir"] = str(named)
     files.write_json(run.config, kept)
-    assert sheets.load(run)[0].cache_dir == str(named)
+    assert config.load(run)[0].cache_dir == str(named)

@@ -18,7 +18,7 @@ from tiny_run import CAPTIONS, NAMES, gallery_arrays, make_run, write_image_towe
 from data.scenes import world
 from data.vision import descriptors, regions
 from gallery import nearest, similarity, stored
-from run import files, graphs
+from run import files, onnx_graphs
 from run.folder import Run
 
 HEAVY = ("tensorflow", "keras", "sklearn", "scipy", "pandas", "matplotlib.pyplot")
@@ -256,7 +256,7 @@ def test_captions_for_a_picture_file(root):
     descriptor = descriptors.load_descriptor(folder / "features.npz")
     with Image.open(root / "two.png") as picture:
         vector = descriptor.describe([picture]).astype(np.float32)
-    query = graphs.Tower(folder / "image.onnx")(vector)
+    query = onnx_graphs.Tower(folder / "image.onnx")(vector)
     scores, rows = nearest.top_k(query, stored.Gallery(Run(folder)).text, 10)
     np.testing.assert_allclose([a["score"] for a in foreign["answers"]], scores[0], atol=1e-7)
     captions = [caption for own in CAPTIONS for caption in own]

@@ -10,7 +10,7 @@ import models
 from run import files
 from run.folder import Run
 from run.settings import Facts
-from systems import sheets
+from systems import config
 from systems.dual_path import text_cnn
 from systems.dual_path.sheet import DualPathSettings
 from systems.engine import backbone
@@ -37,7 +37,7 @@ def make_model(seed=0):
 
 def make_first(folder):
     run = Run(folder)
-    sheets.save(run, settings(loss="sum_hinge"), FACTS)
+    config.save(run, settings(loss="sum_hinge"), FACTS)
     model = make_model(seed=1)
     model.save_weights(run.best_weights)
     return run, model
@@ -96,7 +96,7 @@ def test_other_towers_are_refused(tmp_path):
 @pytest.mark.parametrize(("first", "second"), [("red_circle", None), (None, "red_circle")])
 def test_no_phase_sees_the_pairs_that_the_other_holds_out(tmp_path, first, second):
     run = Run(tmp_path)
-    sheets.save(run, settings(heldout=first), FACTS)
+    config.save(run, settings(heldout=first), FACTS)
     phases.same_reading(run, settings(heldout=first), ())
     with pytest.raises(ValueError, match=f"--heldout {first}, this run has {second}: give both"):
         phases.same_reading(run, settings(heldout=second), ())
@@ -134,11 +134,11 @@ def test_the_optimiser_starts_anew(tmp_path):
 
 def test_a_first_phase_that_cannot_fit_is_refused_before_it_is_trained():
     argv = ["train.py", "--recipe=ph", "--epochs=1"]
-    phases.check_recipe("sh", sheets.parse(argv), argv)
+    phases.check_recipe("sh", config.parse(argv), argv)
     with pytest.raises(ValueError, match="--first_phase soe has --embed_dim 1024, this run 1536"):
-        phases.check_recipe("soe", sheets.parse(argv), argv)
+        phases.check_recipe("soe", config.parse(argv), argv)
     with pytest.raises(ValueError, match="unknown recipe 'x'"):
-        phases.check_recipe("x", sheets.parse(argv), argv)
+        phases.check_recipe("x", config.parse(argv), argv)
 
 
 @pytest.mark.parametrize(("values", "best"), [([0.5, 0.3, 0.4], 0), ([0.5, 0.3, 0.6], 2)])
@@ -198,7 +198,7 @@ def make_dual(own, seed):
 
 def start_dual(folder, seed=1, **changes):
     run, own = Run(folder), dual(**changes)
-    sheets.save(run, own, DUAL)
+    config.save(run, own, DUAL)
     model = make_dual(own, seed)
     model.save_weights(run.best_weights)
     return run, model
@@ -249,7 +249,7 @@ def test_a_first_stage_without_a_classifier_leaves_the_seconds_as_it_is(tmp_path
 def test_what_a_second_stage_may_read(tmp_path):
     run = Run(tmp_path)
     first = dual(min_count=2, lowercase=False, image_weights="f.h5", resize="short_side")
-    sheets.save(run, first, DUAL)
+    config.save(run, first, DUAL)
     asked = dual(features="pixels", image_weights="imagenet")
     second = phases.same_reading(run, asked, ("features",))
     assert (second.min_count, second.lowercase, second.image_weights) == (2, False, "f.h5")
@@ -259,10 +259,10 @@ def test_what_a_second_stage_may_read(tmp_path):
     for name, value in (("text_width", 1.0), ("num_classes", 3), ("classifier_bias", True)):
         with pytest.raises(ValueError, match=f"trained with --{name}"):
             phases.same_reading(run, dual(features="pixels", **{name: value}), ())
-    sheets.save(run, dual(features="fne"), DUAL)
+    config.save(run, dual(features="fne"), DUAL)
     with pytest.raises(ValueError, match="--features fne: a run that reads pixels starts from"):
         phases.same_reading(run, dual(features="pixels"), ())
-    sheets.save(run, dual(features="pixels"), DUAL)
+    config.save(run, dual(features="pixels"), DUAL)
     with pytest.raises(ValueError, match="trained with --features pixels"):
         phases.same_reading(run, dual(), ("features",))
     with pytest.raises(ValueError, match="a classifier of 9 classes, this data has 10"):
@@ -271,8 +271,8 @@ def test_what_a_second_stage_may_read(tmp_path):
 
 def test_both_stages_of_the_dual_path_fit():
     argv = ["train.py", "--recipe=dual_path", "--hidden_dim=8", "--lambdas=2:1:0.1"]
-    phases.check_recipe("dual_path_stage1", sheets.parse(argv), argv)
-    given = sheets.given_flags(argv, phases.one_phase("dual_path_stage1"))
+    phases.check_recipe("dual_path_stage1", config.parse(argv), argv)
+    given = config.given_flags(argv, phases.one_phase("dual_path_stage1"))
     assert given == ["--hidden_dim=8"]  # the weights of the losses are each stage's own
-    before = sheets.parse(["train.py", "--recipe=dual_path_stage1", *given])
+    before = config.parse(["train.py", "--recipe=dual_path_stage1", *given])
     assert (before.lambdas, before.hidden_dim) == ("0:1:1", 8)

@@ -7,7 +7,7 @@ import pytest
 from run import console, files, folder, lock
 from run.folder import Run
 from run.settings import Facts
-from systems import sheets
+from systems import config
 from training import phases, starting
 
 
@@ -22,8 +22,8 @@ def here(tmp_path, monkeypatch):
 def begin(*flags):
     """What `open_run` makes of a command line."""
     argv = ["train.py", *flags]
-    values = sheets.train_flags()
-    values(sheets.with_recipe(argv))
+    values = config.train_flags()
+    values(config.with_recipe(argv))
     return starting.open_run(values, argv, True)
 
 
@@ -56,7 +56,7 @@ def test_its_name_is_enough_to_go_on_from_the_first_phase(monkeypatch):
     monkeypatch.setattr(phases, "run_beside", lambda command: again.append(command[2:]) or 0)
     start = begin("--exp=two", "--resume")
     assert again == [command]
-    expected = sheets.parse(["train.py", *PH])
+    expected = config.parse(["train.py", *PH])
     assert start.settings == dataclasses.replace(expected, init_from="exp/two-first")
     assert not start.resumed and start.first and start.first.folder.name == "two-first"
     assert {"epochs", "learning_rate", "loss"} <= set(start.given)
@@ -68,7 +68,7 @@ def test_its_name_is_enough_to_go_on_from_the_first_phase(monkeypatch):
 
 def test_a_first_phase_that_is_replaced_is_not_gone_on_with(monkeypatch, tmp_path):
     first = Run(tmp_path / "exp/two-first")
-    sheets.save(first, sheets.parse(["train.py"]), Facts())
+    config.save(first, config.parse(["train.py"]), Facts())
     files.write_text(first.state, "of before")
     command = begin_and_be_killed(monkeypatch, "--overwrite")
     assert command[-1] == "--overwrite"
@@ -102,8 +102,8 @@ def test_a_damaged_start_is_refused(monkeypatch, damage):
 
 def test_stopped_before_its_first_epoch_ended_a_run_begins_anew(tmp_path):
     run = Run(tmp_path / "exp/one")
-    settings = sheets.parse(["train.py", "--epochs=3", "--seed=5", "--features=regions"])
-    sheets.save(run, settings, Facts(7, 8))
+    settings = config.parse(["train.py", "--epochs=3", "--seed=5", "--features=regions"])
+    config.save(run, settings, Facts(7, 8))
     start = begin("--exp=one", "--resume", "--epochs=4")
     assert (start.resumed, start.overwrite, start.facts) == (False, True, Facts())
     assert start.settings == dataclasses.replace(settings, epochs=4)
@@ -113,7 +113,7 @@ def test_stopped_before_its_first_epoch_ended_a_run_begins_anew(tmp_path):
 
 def test_only_files_of_ours_are_removed(tmp_path):
     run = Run(tmp_path)
-    sheets.save(run, sheets.parse(["train.py"]), Facts())
+    config.save(run, config.parse(["train.py"]), Facts())
     for name in folder.WRITTEN:
         path = run / name.replace("*", "x")
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from data.vision.embedding import NetworkDescriptor
 from data.vision.network import Network, cut_crops
 from data.vision.rows import open_picture
 from run import replicas
-from run.graphs import Tower
+from run.onnx_graphs import Tower
 
 replicas.import_tensorflow()
 import keras  # noqa: E402 - quietly

@@ -11,7 +11,7 @@ import tiny_settings
 import models
 from run.folder import Run
 from run.settings import Facts
-from systems import SYSTEMS, sheets
+from systems import SYSTEMS, config
 from systems.dual_path import text_cnn
 from systems.engine import freezing, optimization
 from training.records import RunRecords, state_values
@@ -142,7 +142,7 @@ def test_a_frozen_run_is_restored_and_starts_from_another(tmp_path):
     def keep(model, folder):
         run = Run(folder)
         settings = tiny_settings.make(**SMALL)
-        sheets.save(run, settings, SIZES)
+        config.save(run, settings, SIZES)
         records = RunRecords(run, measured)
         records.set_model(model)
         records.on_epoch_end(0, {"loss": 1.0})

@@ -9,7 +9,7 @@ import models
 from data.language import word_pieces
 from data.language.words import Tokens, Vocabulary
 from run.settings import Facts
-from systems import SYSTEMS, sheets
+from systems import SYSTEMS, config
 from systems.dual_path import text_cnn
 from systems.engine import optimization
 from systems.system import Targets
@@ -46,7 +46,7 @@ def losses(model_name, precision, steps=3):
     rng = np.random.default_rng(0)
     captions = [" ".join(rng.choice(WORDS, 4)) for _ in range(24)]
     words = [*word_pieces.SPECIAL[1:4], *WORDS] if model_name == "transformer" else WORDS
-    tokens = Tokens(captions, Vocabulary(words, sheets.sheet(settings.model).tokeniser(settings)))
+    tokens = Tokens(captions, Vocabulary(words, config.sheet(settings.model).tokeniser(settings)))
     shape = (24, 3, 5) if model_name == "joint" else (24, 5)
     vectors = rng.standard_normal(shape).astype(np.float32)
     classes = np.arange(24, dtype=np.int32) if model_name == "dual_path" else None

@@ -13,9 +13,9 @@ import models
 from answering import writing
 from data.language.words import Vocabulary
 from grading import export as grading_export
-from run import folder, graphs
+from run import folder, onnx_graphs
 from run.settings import Facts
-from systems import sheets
+from systems import config
 from systems.engine import freezing, optimization
 from systems.joint import beam, gradnorm, writer
 from training import phases
@@ -238,7 +238,7 @@ def test_a_model_for_ranking_alone_has_a_writer_that_stands_still(tmp_path):
     assert moved - {free} == {p for p in before if not p.startswith("writer/")} - {free}
     # It starts one that writes.
     run = folder.Run(tmp_path)
-    sheets.save(run, settings(write_weight=0.0), SIZES)
+    config.save(run, settings(write_weight=0.0), SIZES)
     model.save_weights(run.best_weights)
     second = compiled(seed=5, balance="gradnorm")
     phases.take_over(run, second)
@@ -409,9 +409,9 @@ def test_it_writes_the_same_without_tensorflow(tmp_path):
             assert [c.ids for c in own] == [c.ids for c in other]
             for a, b in zip(own, other, strict=True):
                 assert a.score == pytest.approx(b.score, abs=1e-4)
-    rows = graphs.Tower(run.image_tower)(boxes)
+    rows = onnx_graphs.Tower(run.image_tower)(boxes)
     np.testing.assert_allclose(rows, model.image_tower(boxes), atol=1e-5)
-    texts = graphs.Tower(run.query_tower)(batch["tokens"])
+    texts = onnx_graphs.Tower(run.query_tower)(batch["tokens"])
     np.testing.assert_allclose(texts, model.text_tower(batch["tokens"]), atol=1e-5)
     np.testing.assert_allclose(texts, model.encoders.text(batch["tokens"]), atol=1e-5)
     run.next_step.unlink()
@@ -463,4 +463,4 @@ def test_a_writer_that_was_not_trained_is_not_exported(tmp_path):
 )
 def test_flags_that_mean_nothing_are_refused(flags, says):
     with pytest.raises(ValueError, match=says):
-        sheets.check(settings(**flags))
+        config.check(settings(**flags))

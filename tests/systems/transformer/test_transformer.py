@@ -18,7 +18,7 @@ from data.language.words import Tokens, Vocabulary
 from run import files, folder
 from run.files import file_hash
 from run.settings import Facts
-from systems import sheets
+from systems import config
 from systems.engine import backbone, encoding, hub, layers, optimization
 from systems.transformer import sizes, towers
 from training import phases
@@ -268,15 +268,15 @@ def test_a_file_of_text_weights_needs_its_word_pieces(tmp_path):
     (tmp_path / "w.weights.h5").write_bytes(b"")
     flags = ["train.py", "--model=transformer", f"--text_weights={tmp_path / 'w.weights.h5'}"]
     with pytest.raises(ValueError, match="give --word_pieces FILE too"):
-        sheets.parse(flags)
-    assert sheets.parse([*flags, "--word_pieces=vocab.txt"]).word_pieces == "vocab.txt"
+        config.parse(flags)
+    assert config.parse([*flags, "--word_pieces=vocab.txt"]).word_pieces == "vocab.txt"
 
 
 def test_a_phase_on_pixels_takes_over_what_one_on_vectors_has_learned(tmp_path):
     run, own = folder.Run(tmp_path), settings(features="last")
     words = [*word_pieces.SPECIAL[1:], *"abcdefghijklmnop"]
     Vocabulary(words, "pieces").save(run.vocabulary)
-    sheets.save(run, own, replace(SIZES, feature_dim=256))
+    config.save(run, own, replace(SIZES, feature_dim=256))
     first = models.build_model(own, replace(SIZES, feature_dim=256))
     draw = np.random.default_rng(0)
     for weight in first.weights:

@@ -1,11 +1,10 @@
-"""Readers of the data formats, one function each: layout on disk -> records of each split.
+"""Captions in JSON: layout on disk -> records of each split.
 
   coco       captions JSON of the COCO challenge
   karpathy   dataset_*.json with the splits of Karpathy and Fei-Fei
 
-The other formats have files of their own: `scenes.py`, `flickr.py`, `precomp.py`, `nuswide.py`,
-and `table.py` for a student's own data. What holds for every format (no image in two splits, none
-without captions, vectors of one size) is checked once, in `datasets.py`.
+What holds for every format (no image in two splits, none without captions, vectors of one size) is
+checked once, in `datasets.py`.
 
 Shape letters: N images, M captions, F feature, K concepts.
 """

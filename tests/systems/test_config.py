@@ -13,14 +13,14 @@ from losses import LOSSES, build_loss, hyperparameters
 from run import files, options
 from run.folder import Run, RunOptions
 from run.settings import Facts, Settings
-from systems import SYSTEMS, sheets
+from systems import SYSTEMS, config
 from systems.transformer.sheet import resolve_transformer
 
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.flags"))
 
 
 def parse(argv):
-    return sheets.parse(["train.py", *argv])
+    return config.parse(["train.py", *argv])
 
 
 def shapes(settings):
@@ -77,7 +77,7 @@ def test_the_full_network_papers_settings(
 
 def test_flags_given_besides_a_recipe_are_known():
     argv = ["train.py", "--recipe", "ph", "--epochs=3", "--data_dir", "d", "--nobag", "--exp=e"]
-    assert set(sheets.given_flags(argv, ("exp",))) == {"--data_dir=d", "--nobag", "--epochs=3"}
+    assert set(config.given_flags(argv, ("exp",))) == {"--data_dir=d", "--nobag", "--epochs=3"}
 
 
 def test_order_embeddings_need_a_ranking_loss():
@@ -139,10 +139,10 @@ def test_the_dual_path_paper_settings():
         assert (made.learning_rate, made.classifier_rate, made.word_rate) == (0.01, 0.1, 0.01)
         assert (made.weight_decay, made.crop_area, made.image_size) == (1e-4, 0.8, 224)
         assert (made.pooling, made.zero_init, made.compare_relu) == ("max", False, True)
-        assert sheets.sheet(made.model).tokeniser(made) == "split"  # case is kept
+        assert config.sheet(made.model).tokeniser(made) == "split"  # case is kept
     both = parse(["--recipe=dual_path"])
     assert both.first_phase == "dual_path_stage1"
-    assert set(sheets.differences(both, second)) == {"recipe", "first_phase"}
+    assert set(config.differences(both, second)) == {"recipe", "first_phase"}
     assert parse(["--recipe=dual_path_kclass"]).num_classes == 3000
     alone = [parse([f"--recipe=dual_path_{what}_only"]).lambdas for what in ("ranking", "instance")]
     assert alone[0] == "1:0:0" and alone[1].startswith("0:")
@@ -213,19 +213,19 @@ def test_the_joint_papers_settings():
 )
 def test_a_model_without_a_recipe_has_its_own(given, name):
     argv = ["train.py", *given]
-    found = sheets.with_recipe(argv)
+    found = config.with_recipe(argv)
     if name is None:
         assert found == argv
     else:
         rest = [word for word in given if not word.startswith("--recipe")]
-        path = sheets.RECIPES / f"{name}.flags"
+        path = config.RECIPES / f"{name}.flags"
         assert found == ["train.py", f"--flagfile={path}", f"--recipe={name}", *rest]
 
 
 def test_every_system_has_a_whole_sheet():
     own: list[str] = []
     for name in SYSTEMS:
-        system = sheets.sheet(name)
+        system = config.sheet(name)
         assert issubclass(system.settings, Settings)
         settings = parse([f"--model={name}"])
         assert type(settings) is system.settings
@@ -233,7 +233,7 @@ def test_every_system_has_a_whole_sheet():
         assert {system.of_photographs, system.of_scenes} <= set(system.features)
         assert system.default_recipe is None or system.default_recipe in RECIPES
         for path in filter(None, (system.vocabulary, system.targets)):
-            assert callable(sheets.find_function(path))
+            assert callable(config.find_function(path))
         own += options.own_names(system.settings)
     assert len(set(own)) == len(own)
 
@@ -242,20 +242,20 @@ def test_no_keras_is_needed_for_settings():
     import subprocess
     import sys
 
-    code = "import sys\nfrom systems import sheets\nsheets.parse(['train.py', '--model=joint'])\n"
+    code = "import sys\nfrom systems import config\nconfig.parse(['train.py', '--model=joint'])\n"
     code += "sys.exit(str({'keras', 'tensorflow'} & set(sys.modules) or ''))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
     assert not done.stderr.strip(), done.stderr
 
 
 def test_help_shows_every_flag_by_sections():
-    values = sheets.train_flags()
-    shown = options.help_text(sheets.training_sections(), values)
+    values = config.train_flags()
+    shown = options.help_text(config.training_sections(), values)
     for name in values:
         if name not in ("help", "helpfull", "helpshort", "helpxml", "flagfile", "undefok"):
             assert len(re.findall(rf"^  --(\[no\])?{name}\b", shown, re.MULTILINE)) == 1, name
     titles = re.findall(r"^(\S.*):$", shown, re.MULTILINE)
-    assert titles == [section.title for section in sheets.training_sections()]
+    assert titles == [section.title for section in config.training_sections()]
     assert "Default: 0.5." in shown and "sum|mean" in shown
     assert max(map(len, shown.splitlines())) <= 250
 
@@ -280,14 +280,14 @@ def test_a_recipe_builds_a_model_and_holds_only_what_differs(name):
     given = [line for line in text.splitlines() if line.startswith("--")]
     flags = [re.sub("^no", "", re.split("=", line[2:])[0]) for line in given]
     flags = [flag if flag in fields else f"no{flag}" for flag in flags]
-    assert set(flags) == set(sheets.differences(settings)) - {"recipe"}
+    assert set(flags) == set(config.differences(settings)) - {"recipe"}
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_shortest_command_of_settings_means_them(name):
     settings = parse([f"--recipe={name}", "--data_dir=d", "--epochs=3", "--seed=5", "--nomirror"])
-    words = sheets.command(settings)
-    assert sheets.parse(words) == settings
+    words = config.command(settings)
+    assert config.parse(words) == settings
     assert len(words) <= 6
 
 
@@ -298,23 +298,23 @@ def test_explicit_flags_win_over_the_recipe_wherever_they_stand():
 
 def test_an_unknown_recipe_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown recipe 'x'; .*irse_modified"):
-        sheets.with_recipe(["train.py", "--recipe=x"])
+        config.with_recipe(["train.py", "--recipe=x"])
     with pytest.raises(ValueError, match="unknown recipe ''"):
-        sheets.with_recipe(["train.py", "--recipe"])
+        config.with_recipe(["train.py", "--recipe"])
     with pytest.raises(ValueError, match="unknown recipe"):
-        sheets.with_recipe(["train.py", "--recipe=../README"])
-    assert sheets.with_recipe(["train.py", "--margin=1"]) == ["train.py", "--margin=1"]
+        config.with_recipe(["train.py", "--recipe=../README"])
+    assert config.with_recipe(["train.py", "--margin=1"]) == ["train.py", "--margin=1"]
 
 
 def test_the_snapshot_survives_its_file_and_newer_settings_get_defaults(tmp_path):
     run, settings, facts = Run(tmp_path), parse(["--margin=0.3"]), Facts(7, 9, started_from="ab")
-    sheets.save(run, settings, facts)
-    assert sheets.load(run) == (settings, facts)
+    config.save(run, settings, facts)
+    assert config.load(run) == (settings, facts)
     found = json.loads(run.config.read_text())
     del found["settings"]["batch_size"], found["facts"]["num_classes"]
     found["settings"]["learning_rate"] = 1
     files.write_json(run.config, found)
-    again, _ = sheets.load(run)
+    again, _ = config.load(run)
     assert (again.batch_size, again.learning_rate) == (Settings().batch_size, 1.0)
 
 
@@ -334,12 +334,12 @@ def test_the_snapshot_survives_its_file_and_newer_settings_get_defaults(tmp_path
 )
 def test_an_edited_snapshot_is_refused_in_one_line(tmp_path, name, value, says):
     run = Run(tmp_path)
-    sheets.save(run, parse([]), Facts())
+    config.save(run, parse([]), Facts())
     found = json.loads(run.config.read_text())
     found["settings"][name] = value
     files.write_text(run.config, json.dumps(found))  # and its hash, as one who knows of it would
     with pytest.raises(ValueError, match=re.escape(says)):
-        sheets.load(run)
+        config.load(run)
 
 
 @pytest.mark.parametrize(
@@ -355,19 +355,19 @@ def test_an_edited_snapshot_is_refused_in_one_line(tmp_path, name, value, says):
 def test_another_snapshot_is_refused_in_one_line(tmp_path, content, says):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(ValueError, match=says):
-        sheets.load(Run(tmp_path))
+        config.load(Run(tmp_path))
 
 
 def test_the_hash_heeds_settings_but_not_places():
-    first = sheets.config_hash(parse([]), Facts())
+    first = config.config_hash(parse([]), Facts())
     elsewhere = parse(["--data_dir=elsewhere", "--cache_dir=c"])
-    assert sheets.config_hash(elsewhere, Facts()) == first
-    assert sheets.config_hash(parse(["--margin=0.3"]), Facts()) != first
-    assert sheets.config_hash(parse([]), Facts(5)) != first
+    assert config.config_hash(elsewhere, Facts()) == first
+    assert config.config_hash(parse(["--margin=0.3"]), Facts()) != first
+    assert config.config_hash(parse([]), Facts(5)) != first
 
 
 def test_a_role_says_what_a_field_is():
-    for section in (*sheets.training_sections(), RunOptions):
+    for section in (*config.training_sections(), RunOptions):
         for field in dataclasses.fields(section):
             assert field.metadata["roles"] <= set(options.ROLES)
             assert field.metadata["help"].rstrip()[-1] in "."
@@ -376,7 +376,7 @@ def test_a_role_says_what_a_field_is():
 def test_the_choices_of_flags_are_those_that_exist():
     from systems.engine import bag, freezing, optimization
 
-    values = sheets.train_flags()
+    values = config.train_flags()
     for name, known in {
         "schedule": optimization.SCHEDULES,
         "optimizer": tuple(optimization.OPTIMIZERS),

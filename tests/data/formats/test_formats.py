@@ -23,7 +23,8 @@ from tiny_data import (
 )
 
 from data.datasets import fingerprint, open_run_data
-from data.formats import readers, records
+from data.formats import coco as coco_json
+from data.formats import records
 from data.pictures import load_picture, picture_references
 
 # Flickr8k and Flickr30k.
@@ -163,7 +164,7 @@ def test_coco_train_and_val(tmp_path):
 
 def test_coco_as_system_4_splits_it(tmp_path, monkeypatch):
     """Ids in falling order in the files; image i has 5 + i % 3 captions."""
-    monkeypatch.setattr(readers, "COCO_APART", 4)
+    monkeypatch.setattr(coco_json, "COCO_APART", 4)
     folder = tmp_path / "annotations"
     coco(folder / "captions_train2014.json", [2, 30, 31, 4, 50, 60, 70], tag="train")
     val = coco(folder / "captions_val2014.json", [1, 3, 5, 29, 32, 71], tag="val")
@@ -192,7 +193,7 @@ def test_coco_as_system_4_splits_it(tmp_path, monkeypatch):
     references = picture_references(opened("coco", tmp_path, coco_split="5k")["train"])
     assert references[2:4] == ["train2014/train_000030.jpg", "val2014/val_000032.jpg"]
     refused("coco", val, coco_split="5k", says=r"_val2014\.json is alone: --coco_split 5k")
-    monkeypatch.setattr(readers, "COCO_APART", 6)
+    monkeypatch.setattr(coco_json, "COCO_APART", 6)
     refused("coco", tmp_path, coco_split="5k", says="has 6 images; --coco_split 5k sets 6 of")
 
 
@@ -200,7 +201,7 @@ def test_the_sizes_of_coco_as_system_4_splits_it():
     def of(tag, count):
         return records.Records([f"{tag}{i}" for i in range(count)], [["a b"]] * count)
 
-    splits = readers._coco_5k(of("t", 82783), of("v", 40504))
+    splits = coco_json._coco_5k(of("t", 82783), of("v", 40504))
     assert {name: len(own.names) for name, own in splits.items()} == {
         "train": 113287,
         "validation": 5000,
