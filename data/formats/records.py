@@ -1,6 +1,6 @@
 """What the readers of data sets share: the records they hand over, how files and arrays are found.
 
-A reader (`readers.py`, `flickr.py`, `precomp.py`, `nuswide.py`, `table.py`) turns one layout on
+A reader (`coco.py`, `flickr.py`, `precomp.py`, `nuswide.py`, `table.py`) turns one layout on
 disk into one `Records` for each split; `text.py` reads its text, `pictures.py` finds its pictures,
 `drawing.py` draws splits that it lacks. Whatever reads a file answers a bad one with a single line:
 which file, which line, what was expected and how to mend it.
@@ -44,7 +44,7 @@ class ReadingOptions:
       validation_images: how many training images to set aside where the layout has no validation.
       seed: of every draw.
       limit: images wanted of each split, or None; only `scenes` heeds it, to draw fewer.
-      coco_split: which images of COCO's two files make which split, see `readers.read_coco`.
+      coco_split: which images of COCO's two files make which split, see `coco.read_coco`.
       beside: further folders, whose vectors are put beside those of the first (precomp).
     """
 
