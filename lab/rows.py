@@ -2,8 +2,9 @@
 
     python -m lab.rows --exp_root exp          # writes docs/systems.json and README's block
 
-Each row of `ROWS` has its run, a folder below --exp_root that train.py and test.py have left. A row
-without that folder is "not run"; one that is not trained to its end, or not graded, is refused.
+Each row of `ROWS` has its run, a folder below --exp_root that train.py and test.py have left. One
+that is not trained to its end, or not graded, is refused. Without that folder a row stays as
+docs/systems.json has it, while its command still means its settings; else it is "not run".
 """
 
 import dataclasses
@@ -58,8 +59,11 @@ ROWS = (
 )
 
 
-def read_row(row, exp_root):
+def read_row(row, exp_root, earlier=()):
     """A row as data: command, settings that are no default, scores and minutes of its run.
+
+    Args:
+      earlier: rows of such data, of which one stands for a run that is not there.
 
     Raises:
       ValueError: its run is not trained to its end, not graded, or no command line would make it.
@@ -81,6 +85,10 @@ def read_row(row, exp_root):
             )
         minutes = log["minutes"] + (first["minutes"] if stored.first_phase else 0)
         found = {"scores": read_scores(run), "minutes": round(minutes, 1)}
+    else:
+        kept = [one for one in earlier if one["name"] == row.name and one["scores"]]
+        if kept and means_its_settings(kept[0]):
+            return kept[0]
     settings = settings_of(*words)
     figure = PUBLISHED.get(str(settings.recipe))
     return {
@@ -88,6 +96,12 @@ def read_row(row, exp_root):
         "command": shlex.join(["python", "train.py", *words]),
         "settings": config.differences(settings), "published": figure and figure._asdict(), **found,
     }  # fmt: skip
+
+
+def means_its_settings(found):
+    """Whether a row's command, on this tree, means the settings beside it."""
+    _, _, *words = shlex.split(found["command"])
+    return config.differences(settings_of(*words)) == found["settings"]
 
 
 def command_of(settings):
@@ -154,9 +168,11 @@ def main(argv):
     values, left = read_command(argv, OPTIONS)
     if left:
         raise ValueError(f"unexpected {left[0]!r}: the rows are those of lab/rows.py")
-    rows = [read_row(row, values.exp_root) for row in ROWS]
+    stored = ROOT / STORED
+    earlier = files.read_json(stored) if stored.is_file() else []
+    rows = [read_row(row, values.exp_root, earlier) for row in ROWS]
     text = replace_block((ROOT / README).read_text(encoding="utf-8"), render(rows))
-    files.write_json(ROOT / STORED, rows)
+    files.write_json(stored, rows)
     files.write_text(ROOT / README, text)
     print(f"{sum(row['scores'] is not None for row in rows)} of {len(rows)} rows were run")
 
