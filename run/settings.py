@@ -189,14 +189,14 @@ class PictureOptions(Options):
     )
     cnn: str = option(
         "MobileNetV2",
-        "Network of keras.applications, for last, fne, grid and pixels; or, for pixels, our own "
-        "small, or resnet_8, resnet_18, resnet_34, resnet_50.",
+        "Network of keras.applications, or a preset of KerasHub by its name or folder, for last, "
+        "fne, grid and pixels; for pixels also our own small, and resnet_8, _18, _34 and _50.",
         roles="pictures",
     )
     image_weights: str = option(
         "imagenet",
-        "Weights of the network: imagenet (downloaded), none (random), or a file; for a resnet_* a "
-        "preset of KerasHub or its folder, too.",
+        "Weights of the network: imagenet (downloaded; of a preset its own), none (random), or a "
+        "file; for a resnet_* a preset of KerasHub or its folder, too.",
         roles="pictures place",
     )
     crops: int = option(

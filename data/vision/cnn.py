@@ -1,4 +1,4 @@
-"""Any network of `keras.applications` as a reader of pictures: which layers, weights, batches.
+"""Any network of `keras.applications` or KerasHub as a reader of pictures: weights and batches.
 
 `open_network` gives a model from pixels (0 to 255) to the spatial means of all its layers; `Runner`
 runs it; `export_network` writes it for ONNX Runtime. They import TensorFlow when they are called.
@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data.vision import presets
 from data.vision.network import Layers, Network
+from data.vision.tensors import READ, class_of, find_layers, split_activations
 from run import files, hdf5, replicas
 
 SIDES = {  # of the input, in pixels
@@ -42,13 +44,6 @@ CACHED_AS = {
     "NASNet-mobile-no-top.h5": "nasnet_mobile_no_top.h5",
     "NASNet-large-no-top.h5": "nasnet_large_no_top.h5",
 }
-READ = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense")
-ACTIVATIONS = ("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU")
-NORMS = ("BatchNormalization", "LayerNormalization")
-# Between a layer and its activation there may be these ...
-PASSED = (*NORMS, "Add", "ZeroPadding2D", "Dropout", "CustomScaleLayer")
-# ... and between the last layer and the classifier, or behind that, these.
-POOLS = ("GlobalAveragePooling2D", "Flatten", "Reshape", "Dropout")
 RANDOM = ("none", "random")  # both mean weights that were drawn
 CPU_BATCH, GPU_BATCH = 8, 128  # crops; more of them fall out of a processor's cache
 
@@ -80,20 +75,29 @@ def describe_network(settings, as_grid: bool = False) -> Network:
     Raises:
       ValueError: there is no such network, or no such file of weights; or it has no last map.
     """
-    if settings.cnn not in NETWORKS:
-        raise ValueError(f"unknown --cnn {settings.cnn!r}; there are {', '.join(NETWORKS)}")
+    check_known(settings.cnn)
     grid = settings.grid if as_grid else 0
     if grid and settings.cnn in DENSE:
         raise ValueError(
             f"--features grid: {settings.cnn} ends in dense layers, not in a map: choose another "
             "--cnn, such as MobileNetV2"
         )
-    weights = settings.image_weights
-    identity = weights_id(weights, settings.data_seed)
-    if weights not in ("imagenet", *RANDOM):
-        weights = str(Path(weights).expanduser().absolute())
+    name, weights = settings.cnn, settings.image_weights
+    if name not in NETWORKS:
+        if weights != "imagenet":
+            raise ValueError(
+                f"--image_weights {weights}: the preset --cnn {name} brings its own weights, and "
+                "describes pictures with no others: leave --image_weights out"
+            )
+        folder = presets.folder_of(name)
+        identity, weights = presets.identity(name), str(folder or name)
+        name = folder.name if folder else name
+    else:
+        identity = weights_id(weights, settings.data_seed)
+        if weights not in ("imagenet", *RANDOM):
+            weights = str(Path(weights).expanduser().absolute())
     return Network(
-        settings.cnn,
+        name,
         weights,
         identity,
         _input_side(settings),
@@ -104,9 +108,23 @@ def describe_network(settings, as_grid: bool = False) -> Network:
     )
 
 
+def check_known(cnn: str, others: tuple[str, ...] = ()) -> None:
+    """Refuses what is no network: none of `keras.applications`, of `others`, and no preset.
+
+    Raises:
+      ValueError: names those that there are.
+    """
+    if cnn not in (*NETWORKS, *others) and not presets.is_preset(cnn):
+        known = ", ".join((*others, *NETWORKS))
+        raise ValueError(
+            f"unknown --cnn {cnn!r}; there are {known}, and the presets of KerasHub by their name "
+            "or folder"
+        )
+
+
 def _input_side(settings):
     """Side of the network's input: its own; of a run that may read pixels later, --image_size."""
-    own = NETWORKS[settings.cnn]
+    own = NETWORKS.get(settings.cnn) or presets.side_of(settings.cnn)
     asked = settings.image_size if getattr(settings, "reads_pixels", False) else own
     if asked != own and settings.cnn in DENSE:
         raise ValueError(
@@ -128,6 +146,10 @@ def load_network(network: Network):
     Raises:
       ValueError: the weights cannot be downloaded, or the file holds others.
     """
+    if network.cnn not in NETWORKS:
+        if presets.identity(network.weights) != network.weights_id:
+            raise ValueError(_other_weights(network.weights))
+        return presets.load(network.weights), False
     replicas.import_tensorflow()
     import keras
 
@@ -139,10 +161,7 @@ def load_network(network: Network):
         keras.utils.set_random_seed(int(network.weights_id.split()[1]))
         return make(weights=None, include_top=top, input_shape=shape), top
     if weights_id(network.weights) != network.weights_id:
-        raise ValueError(
-            f"{network.weights} is not the file of weights any more that the pictures were "
-            "described with: put that back, or train anew"
-        )
+        raise ValueError(_other_weights(network.weights))
     reason = ""
     for with_top in (top, not top):  # files come with and without the classifier
         model = make(weights=None, include_top=with_top, input_shape=shape)
@@ -160,6 +179,13 @@ def load_network(network: Network):
     raise ValueError(
         f"--image_weights {network.weights} does not hold weights of {network.cnn} ({reason}): "
         "is --cnn right?"
+    )
+
+
+def _other_weights(place):
+    return (
+        f"{place} holds other weights than those that the pictures were described with: put these "
+        "back, or train anew"
     )
 
 
@@ -193,115 +219,7 @@ def _download(make, name, top, shape):
         ) from None
 
 
-# ---- Layers -------------------------------------------------------------------------------------
-
-
-def class_of(operation) -> str:
-    """A layer's class; a group of layers with a convolution (ConvNeXt has such) counts as one."""
-    name = type(operation).__name__
-    inner = getattr(operation, "layers", ())
-    return "Conv2D" if any(type(layer).__name__ in READ for layer in inner) else name
-
-
-def own_activation(layer) -> str:
-    """The activation that a layer applies itself, "linear" for none."""
-    activation = getattr(layer, "activation", None)
-    return getattr(activation, "__name__", "linear")
-
-
-def split_activations(model):
-    """The same network, with each activation that a layer applies itself as a layer behind it."""
-    import keras
-
-    fused = {
-        layer.name: own_activation(layer)
-        for layer in model.layers
-        if class_of(layer) in READ and own_activation(layer) != "linear"
-    }
-    if not fused:
-        return model
-
-    def copy(layer):
-        changed = {"activation": "linear"} if layer.name in fused else {}
-        return type(layer).from_config(layer.get_config() | changed)
-
-    def call(layer, *inputs, **options):
-        output = layer(*inputs, **options)
-        if layer.name not in fused:
-            return output
-        return keras.layers.Activation(fused[layer.name], name=f"{layer.name}_activation")(output)
-
-    split = keras.models.clone_model(model, clone_function=copy, call_function=call)
-    for layer in model.layers:  # by name: the order may be another one
-        if layer.weights:
-            split.get_layer(layer.name).set_weights(layer.get_weights())
-    return split
-
-
-def find_layers(model, has_top: bool, pre_activation: bool = False):
-    """The tensors to read, each once, in the network's order.
-
-    Each convolution (depthwise and separable ones too) and dense layer is read behind its
-    activation: forward over normalisation, additions and padding until there is one. Where none
-    follows (linear bottlenecks) it is read behind its normalisation. The classifier is left out.
-
-    Args:
-      model: a network of `keras.applications`.
-      has_top: whether it has its classifier.
-      pre_activation: read layers' own outputs, for networks whose layers apply no activation
-        themselves (`split_activations`).
-
-    Returns:
-      ({name: tensor}, the last tensor before the classifier).
-
-    Reference: sections 3.1 and 4.2 of the paper; its analysis file names the layers relu1_1 to
-      relu7.
-    """
-    consumers: dict[int, list] = {}
-    for operation in model.operations:
-        for node in operation._inbound_nodes:
-            for tensor in node.input_tensors:
-                consumers.setdefault(id(tensor), []).append((operation, node.outputs[0]))
-    last, classifier = model.output, None
-    if has_top:
-        classifier = _producer(_back(last, (*ACTIVATIONS, *POOLS)))
-        last = classifier.input
-    found = {}
-    for layer in model.layers:
-        if class_of(layer) not in READ or layer is classifier:
-            continue
-        read = layer.output
-        if not pre_activation and own_activation(layer) == "linear":
-            read = _behind_activation(read, consumers)
-        found.setdefault(id(read), read)
-    return {_producer(t).name: t for t in found.values()}, _back(last, POOLS)
-
-
-def _producer(tensor):
-    return tensor._keras_history.operation
-
-
-def _back(tensor, over):
-    """The nearest tensor before this one that no layer of these classes made."""
-    while class_of(_producer(tensor)) in over:
-        tensor = _producer(tensor).input
-    return tensor
-
-
-def _behind_activation(output, consumers):
-    """Where a linear layer's output is read."""
-    normal, todo = output, [output]
-    while todo:
-        tensor = todo.pop(0)
-        for operation, made in consumers.get(id(tensor), ()):
-            name = class_of(operation)
-            if name in ACTIVATIONS and own_activation(operation) != "softmax":
-                return made
-            if name in PASSED:
-                todo.append(made)
-            if name in NORMS and tensor is normal:
-                normal = made
-    return normal
+# ---- Reading ----------------------------------------------------------------------------------
 
 
 def open_network(network: Network):
@@ -320,10 +238,10 @@ def open_network(network: Network):
     if network.pre_activation:
         base = split_activations(base)
     found, last = find_layers(base, has_top, network.pre_activation)
-    module = keras.applications.__dict__[module_of(network.cnn)]
+    prepare = preparation(network.cnn, network.weights)
     pixels = keras.Input((network.size, network.size, 3), name="pixels")
     if network.grid:
-        maps = keras.Model(base.input, last)(module.preprocess_input(pixels))
+        maps = keras.Model(base.input, last)(prepare(pixels))
         places = grid_means(maps, network.grid)
         columns = int(places.shape[-1])
         return keras.Model(pixels, places), Layers(["grid"], [columns], (0, columns))
@@ -334,7 +252,7 @@ def open_network(network: Network):
     layers = Layers(names, widths, (start, start + int(last.shape[-1])))
     if place == len(tensors):
         tensors.append(last)
-    outputs = keras.Model(base.input, tensors)(module.preprocess_input(pixels))
+    outputs = keras.Model(base.input, tensors)(prepare(pixels))
     # Rows, then columns: ONNX Runtime adds 112 x 112 numbers one by one, and rounds each time.
     means = [
         keras.ops.mean(keras.ops.mean(output, axis=1), axis=1) if len(output.shape) == 4 else output
@@ -364,11 +282,14 @@ def grid_means(maps, side):
     return keras.layers.Reshape((side * side * maps.shape[-1],))(places)
 
 
-def module_of(name):
-    """The module of `keras.applications` that holds a network's preprocessing."""
+def preparation(cnn, preset=None):
+    """A network's own preprocessing: (..., 3) pixels in [0, 255] -> what it reads."""
     import keras
 
-    return getattr(keras.applications, name).__module__.rsplit(".", 1)[1]
+    if cnn not in NETWORKS:
+        return presets.scaling(preset or cnn)
+    module = getattr(keras.applications, cnn).__module__.rsplit(".", 1)[1]
+    return keras.applications.__dict__[module].preprocess_input
 
 
 # ---- Running ------------------------------------------------------------------------------------

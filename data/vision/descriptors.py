@@ -182,10 +182,11 @@ def cluster_rows(descriptor: Descriptor, split: datasets.Split, rows, settings) 
     """
     if descriptor.kind != "pixels":
         return rows
-    from data.vision import activations, cnn
+    from data.vision import activations, cnn, presets
     from data.vision.embedding import NetworkDescriptor
 
-    if settings.cnn not in cnn.NETWORKS or settings.image_weights in cnn.RANDOM:
+    known = settings.cnn in cnn.NETWORKS or presets.is_preset(settings.cnn)
+    if not known or settings.image_weights in cnn.RANDOM:
         raise ValueError(
             f"--num_classes {settings.num_classes}: k-means needs a trained network; --cnn "
             f"{settings.cnn} --image_weights {settings.image_weights} is none"

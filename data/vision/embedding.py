@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.vision import activations, cnn
+from data.vision import activations, cnn, presets
 from data.vision.network import Layers, Network, cut_crops, places_seen, read_layers
 from data.vision.rows import Descriptor, refuse_without_pictures
 from run import files, onnx_graphs
@@ -199,6 +199,6 @@ class NetworkDescriptor(Descriptor):
         """Of what `arrays` gave."""
         facts = files.parse_json(str(arrays["facts"]), "facts")
         network, layers = Network(**facts["network"]), read_layers(facts["layers"])
-        if network.cnn not in cnn.NETWORKS:
+        if network.cnn not in cnn.NETWORKS and not presets.is_preset(network.weights):
             raise ValueError(f"unknown network {network.cnn!r}")
         return cls(network, layers, kind, arrays["mean"], arrays["std"])

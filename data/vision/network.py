@@ -25,10 +25,10 @@ class Network:
     """A CNN and how it is shown a picture: all that activations depend on.
 
     Attributes:
-      cnn: its name in `keras.applications`.
-      weights: "imagenet", "random" or the path of a file.
-      weights_id: what stands for them in fingerprints: "imagenet", "random <seed>", or the SHA-256
-        of the file, wherever it lies.
+      cnn: its name in `keras.applications`, or a preset's.
+      weights: "imagenet", "random", the path of a file, or the preset or its folder.
+      weights_id: what stands for them in fingerprints: "imagenet", "random <seed>", the preset's
+        name, or the SHA-256 of the file or folder, wherever it lies.
       size: S.
       crops: 1 (centre) or 10 (corners and centre, mirrored).
       resize: "squash" to a square (the paper), or "short_side", the shape kept.

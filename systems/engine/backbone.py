@@ -6,7 +6,7 @@ Shape letters: B batch, S side, h and w sides of a map, F channels, C features o
 import keras
 from keras import ops
 
-from data.vision import cnn
+from data.vision import cnn, presets
 from run import replicas
 from systems.engine import hub, small_cnn
 from systems.engine.layers import LINES, NORM_MOMENTUM, he_normal, near_lines, norm
@@ -36,30 +36,25 @@ def make_backbone(name):
     Its own preprocessing is its first step.
 
     Args:
-      name: "small", or a network of `cnn.NETWORKS` or `hub.RESNETS`.
+      name: "small", a network of `cnn.NETWORKS` or `hub.RESNETS`, or a preset (`presets`).
 
     Raises:
       ValueError: there is no such network.
     """
-    check_name(name)
+    cnn.check_known(name, (SMALL, *hub.RESNETS))
     if name in hub.RESNETS:
         return Backbone(*hub.resnet_graph(name), name="backbone")
+    if name not in (SMALL, *cnn.NETWORKS):
+        bare = presets.load(name, weights=False)
+        return Backbone(*hub.graph_of_pixels(bare, presets.scaling(name)), name="backbone")
     pixels = keras.Input((None, None, 3), dtype="uint8", name="pixels")
     x = keras.ops.cast(pixels, keras.config.floatx())
     if name == SMALL:
         maps = small_cnn.small_network(x / 127.5 - 1.0)
     else:
-        make = getattr(keras.applications, name)
-        prepared = keras.applications.__dict__[cnn.module_of(name)].preprocess_input(x)
+        make, prepared = getattr(keras.applications, name), cnn.preparation(name)(x)
         maps = make(weights=None, include_top=False, input_tensor=prepared).output
     return Backbone(pixels, maps, name="backbone")
-
-
-def check_name(name):
-    """Refuses an unknown network. Raises ValueError."""
-    if name != SMALL and name not in (*cnn.NETWORKS, *hub.RESNETS):
-        known = ", ".join((SMALL, *hub.RESNETS, *cnn.NETWORKS))
-        raise ValueError(f"unknown --cnn {name!r}; there are {known}")
 
 
 def load_backbone(backbone, settings):
@@ -101,7 +96,7 @@ def image_backbone(settings):
     made.trainable = not settings.freeze_backbone
     # A frozen one runs as after training, its batch norm too.
     made.still = settings.freeze_backbone or settings.freeze_norm
-    for layer in made.layers:
+    for layer in made._flatten_layers(include_self=False):  # those in blocks too
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = replicas.num_replicas() > 1
             layer.momentum = NORM_MOMENTUM

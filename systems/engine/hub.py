@@ -160,16 +160,29 @@ def resnet_graph(name):
       (input, output) of a functional model: (B, h, w, 3) uint8 RGB of any size -> last map, a 32nd
       of the sides (resnet_8: a 16th).
     """
-    network = resnet(name)
+    return graph_of_pixels(
+        resnet(name), lambda x: (x / 255.0 - np.array(MEAN, "f")) / np.array(DEVIATION, "f")
+    )
+
+
+def graph_of_pixels(network, prepare):
+    """A network with its preprocessing as the first step, layer by layer in one graph.
+
+    Args:
+      network: (B, h, w, 3) what `prepare` makes of pixels -> last map.
+
+    Returns:
+      (input, output) of a functional model: (B, h, w, 3) uint8 RGB -> last map; of any size, where
+      the network reads any.
+    """
     first = network.layers[1]
 
     def call(layer, *inputs, **options):
         if layer is first:
-            pixels = ops.cast(inputs[0], keras.config.floatx())
-            inputs = ((pixels / 255.0 - np.array(MEAN, "f")) / np.array(DEVIATION, "f"),)
+            inputs = (prepare(ops.cast(inputs[0], keras.config.floatx())),)
         return layer(*inputs, **options)
 
-    pixels = keras.Input((None, None, 3), dtype="uint8", name="pixels")
+    pixels = keras.Input(network.input_shape[1:], dtype="uint8", name="pixels")
     graph = keras.models.clone_model(
         network, input_tensors=pixels, clone_function=lambda layer: layer, call_function=call
     )

@@ -10,7 +10,7 @@ from conftest import SHARED
 from PIL import Image
 from tiny_network import make_split
 
-from data.vision import cnn
+from data.vision import cnn, tensors
 from data.vision.descriptors import load_descriptor
 from data.vision.embedding import NetworkDescriptor
 from data.vision.network import Network, cut_crops
@@ -35,7 +35,7 @@ def lazily(name, has_top):
         model = getattr(keras.applications, name)(
             weights=None, include_top=has_top, input_shape=(size, size, 3)
         )
-        return cnn.find_layers(model, has_top)
+        return tensors.find_layers(model, has_top)
 
 
 def widths(found):
@@ -75,7 +75,7 @@ def test_vgg16_has_the_numbers_and_offsets_of_the_paper():
 def test_other_networks(name, columns, last):
     found, tensor = lazily(name, name in cnn.DENSE)
     assert sum(widths(found)) == columns
-    assert cnn._producer(tensor).name == last
+    assert tensors._producer(tensor).name == last
 
 
 def hand_made(has_top=True):
@@ -102,23 +102,23 @@ def hand_made(has_top=True):
 
 
 def test_layers_are_read_behind_their_activation_each_once():
-    found, last = cnn.find_layers(hand_made(), True)
+    found, last = tensors.find_layers(hand_made(), True)
     assert list(found) == [
         "fused", "plain_relu", "depthwise_relu", "bottleneck_bn", "joined_relu", "bare", "hidden",
     ]  # fmt: skip
     assert last is found["hidden"]
-    found, last = cnn.find_layers(hand_made(False), False)
-    assert "hidden" not in found and cnn._producer(last).name == "pool"
+    found, last = tensors.find_layers(hand_made(False), False)
+    assert "hidden" not in found and tensors._producer(last).name == "pool"
 
 
 def test_before_the_activation_layers_give_what_the_activation_is_given():
     model = hand_made()
-    split = cnn.split_activations(model)
-    found, last = cnn.find_layers(split, True, pre_activation=True)
+    split = tensors.split_activations(model)
+    found, last = tensors.find_layers(split, True, pre_activation=True)
     assert list(found) == [
         "fused", "plain", "depthwise", "bottleneck", "right", "left", "bare", "hidden",
     ]  # fmt: skip
-    assert cnn._producer(last).name == "hidden_activation"
+    assert tensors._producer(last).name == "hidden_activation"
     pixels = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("f")
     np.testing.assert_allclose(split(pixels), model(pixels), rtol=1e-6)
     names = ("fused", "hidden")
@@ -294,7 +294,7 @@ def test_a_file_that_is_no_weights_is_refused(tmp_path):
 
 def test_a_file_that_was_exchanged_is_refused(weights_file):
     network = dataclasses.replace(from_file(weights_file[0]), weights_id="0" * 64)
-    with pytest.raises(ValueError, match="is not the file of weights any more"):
+    with pytest.raises(ValueError, match="holds other weights than those"):
         cnn.load_network(network)
 
 

@@ -67,8 +67,9 @@ def test_networks_of_keras_bring_their_own_preprocessing(monkeypatch):
 
     picture = pictures(1, 8, 8)
     for name in ("MobileNetV2", "ResNet50"):
-        module = getattr(keras.applications, cnn.module_of(name))
-        monkeypatch.setattr(tiny, "__module__", f"keras.applications.{cnn.module_of(name)}")
+        path = getattr(keras.applications, name).__module__
+        module = getattr(keras.applications, path.rsplit(".", 1)[1])
+        monkeypatch.setattr(tiny, "__module__", path)
         monkeypatch.setattr(keras.applications, name, tiny)
         got = np.array(backbone.make_backbone(name)(picture))
         expected = np.array(module.preprocess_input(picture.astype(np.float32)))
@@ -79,7 +80,7 @@ def test_networks_of_keras_bring_their_own_preprocessing(monkeypatch):
 
 def test_unknown_networks_are_refused():
     for name in ("small", "VGG19", "ResNet152"):
-        backbone.check_name(name)
+        cnn.check_known(name, (backbone.SMALL,))
     with pytest.raises(ValueError, match="unknown --cnn 'x'; there are small, resnet_8"):
         backbone.make_backbone("x")
 
