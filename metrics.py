@@ -34,6 +34,10 @@ from gallery.scan import (
 )
 
 CUTOFFS = (1, 5, 10)
+METRICS = (  # in the order of score.json
+    "mrr", "mrr@10", *(f"recall@{cutoff}" for cutoff in CUTOFFS),
+    "median_rank", "mean_rank", "map@10", "ndcg@10",
+)  # fmt: skip
 
 
 def rank_values(ranks: ArrayLike) -> dict[str, Floats]:

@@ -27,10 +27,6 @@ from run import files
 
 logger = logging.getLogger(__name__)
 
-ORDER = (
-    "mrr", "mrr@10", "recall@1", "recall@5", "recall@10",
-    "median_rank", "mean_rank", "map@10", "ndcg@10",
-)  # fmt: skip
 NAMES = {"text_to_image": "text to image", "image_to_text": "image to text"}
 RESAMPLES = 1000
 
@@ -84,7 +80,7 @@ def _report(found) -> dict[str, Any]:
 
 
 def _ordered(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: values[name] for name in ORDER}
+    return {name: values[name] for name in metrics.METRICS}
 
 
 def facts_of(settings: Any, split: str) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
+from loss_cases import TRIPLETS
 
 from data.language import words
-from losses import LOSSES, build_loss, hyperparameters
+from losses import build_loss
 from run import files, options
 from run.folder import Run, RunOptions
 from run.settings import Facts, Settings
@@ -29,8 +30,7 @@ def shapes(settings):
 
 def test_the_published_settings_are_recipes():
     assert {"irse_modified", "irse_assignment", "irse_beta", "f8k_modified"} <= set(RECIPES)
-    triplets = [name for name in LOSSES if name.endswith("triplet")]
-    assert {f"irse_{n}" for n in triplets if "similarity" not in hyperparameters(n)} <= set(RECIPES)
+    assert {f"irse_{name}" for name in TRIPLETS} <= set(RECIPES)
     assert {"sh", "mh", "soe", "moe", "ph", "poe", "gru_best"} <= set(RECIPES)
     assert {"sh_bl", "mh_bl", "soe_bl", "moe_bl"} <= set(RECIPES)
     published = parse(["--recipe=irse_modified"])
