@@ -10,41 +10,45 @@ class AskOptions(Options):
     """What is asked, and how the answer is shown."""
 
     title = "Ask"
-    k: int = option(10, "Number of answers.", least=1)
+    k: int = option(10, "Number of results.", least=1)
     image: str | None = option(
         None,
-        "Find captions for this picture: an image of the gallery, by its name or its number (from "
-        "0), or a picture file.",
+        "Search by image: find captions for an image of the gallery, by its name or number "
+        "(from 0), or for an image file.",
     )
-    caption: bool = option(False, "With --image: write captions of the picture.")
-    beam: int = option(5, "With --caption: width of the beam, and how many are shown.", least=1)
+    caption: bool = option(False, "With --image: write new captions of the image (--model joint).")
+    beam: int = option(
+        5, "With --caption: width of the beam search, and the number of captions shown.", least=1
+    )
     rerank: bool = option(
-        False, "With --caption: of a beam of 100 those that are nearest to the picture."
+        False, "With --caption: of a beam of 100, show the captions nearest to the image."
     )
     normalise: bool = option(
         False,
-        "With --caption: compare the means of a caption's log probabilities, not their sums, which "
-        "favour short ones.",
+        "With --caption: rank by the mean log probability of a word, not by the sum, which "
+        "favours short captions.",
     )
     explain: bool = option(
         False,
-        "Say why the best answer is the best: what each word and each place of the picture "
-        "contributes to the score.",
+        "Explain the best result: how much each word and each region of the image contributes "
+        "to the score.",
     )
     explain_grid: int = option(
         7,
-        "With --explain: places of the patch along a side of the picture. More are finer and "
-        "slower.",
+        "With --explain: image regions along each side. More are finer and slower.",
         least=2,
         most=64,
     )
     output: str | None = option(
         None,
-        "Where the picture goes. Without the flag: answer.png, or explanation.png, in the run "
+        "File for the picture. Without the flag: answer.png or explanation.png in the run's "
         "folder.",
     )
     pictures_anywhere: bool = option(
-        False, "Open pictures outside the folder of the run's data, too: of a run that you trust."
+        False,
+        "Also open images outside the folder of the run's data. Only for a run that you trust.",
     )
     show: bool = option(False, "Open the picture with the system's viewer.")
-    json: bool = option(False, "Print JSON, one line a query; draw only with --output or --show.")
+    json: bool = option(
+        False, "Print JSON, one line a query. A picture is drawn only with --output or --show."
+    )
