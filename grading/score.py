@@ -11,6 +11,7 @@ Shape letters: N images, M captions, D embedding, K concepts.
 import csv
 import io
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 import metrics
 from data.formats.identity import first_rows
 from gallery import scan
-from gallery.similarity import choose
+from gallery.similarity import choose, of_arrays
 from grading import chance as grading_chance
 from grading import intervals
 from run import files
@@ -69,6 +70,32 @@ def grade_embeddings(image, text, caption_image, concepts=None, fits=None, folds
             score[f"{name}_image_to_text"] = _ordered(values["image_to_text"])
             score[f"{name}_rsum"] = values["rsum"]
     return score, found
+
+
+def grade_file(path: str, asked: Any) -> dict[str, Any]:
+    """Scores embeddings of another model: the dict of `score.json`.
+
+    Args:
+      path: an `.npz`, see `read_embeddings`.
+      asked: the flags of `grading.options`.
+    """
+    arrays = merge_equal_rows(read_embeddings(path, asked.normalize), path, asked.merge_equal)
+    chosen = asked.similarity or of_arrays(arrays, path)
+    for line in note_norms(arrays, chosen):
+        print(f"note: {line}; --normalize makes them so", file=sys.stderr)
+    image, concepts = arrays["image"], arrays.get("concepts")
+    score, found = grade_embeddings(
+        image,
+        arrays["text"],
+        arrays["caption_image"],
+        concepts,
+        folds=asked.folds,
+        block_bytes=asked.block_size << 20,
+        similarity=chosen,
+    )
+    graded = concepts is not None
+    facts = protocol(found, len(image), graded, chosen, normalized=asked.normalize)
+    return {"protocol": facts, "hashes": {"embeddings": files.file_hash(path)}, **score}
 
 
 def _report(found) -> dict[str, Any]:

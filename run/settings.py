@@ -97,8 +97,7 @@ class ModelOptions(Options):
     )
     word_dropout: float = option(
         0.0,
-        "Probability that a word of a caption is left out in training (not for dual_path and "
-        "transformer).",
+        "Probability that a word of a caption is left out in training (not for transformer).",
         least=0,
         most=0.99,
     )

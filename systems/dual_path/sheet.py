@@ -9,7 +9,7 @@ from systems.system import VECTORS, System
 
 @dataclass(frozen=True)
 class DualPathSettings(Settings):
-    """What only system 3 reads, too."""
+    """Settings of system 3 alone."""
 
     title = "System 3 (dual_path)"
     reads_pixels = True

@@ -9,7 +9,7 @@ from systems.system import VECTORS, System
 
 @dataclass(frozen=True)
 class GruSettings(Settings):
-    """What only system 2 reads, too."""
+    """Settings of system 2 alone."""
 
     title = "System 2 (gru)"
     bidirectional: bool = option(False, "Read captions in both directions.", roles="shape")

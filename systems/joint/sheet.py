@@ -11,7 +11,7 @@ PARTS = ("image", "caption", "words")  # that --freeze names
 
 @dataclass(frozen=True)
 class JointSettings(Settings):
-    """What only system 5 reads, too."""
+    """Settings of system 5 alone."""
 
     title = "System 5 (joint)"
     rank_weight: float = option(

@@ -9,7 +9,7 @@ from systems.system import VECTORS, System
 
 @dataclass(frozen=True)
 class ProjectionSettings(Settings):
-    """What only system 1 reads, too."""
+    """Settings of system 1 alone."""
 
     title = "System 1 (projection)"
     bag_scale: str = option(

@@ -10,7 +10,7 @@ from systems.system import VECTORS, System
 
 @dataclass(frozen=True)
 class TransformerSettings(Settings):
-    """What only system 4 reads, too."""
+    """Settings of system 4 alone."""
 
     title = "System 4 (transformer)"
     reads_pixels = True
