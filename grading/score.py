@@ -28,7 +28,7 @@ from run import files
 
 logger = logging.getLogger(__name__)
 
-NAMES = {"text_to_image": "text to image", "image_to_text": "image to text"}
+NAMES = {direction: direction.replace("_", " ") for direction in scan.DIRECTIONS}
 RESAMPLES = 1000
 
 

@@ -9,7 +9,7 @@ Immutable: `resolve` in `training.reading` makes a copy with values in place of 
 
 from dataclasses import dataclass
 
-from losses import LOSSES
+from losses import LOSSES, SIMILARITIES
 from run.data_settings import DataOptions, PictureOptions, PixelOptions
 from run.options import Options, option
 from run.replicas import STRATEGIES
@@ -166,7 +166,7 @@ class LossOptions(Options):
         "cosine",
         "Score of an image and a text: the cosine of their embeddings; or order (order "
         "embeddings), -|max(0, text - image)|^2, for losses that rank.",
-        choices=("cosine", "order"),
+        choices=SIMILARITIES,
         roles="shape",
     )
     squared: bool = option(

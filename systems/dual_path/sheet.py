@@ -89,6 +89,8 @@ def check_dual_path(settings: DualPathSettings) -> None:
         raise ValueError("--dictionary word_vectors: which? Give --word_vectors FILE")
     if settings.similarity == "order":
         raise ValueError("--similarity order is not for dual_path: it compares cosines")
+    if settings.beta:
+        raise ValueError("--beta is not for dual_path: --lambdas weigh its losses")
     if settings.hard_texts and settings.loss != "paired_hinge":
         raise ValueError(
             f"--hard_texts {settings.hard_texts} makes the texts of a batch's second half "

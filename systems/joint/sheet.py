@@ -52,6 +52,10 @@ def check_joint(settings: JointSettings) -> None:
         raise ValueError(
             "--model joint knows neither --standardize nor --micro_batch nor --similarity order"
         )
+    if settings.beta:
+        raise ValueError(
+            "--beta is not for joint: --rank_weight and --write_weight weigh its losses"
+        )
     if not settings.rank_weight and not settings.write_weight:
         raise ValueError("--rank_weight 0 --write_weight 0: there is nothing to train")
     if settings.balance == "gradnorm":

@@ -102,6 +102,8 @@ def test_order_embeddings_need_a_ranking_loss():
         ("--model=dual_path --test_shifts=some", "--test_shifts some: expected all"),
         ("--model=dual_path --dictionary=word_vectors", "which? Give --word_vectors FILE"),
         ("--model=dual_path --similarity=order", "--similarity order is not for dual_path"),
+        ("--model=dual_path --beta=0.5", "--beta is not for dual_path"),
+        ("--model=joint --beta=0.5", "--beta is not for joint"),
         ("--schedule=plateau --warmup_epochs=1", "--schedule plateau takes whole --decay_epochs"),
         ("--schedule=plateau --decay_epochs=2.5", "and no --warmup_epochs"),
         (
