@@ -5,7 +5,7 @@ tower is the same for all: it is no part of a loss here, unless --loss_flags say
 
 Under Adam the length of a gradient says little, so losses that differ by a factor are nearly one:
 `sum_hinge` is `sum_triplet`, and `max_hinge` is `max_triplet`, summed and not averaged. These two
-are not in the league unless named. `mean_triplet` is in it because the document ran it: where its
+are not in the league unless named. `mean_triplet` is in it because its paper ran it: where its
 small gradients sink below Adam's epsilon it is slower than `sum_triplet`, else the same. The soft
 triplets are nothing where relevance is 0 or 1.
 
@@ -59,7 +59,7 @@ NOTES = """\
 Means over the seeds. Intervals: test images and seeds drawn anew together ({} times), the same ones
 for all losses; the difference from the first is that of the paired draws. Of few seeds such an
 interval knows little about other seeds: see their standard deviation.
-The document's figures: 5,000 images and 25,000 captions of COCO, ResNet-34 and DistilBERT; its two
+The paper of system 4: 5,000 images and 25,000 captions of COCO, ResNet-34 and DistilBERT; its two
 rows of triplets are two runs of what is mean_triplet here.
 """
 
@@ -187,7 +187,7 @@ STUDIES = {
     ),
     "losses": Study(
         "every loss of system 4 and its kin, --seeds times, one tower and one budget",
-        "rsum and what each is behind the first, beside the document's",
+        "rsum and how far each is behind the first, beside the figures of the system 4 paper",
         {
             "loss": name_of_loss,
             "test rsum (95 % interval)": lambda one: trials.with_interval(one["rsum"]),
@@ -201,7 +201,7 @@ STUDIES = {
             "t2i med r": lambda one: f"{round(one[SIDES[1]][3], 1):g}",
             "best epochs": lambda one: ", ".join(map(str, one["best"])),
             "minutes a run": trials.minutes,
-            "document: rsum": lambda one: DOCUMENT.get(one["loss"], "-")[0],
+            "paper: rsum": lambda one: DOCUMENT.get(one["loss"], "-")[0],
             "i2t R@1/5/10, med r; t2i": lambda one: DOCUMENT.get(one["loss"], "--")[1],
         },
         hold_league,
