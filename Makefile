@@ -1,4 +1,4 @@
-# Matchbox. `make` alone lists the targets; every one works on a fresh machine with Python >= 3.11.
+# Matchbox. `make` alone lists the targets; every one works on a fresh machine with Python 3.11 to 3.13.
 PYTHON ?= python3
 BIN = .venv/bin
 
@@ -8,7 +8,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/runtime: requirements.txt
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11, 3.12 or 3.13 is needed" if not (3, 11) <= sys.version_info < (3, 14) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@

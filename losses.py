@@ -1,29 +1,23 @@
-"""Losses: every formula once, for a whole batch, for parts of it and for replicas.
+"""Losses: one formula each, for a whole batch, for parts of it and for replicas.
 
-A loss is called as `loss(relevance, image, text)`. Row b of image and of text is one pair, each of
-norm 1. `relevance[i, j]` in [0, 1] says how well image i fits text j: 1 for the same image, else
-how alike two images are. Unlike in the papers, another caption of an image is no negative of it.
+A loss is called as `loss(relevance, image, text)`. Row b of image and of text are the embeddings of
+one pair, of norm 1. `relevance[i, j]` in [0, 1] says how well image i fits text j: 1 for the same
+image, else how alike the two images are.
 
-A loss of pairs is one formula, `terms`: what some anchors add to the sum, each beside all
-candidates of the other side. The whole batch is the block of all anchors, and texts are anchors of
-the transposed matrix; `systems.engine.blocks` adds up small blocks.
+Most losses are one method, `terms`: the terms of some anchors, each with all candidates of the
+other side. Images are anchors of the score matrix, texts of its transpose. A whole batch is one
+block of anchors; `systems.engine.blocks` adds up smaller blocks to save memory.
 
 Shape letters: B batch, b anchors of a block, D embedding, K concepts.
-Hyper-parameters, of the losses that have them; the defaults are the published ones:
+Hyper-parameters have the published values by default:
   reduction: "sum" of the terms, or "mean" over them; of a loss `of_pairs` the sum over B.
   alpha in [0, 1]; margin and temperature above 0; similarity, a name of `SIMILARITIES`.
-  paper_negatives: another caption of the same image is a negative, as printed.
+  paper_negatives: another caption of the same image is a negative, as in the papers.
 
 References:
   [IRSE]   M. Sijmkens, IRSE project report, 2021, and its assignment's Eq. 6 to 11.
   [FNE]    Vilalta et al., The full-network embedding in multimodal pipelines, 2019, Eq. 1 to 4.
-  [Order]  Vendrov et al., Order-embeddings, ICLR 2016.
-  [VSE++]  Faghri et al., BMVC 2018 (maximum of hinges); their sum: Kiros et al., 2014.
   [Smooth] Timofeev et al., Multi-modal retrieval with smooth weighting of negatives, 2021.
-  [Dual]   Zheng et al., Dual-path convolutional image-text embeddings with instance loss, 2017.
-  [CPC]    van den Oord et al., Representation learning with contrastive predictive coding, 2018.
-  [SigLIP] Zhai et al., Sigmoid loss for language image pre-training, 2023.
-  [Barlow] Zbontar et al., Self-supervised learning via redundancy reduction, 2021.
 """
 
 import importlib
@@ -38,7 +32,7 @@ VARIANCE_FLOOR = 1e-5  # added to the variance: bounds the gradient where a colu
 
 
 class _Ops:
-    """`keras.ops`, imported at first use: `--help` reads the table of losses without Keras."""
+    """`keras.ops`, imported at first use: `--help` lists the losses without importing Keras."""
 
     def __getattr__(self, name):
         return getattr(importlib.import_module("keras.ops"), name)
@@ -55,14 +49,14 @@ def relevance_matrix(
 
     Args:
       image_id: (B,) int32, the image of each pair.
-      concepts: (B, K) float32 >= 0 or None; alike is then the cosine of these rows.
-      similarity: (B, B) float32 or None; alike is then given (TF-IDF cosine of the captions).
-      literal: with concepts, leave the own pairs at their cosine, as printed: 0 without concepts.
-      text_id: (B,) int32, the image of each text, where texts were exchanged; else `image_id`.
-      cells: numbers of the images and of the texts that are wanted; None: all.
+      concepts: (B, K) float32 >= 0, concept labels whose cosine says how alike images are; or None.
+      similarity: (B, B) float32, TF-IDF cosines of captions, for the same; or None.
+      literal: keep the cosine of an own pair, as in the formula: 0 for an image without concepts.
+      text_id: (B,) int32, the image of each text, if texts were exchanged; None: `image_id`.
+      cells: row numbers of the wanted images and texts, (b,) int32 each; None: all.
 
     Returns:
-      (B, B) float32 in [0, 1], s_ij of the [IRSE] assignment; or those rows and columns of it.
+      (B, B) float32 in [0, 1], s_ij of the [IRSE] assignment; or the wanted cells of it.
     """
     text_id = image_id if text_id is None else text_id
 
@@ -82,12 +76,12 @@ def relevance_matrix(
 
 
 def cosines(image, text):
-    """S(c, i) = c . i of unit rows (B, D): (B, B), images in rows. [FNE] Eq. 2."""
+    """S(c, i) = c . i of unit rows (B, D): (B, B) in [-1, 1], images in rows. [FNE] Eq. 2."""
     return ops.matmul(image, ops.transpose(text))
 
 
 def order_similarities(image, text):
-    """S(c, i) = -sum_k max(0, c_k - i_k)^2, in [-4, 0]: how far is c below i? [Order] Eq. 2."""
+    """S(c, i) = -sum_k max(0, c_k - i_k)^2, in [-4, 0]. Vendrov et al., ICLR 2016, Eq. 2."""
     excess = ops.maximum(text[None, :, :] - image[:, None, :], 0.0)  # (B images, B texts, D)
     return -ops.sum(ops.square(excess), axis=-1)
 
@@ -96,19 +90,19 @@ SIMILARITIES = {"cosine": cosines, "order": order_similarities}
 
 
 def squared_distances(cosine):
-    """D^2 = |a - b|^2 = 2 - 2 a.b in [0, 4], of the cosines of unit rows."""
+    """D^2 = |a - b|^2 = 2 - 2 a.b in [0, 4], from cosines of unit rows."""
     return ops.maximum(2.0 - 2.0 * cosine, 0.0)
 
 
 def root(squared):
     """D from D^2, with a finite gradient (0) where D = 0."""
-    # maximum() passes no gradient to the smaller side: pairs at distance 0 stay where they are.
+    # maximum() passes no gradient to the smaller side, so pairs at distance 0 do not move.
     return ops.sqrt(ops.maximum(squared, EPSILON))
 
 
 # ---- What every loss is -------------------------------------------------------------------------
-LOSSES: dict[str, Any] = {}  # name, as of --loss -> what makes the loss
-EXPECTED = {  # of a hyper-parameter: what holds, and how to say it
+LOSSES: dict[str, Any] = {}  # {value of --loss: function that makes the loss}
+EXPECTED = {  # {hyper-parameter: (test of a value, what was expected)}
     "alpha": (lambda value: 0.0 <= value <= 1.0, "a number from 0 to 1"),
     "margin": (lambda value: value > 0.0, "a number above 0"),
     "temperature": (lambda value: value > 0.0, "a number above 0"),
@@ -120,9 +114,10 @@ EXPECTED = {  # of a hyper-parameter: what holds, and how to say it
 
 @dataclass_transform()
 def loss(name, **fixed):
-    """Decorator: a class becomes a dataclass of its hyper-parameters, and an entry of `LOSSES`.
+    """Class decorator: makes a dataclass of the hyper-parameters and enters it in `LOSSES`.
 
-    name: as of --loss; fixed: arguments that make it this loss, no hyper-parameters any more.
+    Args:
+      name: value of --loss; fixed: hyper-parameters with a fixed value for this name.
     """
 
     def enter(cls):
@@ -133,7 +128,7 @@ def loss(name, **fixed):
 
 
 class Anchors:
-    """Some rows of one side, each beside all rows of the other side: its candidates."""
+    """Some embeddings of one side, each with all embeddings of the other side, its candidates."""
 
     def __init__(self, scores, relevance, own):
         self.scores, self.relevance = scores, relevance  # (b, B), higher is better; in [0, 1]
@@ -143,25 +138,25 @@ class Anchors:
         self.negative = (relevance < SAME) & ~self.pair  # (b, B) bool
 
     def at(self, matrix, columns):
-        """(b,) one cell of each row of a (b, B) matrix, by its column."""
-        # Of the flat matrix: the gradient of take_along_axis takes twice the time.
+        """(b,) values, one of each row of a (b, B) matrix; columns: (b,) int32."""
+        # From the flat matrix, because the gradient of take_along_axis takes twice the time.
         rows, width = ops.shape(matrix)
         return ops.take(ops.reshape(matrix, (-1,)), ops.arange(rows) * width + columns)
 
 
 @dataclass
 class PairLoss:
-    """The sum or mean of the terms of all anchors."""
+    """Base class: the sum or mean of the terms of all anchors."""
 
     reduction: str = "sum"
     similarity = "cosine"
     learnable = ()  # hyper-parameters that can be trained with the towers
-    usually_learned = ()  # those that its paper trains
-    sides = ("image", "text")  # whose rows are anchors; ("image",): a cell of (B, B) counts once
+    usually_learned = ()  # those that are trained in the paper
+    sides = ("image", "text")  # which are anchors; ("image",): each cell of (B, B) counts once
     of_pairs = False  # the mean is over the B pairs, not over the terms
-    raw = False  # it reads the towers' rows before their L2 norm
-    heeds_relevance = True  # else () will do for relevance
-    kinds = ()  # what `negatives` may be
+    raw = False  # it reads embeddings before their L2 normalisation
+    heeds_relevance = True  # else relevance may be ()
+    kinds = ()  # allowed values of `negatives`
 
     def __post_init__(self):
         known = {"negatives": (self.kinds.__contains__, " or ".join(self.kinds))}
@@ -170,25 +165,25 @@ class PairLoss:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected {wanted}")
 
     def terms(self, anchors, *args: Any, **numbers: Any) -> Any:
-        """(b,) or (b, B) terms of `Anchors`; numbers are those of `learnable`, by name."""
+        """(b,) or (b, B) float32 terms of `Anchors`; numbers: values of `learnable`, by name."""
         raise NotImplementedError(f"{type(self).__name__} has no method terms")
 
     def scores(self, image, text):
-        """(B, B) similarities of image and text (B, D)."""
+        """(B, B) float32 similarities of image and text (B, D), higher is better."""
         return SIMILARITIES[self.similarity](image, text)
 
     def numbers(self, trained):
-        """{name: number} for `terms`: the loss's own, but for those that are trained."""
+        """{name: number} for `terms`: the trained value if there is one, else the loss's own."""
         trained = {name: ops.cast(value, "float32") for name, value in trained.items()}
         return {name: getattr(self, name) for name in self.learnable} | trained
 
     def divisor(self, count, pairs):
-        """What the sum of `count` terms of `pairs` pairs is divided by."""
+        """The divisor of a sum of `count` terms of `pairs` pairs."""
         over = {"sum": 1, "mean": pairs if self.of_pairs else count}
         return ops.cast(over[self.reduction], "float32")
 
     def __call__(self, relevance, image, text, **numbers):
-        """A scalar of relevance (B, B), image and text (B, D), and trained numbers (scalars)."""
+        """The loss, a float32 scalar; relevance: (B, B) in [0, 1]; image, text: (B, D)."""
         image, text = (ops.convert_to_tensor(side, "float32") for side in (image, text))
         scores, pairs = self.scores(image, text), ops.shape(image)[0]
         relevance, own = ops.convert_to_tensor(relevance, "float32"), ops.arange(pairs)
@@ -204,8 +199,8 @@ class PairLoss:
 class Assignment(PairLoss):
     """a1 s_ij D_ij^2 + a2 max(0, 1[s_ij = 0] (c - D_ij^2)) over all pairs; a2 = alpha, a1 = 1 - a2.
 
-    The margin c is compared with the SQUARED distance, in [0, 4]. The sum is the paper's, and its
-    learning rate belongs to it: the mean needs a rate B^2 times larger.
+    The margin c is compared with the SQUARED distance, in [0, 4]. The paper has the sum; the mean
+    needs a learning rate B^2 times as large.
     Reference: [IRSE] assignment, Eq. 6.
     """
 
@@ -226,8 +221,8 @@ class Modified(Assignment):
 
     The margin c is compared with the distance D, in [0, 2].
     Reference: [IRSE] section 2.
-    Differs from the paper: it prints max(0, (.)^2), a hinge that never closes and pulls far pairs
-      back to distance (1 - s) c. Here, as in its author's code, the square stands outside.
+    Differs from the paper: it has max(0, (.)^2), which is never 0 and pulls far pairs back to the
+      distance (1 - s) c. Here, as in its author's code, the square is outside the maximum.
     """
 
     def terms(self, anchors):
@@ -242,11 +237,11 @@ class Modified(Assignment):
 @loss("hardest_triplet", negatives="hardest")
 @loss("random_triplet", negatives="random")
 class Triplet(PairLoss):
-    """w_i max(0, c_i + d(a_i, p_i) - d(a_i, n_i)) of each anchor a, its pair p and one negative n.
+    """w_i max(0, c_i + d(a_i, p_i) - d(a_i, n_i)) of each anchor a, its positive p, one negative n.
 
-    d is D^2 (the assignment) or, not `squared`, D (its author's code). With "soft_weight" w is s,
-    the relevance between anchor and negative, so near misses weigh more; with "soft_margin" c_i is
-    c ln(1 + s). Both need graded relevance: where s is 0 they vanish.
+    d is D^2 if `squared` (the assignment), else D (its author's code). s is the relevance between
+    anchor and negative. "soft_weight" has w = s, "soft_margin" c_i = c ln(1 + s), else w = 1 and
+    c_i = c. Both soft variants are 0 where s is 0, so they need graded relevance.
     Reference: [IRSE] assignment, part 2, Eq. 8 to 11.
     """
 
@@ -267,11 +262,11 @@ class Triplet(PairLoss):
         return ops.where(ops.any(anchors.negative, axis=1), terms, 0.0)
 
     def chosen(self, anchors, distance):
-        """(b,) columns: each anchor's nearest negative, or the next one behind its own pair."""
+        """(b,) int32 columns: each anchor's nearest negative, or the first after its own pair."""
         if self.negatives == "hardest":
             return ops.argmin(ops.where(anchors.negative, distance, float("inf")), axis=1)
-        # Batches are drawn in random order, so the next one, going round, is a uniformly random
-        # negative, without a random state that replicas or a resumed run would have to share.
+        # Batches are in random order, so the next negative, cyclically, is a uniformly random one.
+        # It needs no random state, which replicas and resumed runs would have to share.
         size = ops.shape(distance)[1]
         steps = ops.mod(ops.arange(size)[None, :] - anchors.own[:, None], size)  # (b, B)
         return ops.argmin(ops.where(anchors.negative, steps, size), axis=1)
@@ -283,10 +278,11 @@ class Triplet(PairLoss):
 class Hinge(PairLoss):
     """Sum or maximum over each anchor's negatives k of [m + S(a, k) - S(a, own)]_+.
 
-    Where all embeddings are equal (`plateau`) the gradient is small and undecided, and the maximum
-    may stay. The mean is over 2 B^2 cells of the sum, or 2 B anchors of the maximum.
-    Reference: [FNE] Eq. 1 (sum) and Eq. 4 (maximum), [VSE++].
-    Differs from the paper: its code takes the maximum along the other axis, the worst anchor.
+    If all embeddings are equal (`plateau`), the gradient is near 0, and training with the maximum
+    may stop there. The mean is over the 2 B^2 cells of the sum, or the 2 B anchors of the maximum.
+    Reference: [FNE] Eq. 1 (sum) and Eq. 4 (maximum). Sum: Kiros et al., 2014; maximum: Faghri et
+      al., VSE++, BMVC 2018.
+    Differs from [FNE]: its code takes the maximum along the other axis, over anchors.
     """
 
     margin: float = 0.2
@@ -305,7 +301,7 @@ class Hinge(PairLoss):
         return ops.max(hinges, axis=1) if self.negatives == "max" else hinges
 
     def plateau(self, batch_size):
-        """The loss of a batch whose embeddings are all equal: every hinge is m."""
+        """The loss of a batch whose embeddings are all equal, so that every hinge is m."""
         equal = ops.zeros((batch_size, 1))
         return float(self(ops.eye(batch_size), equal, equal))
 
@@ -317,8 +313,8 @@ class PairHinge(Hinge):
     """Sum, maximum or mean (over B - 1) of hinges over each pair's negatives, both ways added.
 
     Reference: [Smooth] the maximal triplet loss; the sum beside it.
-    Differs from the paper: its code throws sum and maximum away and returns the mean of all hinges:
-      that is "mean" here, whatever it was called there.
+    Differs from the paper: its code computes sum and maximum but returns the mean of all hinges,
+      which is "mean" here.
     """
 
     reduction: str = "mean"
@@ -327,11 +323,12 @@ class PairHinge(Hinge):
 
 @loss("paired_hinge")
 class PairedHinge(PairLoss):
-    """[m - S(k, own) + S(k, n)]_+ of one negative to each anchor, from the other half of the batch.
+    """[m - S(k, own) + S(k, n)]_+ of one negative n for each anchor k, from the other half batch.
 
-    Anchors k are the first floor(B / 2) rows of both sides; n = k + floor(B / 2). A negative that
-    belongs to the anchor counts 0. The paper's m = 1 is seldom met by cosines of features >= 0.
-    Reference: [Dual] the ranking loss; its code composes the batch so, and divides the sum by B.
+    Anchors k are the first floor(B / 2) rows of both sides; n = k + floor(B / 2). The term is 0 if
+    n belongs to the anchor. The paper's m = 1 is almost always active for features >= 0.
+    Reference: Zheng et al., Dual-path convolutional image-text embeddings with instance loss, 2017,
+      the ranking loss; its code pairs the halves of a batch so, and divides the sum by B.
     """
 
     margin: float = 1.0
@@ -352,20 +349,21 @@ class PairedHinge(PairLoss):
 class CrossEntropy(PairLoss):
     """-log exp(S_own / t) / (exp(S_own / t) + sum_k exp(S_k / t)) over each anchor's negatives k.
 
-    Reference: [CPC] Eq. 4 ("InfoNCE"), both directions as in CLIP (Radford et al., 2021).
+    Reference: van den Oord et al., Representation learning with contrastive predictive coding,
+      2018, Eq. 4 (InfoNCE); both directions as in CLIP (Radford et al., 2021).
     """
 
     temperature: float = 0.05
     similarity: str = "cosine"
     reduction: str = "mean"
     learnable = ("temperature",)
-    include_positive = True  # the own pair stands below the fraction, too
+    include_positive = True  # the denominator includes the own pair
 
     def terms(self, anchors, temperature):
         logits = anchors.scores / temperature
         candidate = anchors.negative | anchors.pair if self.include_positive else anchors.negative
         below = ops.logsumexp(ops.where(candidate, logits, FAR), axis=1)
-        some = ops.any(candidate, axis=1)  # the logarithm of an empty sum counts nothing
+        some = ops.any(candidate, axis=1)  # an anchor without candidates adds 0
         return ops.where(some, below - anchors.at(logits, anchors.own), 0.0)
 
 
@@ -373,10 +371,10 @@ class CrossEntropy(PairLoss):
 class SimCLR(CrossEntropy):
     """-log exp(S_own / t) / sum_k exp(S_k / t) over each anchor's negatives k: a smooth maximum.
 
-    Without the own pair in the sum it has no lower bound: it goes on pulling a pair apart from
-    negatives that are far away already. `include_positive` puts it in; the value is then >= 0.
+    Without the own pair in the denominator it has no lower bound, and repels even distant
+    negatives. With `include_positive` it is >= 0.
     Reference: [Smooth] the smoothed loss; both directions added, the mean over the pairs.
-    Differs from SimCLR (Chen et al., 2020): that has the own pair, and negatives of its own side.
+    Differs from SimCLR (Chen et al., 2020), which has the own pair, and negatives of both sides.
     """
 
     temperature: float = 0.07
@@ -388,7 +386,8 @@ class SimCLR(CrossEntropy):
 class Sigmoid(PairLoss):
     """-sum_j log sigmoid(z_ij (S_ij / t + b)), z = 1 for the own pair and -1 for a negative.
 
-    Reference: [SigLIP] Algorithm 1, which trains 1 / t and b, and divides the sum by B.
+    Reference: Zhai et al., Sigmoid loss for language image pre-training, 2023, Algorithm 1, which
+      trains 1 / t and b, and divides the sum by B.
     """
 
     temperature: float = 0.1
@@ -397,7 +396,7 @@ class Sigmoid(PairLoss):
     reduction: str = "mean"
     sides, learnable = ("image",), ("temperature", "bias")
     usually_learned = learnable
-    bias = property(lambda self: self.logit_bias)  # by the name under which it is trained
+    bias = property(lambda self: self.logit_bias)  # its name as a trained number
 
     def terms(self, anchors, temperature, bias):
         logits = anchors.scores / temperature + bias
@@ -409,9 +408,9 @@ class Sigmoid(PairLoss):
 class BarlowTwins(PairLoss):
     """sum_i (1 - C_ii)^2 + w sum_i sum_{j != i} C_ij^2, w = barlow_lambda >= 0.
 
-    C_ij is the mean over the batch of z_i w_j, z and w the two sides with mean 0 and variance 1 (a
-    constant column stays 0): equal coordinates agree, different ones are uncorrelated. No anchors.
-    Reference: [Barlow] Eq. 1 and 2, of rows before their norm; [Smooth] with w = 0.005.
+    C_ij is the mean over the batch of z_i w_j; z and w are the two sides, standardised by batch
+    (a constant column becomes 0). It has no anchors and reads rows before their L2 norm.
+    Reference: Zbontar et al., Barlow Twins, 2021, Eq. 1 and 2; [Smooth] with w = 0.005.
     """
 
     barlow_lambda: float = 5e-3
@@ -433,15 +432,15 @@ class BarlowTwins(PairLoss):
 
 # ---- The table ----------------------------------------------------------------------------------
 def hyperparameters(name):
-    """{setting: published default} of what the loss `name` takes from the settings."""
+    """{hyper-parameter of the loss `name`: its default}."""
     made = LOSSES[name]
     return {one.name: one.default for one in fields(made.func) if one.name not in made.keywords}
 
 
 def build_loss(name, settings=None):
-    """The loss `name`; its hyper-parameters are the attributes of `settings` that are not None.
+    """The loss `name`; hyper-parameters that `settings` lacks or has as None keep their defaults.
 
-    Raises ValueError: the name is unknown (all are listed), or a setting out of range.
+    Raises ValueError: the name is unknown, or a hyper-parameter out of range.
     """
     if name not in LOSSES:
         raise ValueError(f"unknown loss {name!r}: choose from {', '.join(LOSSES)}")

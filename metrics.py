@@ -1,17 +1,17 @@
-"""Retrieval metrics over the whole gallery: float64, ties against the model, reproducible bytes.
+"""Retrieval metrics of a whole gallery: exact, in float64, with the same bytes on every run.
 
-    found = evaluate(image, text, caption_image)     # rank, AP@10 and nDCG@10 of every query
-    summarise(found["text_to_image"].ranks)          # the figures that papers print
-    intervals.with_intervals(found)                  # all of them, with bounds
+    found = evaluate(image, text, caption_image)     # rank, AP@10 and nDCG@10 of each query
+    summarise(found["text_to_image"].ranks)          # recall@K, MRR, median rank
+    intervals.with_intervals(found)                  # all metrics, with 95 % intervals
 
-A score is the dot product of a text row and an image row: the cosine, because towers return rows of
-norm 1; or another of ``similarity.SIMILARITIES``. Nothing is normalised here. Two scores closer
-than 1e-12 of the largest possible score tie: a matrix product adds up in another order for every
-block shape and number of threads, so equal scores come out some 1e-16 apart. So results depend on
-neither. The matrix of scores is never held: ``gallery.scan`` passes by it in blocks.
+A score is the dot product of a text and an image embedding, which is their cosine if both have norm
+1; or another of ``similarity.SIMILARITIES``. Nothing is normalised here. Ranks count from 1.
+
+Scores that differ by less than 1e-12 of the largest possible score tie, and ties count against the
+model. Rounding differs by some 1e-16 between block sizes and numbers of threads; so results do not
+depend on these. ``gallery.scan`` computes the scores in blocks; the N x M matrix is never held.
 
 Shape letters: G images with captions, K concepts, M captions, N images, Q queries, R resamples.
-Ranks count from 1.
 """
 
 from dataclasses import dataclass
@@ -19,25 +19,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gallery.scan import (
-    BLOCK_BYTES,
-    DIRECTIONS,
-    RELEVANT,
-    TOP,
-    Floats,
-    Integers,
-    Pairs,
-    Relevance,
-    TopTen,
-    dcg,
-    rank_all,
-)
+from gallery import scan
+from gallery.scan import TOP, Floats, Integers
 
 CUTOFFS = (1, 5, 10)
+METRICS = (  # in the order of score.json
+    "mrr", "mrr@10", *(f"recall@{cutoff}" for cutoff in CUTOFFS),
+    "median_rank", "mean_rank", "map@10", "ndcg@10",
+)  # fmt: skip
 
 
 def rank_values(ranks: ArrayLike) -> dict[str, Floats]:
-    """Turn ranks into what each query adds to the metrics that are means.
+    """Compute, for each query, its value in every metric that is a mean of queries.
 
     Args:
         ranks: (Q,) integers, 1 is best.
@@ -52,15 +45,13 @@ def rank_values(ranks: ArrayLike) -> dict[str, Floats]:
 
 
 def summarise(ranks: ArrayLike) -> dict[str, float]:
-    """Summarise ranks as the papers print them: recalls in percent, MRR as a fraction.
-
-    median_rank = floor(median(r)) + 1 for ranks r that count from 0.
+    """Compute recalls in percent, MRR in 0..1, median (rounded down) and mean rank.
 
     Args:
         ranks: (Q,) integers, 1 is best.
 
     Returns:
-        ``{metric: value}`` with mrr, mrr@10, recall@1, recall@5, recall@10, median_rank, mean_rank.
+        ``{metric: value}``, those of ``METRICS`` that depend on ranks alone.
 
     Raises:
         ValueError: There are no ranks.
@@ -79,12 +70,12 @@ def rsum(*summaries: dict[str, float]) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Retrieval:
-    """What was found in one direction, query by query.
+    """Results of one direction, text to image or image to text, by query.
 
     Attributes:
         ranks: (Q,) int64 in 1..gallery_size.
-        query_image: (Q,) int64, the image that a query belongs to.
-        gallery_size: Number of candidates that every query was ranked against.
+        query_image: (Q,) int64, row of the image that a query belongs to.
+        gallery_size: Number of candidates of each query.
         ap: (Q,) float64 in 0..1, average precision within the first ten, or None.
         ndcg: (Q,) float64 in 0..1, normalised discounted gain of the first ten, or None.
     """
@@ -96,26 +87,26 @@ class Retrieval:
     ndcg: Floats | None = None
 
     def values(self) -> dict[str, Floats]:
-        """Give ``{metric: (Q,) float64}``: the part of each query in all metrics that are means."""
+        """Give ``{metric: (Q,) float64}``: values of all metrics that are means of queries."""
         graded = {"map@10": self.ap, "ndcg@10": self.ndcg}
         return rank_values(self.ranks) | {k: v for k, v in graded.items() if v is not None}
 
     def median(self, weights: NDArray, cluster: Integers) -> Floats:
-        """Take the median rank where whole images are drawn more than once or not at all.
+        """Compute the median rank of bootstrap resamples, which draw images with replacement.
 
         Args:
             weights: (R, G) integers, how often a resample drew an image.
             cluster: (Q,) column of ``weights`` for each query.
 
         Returns:
-            (R,) median rank (whole number, from 1).
+            (R,) float64, the median rank, rounded down.
         """
         order = np.argsort(self.ranks, kind="stable")
         sorted_ranks = self.ranks[order]
         upto = np.cumsum(weights[:, cluster[order]], axis=1, dtype=np.int64)  # (R, Q)
         medians = np.empty(len(weights))
         for row, counts in enumerate(upto):
-            middle = [(counts[-1] - 1) // 2, counts[-1] // 2]  # the same one twice if odd
+            middle = [(counts[-1] - 1) // 2, counts[-1] // 2]  # equal if the number is odd
             medians[row] = sorted_ranks[np.searchsorted(counts, middle, side="right")].sum() // 2
         return medians
 
@@ -125,43 +116,42 @@ def evaluate(
     text: ArrayLike,
     caption_image: ArrayLike,
     concepts: ArrayLike | None = None,
-    block_bytes: int = BLOCK_BYTES,
+    block_bytes: int = scan.BLOCK_BYTES,
     similarity: str = "cosine",
 ) -> dict[str, Retrieval]:
     """Rank the whole gallery in both directions.
 
-    text_to_image: the rank of a caption's image among the N images. image_to_text: the best rank of
-    an image's own captions among the M captions; another own caption above is no error. An image
-    without captions is a candidate, but no query. The relevance of a candidate is 1 for the own
-    image, otherwise the cosine of the two images' concept vectors, or 0 where there are none.
+    text_to_image: the rank of a caption's image among N images. image_to_text: the rank of the best
+    of an image's own captions among M captions; its other captions do not count as errors. An image
+    without captions is a candidate but no query. The relevance of a candidate is 1 for the own
+    image, else the cosine of the two images' concepts, or 0 without concepts.
 
-        nDCG@10 = sum_{k<=10} relevance_k / log2(k + 1), over that of the ten highest relevances
+        nDCG@10 = DCG / max DCG, with DCG = sum_{k<=10} relevance_k / log2(k + 1)
 
     Args:
-        image: (N, D) floats with rows of norm 1 (not normalised here); may be memory-mapped.
+        image: (N, D) floats, usually of norm 1; may be memory-mapped.
         text: (M, D) floats, likewise.
-        caption_image: (M,) integers in 0..N-1, the row of each caption's image; any number of
-            captions per image, in any order.
-        concepts: (N, K) non-negative numbers, or None.
-        block_bytes: Size of a block of scores. It changes speed and memory, never a result.
+        caption_image: (M,) integers in 0..N-1, the row of each caption's image, in any order.
+        concepts: (N, K) numbers >= 0, or None.
+        block_bytes: Bytes of a block of scores. It changes speed and memory, never a result.
         similarity: A name of ``similarity.SIMILARITIES``: "cosine" or "order".
 
     Returns:
         ``{"text_to_image": Retrieval, "image_to_text": Retrieval}``.
 
     Raises:
-        ValueError: Shapes, indices or values that cannot be scored; the line names side and row.
+        ValueError: Shapes, indices or values cannot be scored; the message names side and row.
     """
-    pairs = Pairs(image, text, caption_image, similarity)
-    relevance = Relevance(pairs.num_images, pairs.owner, concepts)
+    pairs = scan.Pairs(image, text, caption_image, similarity)
+    relevance = scan.Relevance(pairs.num_images, pairs.owner, concepts)
     everyone = np.arange(pairs.num_images)
     sides = (pairs.owner, everyone), (everyone, pairs.owner)  # images of queries, of candidates
-    tops = [TopTen(*images, relevance, pairs.tie) for images in sides]
-    ranks = rank_all(pairs, block_bytes, tops)
+    tops = [scan.TopTen(*images, relevance, pairs.tie) for images in sides]
+    ranks = scan.rank_all(pairs, block_bytes, tops)
     relevant, _, ideal = relevance.totals()  # (2, N) each
     queries = slice(None), np.unique(pairs.owner)  # all captions; the images that have any
     found = {}
-    for side, direction in enumerate(DIRECTIONS):
+    for side, direction in enumerate(scan.DIRECTIONS):
         query_image = sides[side][0][queries[side]]
         graded = tops[side].relevance()[queries[side]]  # (Q, 10)
         found[direction] = Retrieval(
@@ -169,25 +159,25 @@ def evaluate(
             query_image,
             gallery_size=len(sides[side][1]),
             ap=average_precision(graded, relevant[side, query_image]),
-            ndcg=dcg(graded) / ideal[side, query_image],
+            ndcg=scan.dcg(graded) / ideal[side, query_image],
         )
     return found
 
 
 def average_precision(graded: Floats, relevant: Floats) -> Floats:
-    """Compute the average precision within the first ten places.
+    """Compute the average precision of the first ten candidates.
 
         AP@10 = 1 / min(10, number relevant in the gallery) * sum_{k<=10} rel_k * precision_k,
                 with rel_k = [relevance > 0.3]
 
     Args:
-        graded: (Q, 10) relevance of what was found, best first.
-        relevant: (Q,) number of relevant candidates in the gallery.
+        graded: (Q, 10) relevance in 0..1 of the first ten, best first.
+        relevant: (Q,) number of relevant candidates in the gallery, at least 1.
 
     Returns:
         (Q,) float64 in 0..1.
     """
-    hit = graded > RELEVANT
+    hit = graded > scan.RELEVANT
     precision = np.cumsum(hit, axis=1) / np.arange(1, TOP + 1)
     return (hit * precision).sum(axis=1) / np.minimum(TOP, relevant)
 
@@ -196,13 +186,8 @@ def rank_both(
     image: ArrayLike,
     text: ArrayLike,
     caption_image: ArrayLike,
-    block_bytes: int = BLOCK_BYTES,
+    block_bytes: int = scan.BLOCK_BYTES,
     similarity: str = "cosine",
 ) -> tuple[Integers, Integers]:
-    """Give the ranks of ``evaluate`` alone, for the validation after each epoch.
-
-    Returns:
-        (M,) int64 rank of each caption's image, and (G,) int64 best rank of the own captions of
-        each image that has any, in the order of images.
-    """
-    return rank_all(Pairs(image, text, caption_image, similarity), block_bytes)
+    """Compute only the ranks of ``evaluate``, for validation: (M,) and (G,) int64."""
+    return scan.rank_all(scan.Pairs(image, text, caption_image, similarity), block_bytes)

@@ -1,14 +1,12 @@
-"""The dual encoder, and the table of systems that it is built of.
+"""The dual encoder: two towers, a loss of pairs, and heads with further losses.
 
     model = build_model(settings, facts)
 
-A system's `build` makes `Parts`: a tower for each side, and heads where it has more than one loss.
-The tower turns its side of a batch into rows of L2 norm 1; the normalisation is its last step and
-happens nowhere else. `DualEncoder` joins the parts; no system changes it.
+A system's `build` returns `Parts`: a tower for each side, and heads if it has more than one loss.
+A tower maps its side of a batch to embeddings; L2 normalisation is its last step. `DualEncoder`
+combines the parts and is the same for all systems.
 
-Shape letters: B batch, b rows of one replica, D embedding.
-
-Reference: [IRSE] M. Sijmkens, IRSE project report, 2021, section 1.
+Shape letters: B batch over all replicas, b batch of one replica, D embedding.
 """
 
 from functools import partial
@@ -26,7 +24,7 @@ from systems.engine.parts import Sides, reader
 
 VIEWS = {"image_views": ("image", "image_view"), "text_views": ("text", "text_view")}
 
-COMPARED = {  # whose rows a term of the pair loss compares
+COMPARED = {  # name of a term of the pair loss -> the embeddings that it compares
     "image_text": ("image", "text"),
     "ranking": ("image", "text"),
     "image_image": ("image", "image"),
@@ -36,22 +34,21 @@ COMPARED = {  # whose rows a term of the pair loss compares
 
 
 def build_model(settings, facts):
-    """The model that `settings` describe, with fresh weights.
+    """The model of a run, with initial weights.
 
     Args:
-      settings: the run's configuration.
-      facts: `Facts` of its data.
+      settings: the run's settings; facts: `Facts` of its data.
 
     Raises:
-      ValueError: there is no such model, loss or choice of --train, the names are listed; or the
-        model cannot have what --learn, --views_weight or --micro_batch ask for.
+      ValueError: the model, the loss or the value of --train is unknown; or the model does not
+        support the values of --learn, --views_weight or --micro_batch.
     """
     loss = build_loss(settings.loss, settings)
     build = config.find_function(config.sheet(settings.model).build)
     parts = build(settings, facts, loss)
     starts = choose_learned(settings.learn, loss, settings.loss)
     if settings.views_weight:
-        from systems.engine import views  # this and what follows: read only where it is asked for
+        from systems.engine import views  # like what follows, imported only if needed
 
         views.check_views(parts, settings.views_weight, settings.drawn_views)
     model = DualEncoder(
@@ -75,19 +72,18 @@ def build_model(settings, facts):
 
 
 class DualEncoder(keras.Model):
-    """Two towers, a loss of pairs, and heads; the loss is the weighted sum of their terms.
+    """Two towers, a loss of pairs, and heads. The loss is the weighted sum of their terms.
 
     Args:
       parts: of a system.
-      loss: called as `loss(relevance, image, text)`; one that is `raw` reads the rows before their
-        norm.
-      beta: see `weights_of`; literal_relevance: see `relevance_matrix`.
-      views_weight: of each side beside a second view of itself (`views`); 0 leaves them out.
-      learned: `LearnedNumbers` of the loss; None: it has none.
+      loss: called as `loss(relevance, image, text)`. If it is `raw`, it reads the embeddings
+        before their normalisation.
+      beta, views_weight: see `weights_of`; literal_relevance: see `relevance_matrix`.
+      learned: `LearnedNumbers`, the trained hyper-parameters of the loss; None: there are none.
 
     Attributes:
-      encoders: graphs of what makes rows after training, from the models in `encoder_models`.
-      micro_batch: pairs of a batch that are trained on at once (`gradient_cache`); 0: all.
+      encoders: compiled models that encode after training, made from `encoder_models`.
+      micro_batch: pairs that are encoded at once (`gradient_cache`); 0: the whole batch.
     """
 
     micro_batch = 0
@@ -108,20 +104,20 @@ class DualEncoder(keras.Model):
         names = [*self.term_weights, *(name for head in self.heads for name in head.shown)]
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.embed_dim = parts.text.output_shape[-1]
-        self.built = True  # all parts are, so fit need not build it from a first batch
+        self.built = True  # all parts are built, so `fit` need not build from a first batch
 
     def use_encoders(self, models):
-        """Sets what makes rows after training: Keras models, of pictures or vectors and of ids."""
+        """Sets the Keras models that encode after training: of images, and of token ids."""
         self.encoder_models = models
         self.encoders = Sides(replicas.compiled(models.image), replicas.compiled(models.text))
 
     def for_test(self):
-        """Makes `encoders` those of the final measurement, where they differ from validation's."""
+        """Sets the encoders of testing, if they differ from those of validation."""
         if self.parts.for_test is not None:
             self.use_encoders(self.parts.for_test())
 
     def call(self, batch, training=False):
-        """The batch dict -> {"image": (b, D), "text": (b, D)}, second views, outputs of heads."""
+        """The batch dict -> {"image": (b, D), "text": (b, D)}, views and outputs of heads."""
         image = self.readers.image(batch["image"], training)
         rows = per_caption(batch, image["rows"])
         tokens, outputs = self.parts.prepare(batch, rows)
@@ -138,10 +134,10 @@ class DualEncoder(keras.Model):
     def compute_loss(
         self, x: Any = None, y=None, y_pred: Any = None, sample_weight=None, training=True
     ):
-        """The weighted sum of all terms, as this replica's share of the whole batch's loss.
+        """This replica's share of the loss of the whole batch, a scalar.
 
         Args:
-          x: this replica's batch dict; y_pred: what `call` made of it; the rest is Keras'.
+          x: this replica's batch dict; y_pred: the outputs of `call`; Keras passes the others.
         """
         shares = self.shares(x, y_pred)
         if training and self.balance is not None:
@@ -152,7 +148,7 @@ class DualEncoder(keras.Model):
         return total
 
     def shares(self, batch, outputs):
-        """{name: this replica's share of a term of the whole batch's loss}, without its weight."""
+        """{name of a term: this replica's share of it, a scalar}, not weighted."""
         kept = {key: batch[key] for key in ("image_id", "concepts", "similarity") if key in batch}
         kept |= {"text_id": outputs["text_id"]} if "text_id" in outputs else {}
         sides = ("image", "text", "image_view", "text_view")
@@ -164,7 +160,7 @@ class DualEncoder(keras.Model):
             self.trackers[name].update_state(term, sample_weight=here)
         shares = {name: term / replicas.num_replicas() for name, term in terms.items()}
         size = ops.cast(ops.shape(whole["image_id"])[0], "float32")
-        for head in self.heads:  # no replica needs the others' rows
+        for head in self.heads:  # their terms need no embeddings of other replicas
             for name, term in head.row_terms(batch, outputs).items():
                 self.trackers[name].update_state(term)
                 if name in head.terms:
@@ -172,7 +168,7 @@ class DualEncoder(keras.Model):
         return shares
 
     def loss_terms(self, batch, outputs):
-        """Scalars of the WHOLE batch, of `COMPARED` those that have a weight; all have B rows."""
+        """{name: scalar} of the terms in `COMPARED` that have a weight, of all B pairs."""
         names = [name for name in COMPARED if name in self.term_weights]
         relevance = relevance_of(self, batch) if names else ()
         return {
@@ -181,7 +177,7 @@ class DualEncoder(keras.Model):
         }
 
     def pair_term(self, relevance, image, text):
-        """The loss of (B, D) rows of the whole batch, a scalar."""
+        """The loss of (B, D) embeddings of the whole batch, a scalar."""
         numbers = self.learned.values()
         if callable(relevance):
             from systems.engine import blocks
@@ -191,7 +187,7 @@ class DualEncoder(keras.Model):
         return self.pair_loss(relevance, image, text, **numbers)
 
     def train_step(self, data):
-        """One step on a batch: Keras' own, or that of `gradient_cache`."""
+        """One optimiser step on a batch, by gradient caching if --micro_batch asks for it."""
         if not self.micro_batch:
             return super().train_step(data)
         from systems.engine import gradient_cache
@@ -199,23 +195,21 @@ class DualEncoder(keras.Model):
         return gradient_cache.train_step(self, data)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Nothing: towers and optimizer are built before fit.
+        """Does nothing, because towers and optimiser are built before `fit`.
 
-        Keras' own averages the first batch over the replicas to learn its shapes, which fails for a
-        dict of PerReplica values under MultiWorkerMirroredStrategy (Keras 3.15).
+        Keras 3.15 would average the first batch over replicas to infer its shapes. That fails for a
+        dict of PerReplica values under MultiWorkerMirroredStrategy.
         """
 
     def get_metrics_result(self):
-        """Running means over the epoch: `loss`, and its terms where there are several; and what is
-        trained of the loss, as it is now.
-        """
+        """{name: scalar}: epoch means of the loss and its terms; trained hyper-parameters now."""
         results = super().get_metrics_result()
         weights = self.term_weights if self.balance is None else self.balance.weights_now()
         if len(self.trackers) == 1:
             results = {"loss": results["loss"]}
         elif self.heads:
-            # Keras weighs a replica's share of the loss by its rows, which the sum over rows has
-            # done already: with unequal shares it would show another number.
+            # Keras weights a replica's loss by its number of rows. The shares of heads are sums
+            # over rows, so for unequal replicas that would show another number.
             results["loss"] = sum(weight * results[name] for name, weight in weights.items())
         if self.balance is not None:
             results |= {f"{name}_weight": weight for name, weight in weights.items()}
@@ -223,14 +217,19 @@ class DualEncoder(keras.Model):
 
 
 def weights_of(parts, beta=0.0, views_weight=0.0):
-    """{name of a term of the loss: its weight}, of those that are computed.
+    """{name of a term of the loss: its weight}; terms of weight 0 are left out.
+
+        l = (1 - beta) l_image_text + beta / 2 (l_image_image + l_text_text)
 
     Args:
-      parts: of a system.
-      beta: share of the intra-modal losses, in [0, 1]: b1 = 1 - beta, b2 = b3 = beta / 2 in
-        l = b1 l_image_text + b2 l_image_image + b3 l_text_text ([IRSE] assignment, Eq. 7; the
-        report's run "beta = 0.5" is b1 = 0.5, b2 = b3 = 0.25). 0 leaves them out.
-      views_weight: of two views of a side.
+      parts: of a system; those with a weight `ranking` have no beta.
+      beta: in [0, 1], share of the losses within images and within texts.
+      views_weight: >= 0, weight of the two terms that compare two views of the same side.
+
+    Raises:
+      ValueError: beta is not in [0, 1].
+
+    Reference: M. Sijmkens, IRSE project report, 2021, assignment, Eq. 7.
     """
     if not 0.0 <= beta <= 1.0:
         raise ValueError(f"beta is {beta}; it must lie between 0 and 1")
@@ -245,8 +244,9 @@ def weights_of(parts, beta=0.0, views_weight=0.0):
 
 
 def relevance_of(model, batch):
-    """(B, B) relevance of the whole batch; what makes its parts, where the loss takes parts; ()
-    where it heeds none.
+    """(B, B) relevance of the whole batch, float32 in [0, 1].
+
+    With --micro_batch a function that computes some cells of it; () for a loss that ignores it.
     """
     loss = model.pair_loss
     if not getattr(loss, "heeds_relevance", True):

@@ -1,17 +1,16 @@
-r"""Finds pictures for a sentence, or captions for a picture, in what test.py scored last.
+r"""Finds images for a sentence, or captions for an image, in the split that test.py scored last.
 
     python retrieve.py "a small red circle above a blue star"
-    python retrieve.py "a small red circle above a blue star" --explain    # why the first one
-    python retrieve.py --image test-00012        # the other way: the nearest captions
-    python retrieve.py --image FILE --caption    # written anew, by a run of --model joint
+    python retrieve.py "a small red circle above a blue star" --explain    # of the best image
+    python retrieve.py --image test-00012        # an image of the gallery: the nearest captions
+    python retrieve.py --image FILE --caption    # writes captions; runs of --model joint
     python retrieve.py                           # reads queries line by line
 
-Prints a table and saves a picture, answer.png in the run folder. Never imports TensorFlow.
+Prints a table and draws answer.png in the run's folder. Never imports TensorFlow.
 
---explain says of the best answer how much the score changes when a word is left out, one by one,
-and when a patch of the picture's mean colour covers a place of the picture. Below 0: that word or
-place supports the match. Of a caption that was written it shows where each word looked. Its picture
-is explanation.png.
+--explain tells how the score of the best result changes without each word, and with each region of
+the image covered by its mean colour. A change below 0 means that the word or region supports the
+match. For a written caption it shows the attention of each word. It draws explanation.png.
 """
 
 import io
@@ -39,44 +38,48 @@ class AskOptions(Options):
     """What is asked, and how the answer is shown."""
 
     title = "Ask"
-    k: int = option(10, "Number of answers.", least=1)
+    k: int = option(10, "Number of results.", least=1)
     image: str | None = option(
         None,
-        "Find captions for this picture: an image of the gallery, by its name or its number (from "
-        "0), or a picture file.",
+        "Search by image: find captions for an image of the gallery, by its name or number "
+        "(from 0), or for an image file.",
     )
-    caption: bool = option(False, "With --image: write captions of the picture.")
-    beam: int = option(5, "With --caption: width of the beam, and how many are shown.", least=1)
+    caption: bool = option(False, "With --image: write new captions of the image (--model joint).")
+    beam: int = option(
+        5, "With --caption: width of the beam search, and the number of captions shown.", least=1
+    )
     rerank: bool = option(
-        False, "With --caption: of a beam of 100 those that are nearest to the picture."
+        False, "With --caption: of a beam of 100, show the captions nearest to the image."
     )
     normalise: bool = option(
         False,
-        "With --caption: compare the means of a caption's log probabilities, not their sums, which "
-        "favour short ones.",
+        "With --caption: rank by the mean log probability of a word, not by the sum, which "
+        "favours short captions.",
     )
     explain: bool = option(
         False,
-        "Say why the best answer is the best: what each word and each place of the picture "
-        "contributes to the score.",
+        "Explain the best result: how much each word and each region of the image contributes "
+        "to the score.",
     )
     explain_grid: int = option(
         7,
-        "With --explain: places of the patch along a side of the picture. More are finer and "
-        "slower.",
+        "With --explain: image regions along each side. More are finer and slower.",
         least=2,
         most=64,
     )
     output: str | None = option(
         None,
-        "Where the picture goes. Without the flag: answer.png, or explanation.png, in the run "
+        "File for the picture. Without the flag: answer.png or explanation.png in the run's "
         "folder.",
     )
     pictures_anywhere: bool = option(
-        False, "Open pictures outside the folder of the run's data, too: of a run that you trust."
+        False,
+        "Also open images outside the folder of the run's data. Only for a run that you trust.",
     )
     show: bool = option(False, "Open the picture with the system's viewer.")
-    json: bool = option(False, "Print JSON, one line a query; draw only with --output or --show.")
+    json: bool = option(
+        False, "Print JSON, one line a query. A picture is drawn only with --output or --show."
+    )
 
 
 SECTIONS = (RunOptions, AskOptions)
@@ -85,7 +88,13 @@ for _section in SECTIONS:
 
 
 def answer(run, gallery, asked, explainer=None):
-    """Prints and draws what is nearest to a sentence or a picture, or why the first of it is."""
+    """Prints and draws the nearest results of a query, or an explanation of the best one.
+
+    Args:
+      run: a `Run` that test.py has scored; gallery: its `Gallery`.
+      asked: the query, of `search.ask_sentence` or `search.ask_picture`.
+      explainer: `explain.Explainer`, or None without --explain.
+    """
     if asked.unknown:
         tell(f"not known to the model: {console.some_words(asked.unknown)}")
     answers, note = asked.nearest(gallery, FLAGS.k)
@@ -122,7 +131,7 @@ def answer(run, gallery, asked, explainer=None):
 
 
 def explain_best(explainer, gallery, asked, best, pictures):
-    """Why the best answer is the best; None where nobody asks, or where it cannot be said."""
+    """The explanation of the best result, or None without --explain or if there is none."""
     if explainer is None:
         return None
     image = best.image if asked.is_text else asked.row
@@ -139,7 +148,11 @@ def explain_best(explainer, gallery, asked, best, pictures):
 
 
 def caption_picture(run, gallery, given):
-    """Prints and draws captions that are written for a picture, or where the best one looked."""
+    """Prints and draws captions that the model writes for an image; with --explain attention.
+
+    Args:
+      given: name or number of an image in the gallery, or an image file.
+    """
     from answering import writing
 
     writer, row = writing.PictureWriter(run), search.find_image(run, gallery, given)
@@ -175,13 +188,13 @@ def caption_picture(run, gallery, given):
 
 
 def tell(line):
-    """A remark, if there is one: on standard error, so that standard output holds answers only."""
+    """Prints a remark, if there is one, to standard error: standard output holds results only."""
     if line:
         print(line, file=sys.stderr, flush=True)
 
 
 def picture_path(run):
-    """Where the picture goes; None where none is wanted.
+    """The file for the picture, or None if none is wanted.
 
     Raises:
       ValueError: its name does not end in .png.

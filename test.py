@@ -1,17 +1,16 @@
-r"""Grades a run: encodes a split and scores the whole gallery, both ways.
+r"""Scores a run: encodes a split and ranks the whole gallery, text to image and image to text.
 
     python test.py                                   # the latest run on its test split
     python test.py --exp NAME --split validation
-    python test.py --verify                          # is score.json what the run's files give?
-    python test.py --examples 8                      # and pages of examples, good and bad
-    python test.py --embeddings file.npz --output score.json    # embeddings from elsewhere
-    python test.py --embeddings file.npz --similarity order     # by order similarity
-    python test.py --data_dir OTHER --as other       # data that the run does not know, beside
-    python test.py --pairs brown_dog,sit_cat         # and how often these pairs are found
+    python test.py --verify                          # recompute score.json from the run's files
+    python test.py --examples 8                      # also draw good and bad results
+    python test.py --embeddings file.npz --output score.json    # another model's embeddings
+    python test.py --data_dir OTHER --as other       # other data; the run's own score stays
+    python test.py --pairs brown_dog,sit_cat         # also recall of these pairs of words
 
 Writes score.json, ranks_*.csv, score.png, projections.npz, query.onnx and image.onnx into the run's
-folder. The same run gives the same bytes of score.json at any batch size, block size or number of
-threads. --verify and --embeddings do without TensorFlow. Then: python retrieve.py "a query"
+folder. score.json has the same bytes at any batch size, block size and number of threads.
+--verify and --embeddings do not import TensorFlow. Next: python retrieve.py "a query"
 """
 
 import sys
@@ -21,7 +20,6 @@ from absl import flags
 
 import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
 from data import datasets, record
-from gallery import similarity
 from grading import score as scores
 from grading.options import GradeOptions, check_asked
 from run import console, files, folder, lock, manifest, options
@@ -34,7 +32,7 @@ for _section in SECTIONS:
 
 
 def grade_run(run, place):
-    """Encodes the split, scores it, and leaves everything in `place`: the run or one beside it."""
+    """Encodes and scores the split; writes into `place`, the run's folder or that of --as."""
     from grading import encoding
     from run import figures
 
@@ -47,10 +45,11 @@ def grade_run(run, place):
     encoded = encoding.encode_finished(
         finished, split, FLAGS.folds, FLAGS.threads, FLAGS.batch_size
     )
-    from grading import export  # with Keras, which has begun by now, without its page of notes
+    from grading import export  # imports TensorFlow, whose notes are silenced by now
 
     score, found = encoding.score_encoded(encoded, FLAGS.folds, FLAGS.block_size << 20)
-    if own:  # before the projections: killed between, these are of other weights, and refused
+    # First the towers: if killed in between, old projections are refused as of other weights.
+    if own:
         export.export_towers(run, encoded.model, finished.settings)
     encoding.save_projections(encoded, place)
     scores.write_ranks(place.folder, found, split.captions, split.image_names)
@@ -75,16 +74,16 @@ def grade_run(run, place):
 
 
 def ask_pairs(split, settings):
-    """What is asked about pairs of words, before anything is encoded; None: nothing."""
+    """The question about pairs of words, checked before anything is encoded; or None."""
     if FLAGS.pairs is None and not settings.heldout and not settings.heldout_file:
         return None
-    from grading import pair_recall  # and with it the parser
+    from grading import pair_recall  # loads the parser
 
     return pair_recall.ask(split, settings, FLAGS.pairs)
 
 
 def grade_words(encoded, question, place):
-    """The captions that the model writes, and pairs of words, where there are any."""
+    """Scores captions that the model writes, and recall of pairs of words, if there are any."""
     written = {}
     if encoded.model.parts.writer is not None:
         from grading import caption_grades
@@ -96,48 +95,6 @@ def grade_words(encoded, question, place):
         pair_recall.grade_pairs(encoded, question, written, place, FLAGS.cumulative)
 
 
-def verify(run):
-    """Says whether score.json is what the run's files give."""
-    from grading import verify as verifying
-
-    written = verifying.read_score(run)
-    again = verifying.recompute(run, written, FLAGS.data_dir)
-    differences = list(verifying.differing(written, again))
-    for line in differences[:10]:
-        print(line)
-    if differences:
-        raise ValueError(
-            f"{run.score} disagrees with the run's files in {len(differences)} places: grade the "
-            "run anew with python test.py"
-        )
-    print(
-        f"{run.score} agrees with the run's files in every figure, hash and fact. That {run} "
-        "encodes its data so is not proved: python test.py encodes them anew"
-    )
-
-
-def score_embeddings(path):
-    """Scores embeddings from elsewhere: a table, and --output."""
-    arrays = scores.read_embeddings(path, FLAGS.normalize)
-    arrays = scores.merge_equal_rows(arrays, path, FLAGS.merge_equal)
-    chosen = FLAGS.similarity or similarity.of_arrays(arrays, path)
-    for line in scores.note_norms(arrays, chosen):
-        print(f"note: {line}; --normalize makes them so", file=sys.stderr)
-    image, concepts = arrays["image"], arrays.get("concepts")
-    score, found = scores.grade_embeddings(
-        image,
-        arrays["text"],
-        arrays["caption_image"],
-        concepts,
-        folds=FLAGS.folds,
-        block_bytes=FLAGS.block_size << 20,
-        similarity=chosen,
-    )
-    graded, facts = concepts is not None, {"normalized": FLAGS.normalize}
-    facts = scores.protocol(found, len(image), graded, chosen, **facts)
-    finish({"protocol": facts, "hashes": {"embeddings": files.file_hash(path)}, **score})
-
-
 def finish(score):
     """Prints the table and writes --output."""
     print(scores.score_table(score))
@@ -146,16 +103,18 @@ def finish(score):
 
 
 def main(argv):
-    """Grades a run, verifies one, or scores embeddings from elsewhere."""
+    """Scores a run or embeddings of another model, or verifies a score."""
     if len(argv) > 1:
         raise ValueError(f"unexpected argument {argv[1]!r}: settings are given as --name value")
     files.check_output(FLAGS.output)
     check_asked(FLAGS)
     if FLAGS.embeddings is not None:
-        return score_embeddings(FLAGS.embeddings)
+        return finish(scores.grade_file(FLAGS.embeddings, FLAGS))
     run = folder.find(FLAGS.exp_root, FLAGS.exp)
     if FLAGS.verify:
-        return verify(run)
+        from grading import verify
+
+        return verify.verify_run(run, FLAGS.data_dir)
     lock.claim(run.folder)
     console.when_stopped(lambda: "every file is whole; give the same command again")
     print(f"{run}: {FLAGS.split} split")
@@ -163,7 +122,7 @@ def main(argv):
 
 
 def place_beside(run):
-    """The folder of --as NAME, with a manifest of its own."""
+    """The folder of --as NAME, with its own manifest."""
     place = Run(run / "as" / FLAGS["as"].value)
     manifest.begin(place.folder)
     return place

@@ -1,11 +1,12 @@
-r"""Trains a model that brings pictures and sentences into one space.
+r"""Trains an image and a text encoder whose embeddings share one space.
 
-    python train.py --loss modified                     # built-in scenes, about a minute
+    python train.py --loss modified                     # built-in images, about a minute
     python train.py --recipe gru_best --data_dir f8k_precomp
     python train.py --recipe ph --data flickr8k --data_dir Flickr8k --features fne
-    python train.py --exp NAME --resume                 # goes on after an interruption
+    python train.py --exp NAME --resume                 # continue after an interruption
 
-Makes exp/<date>_<time>_<model>_<loss>/ (or exp/NAME with --exp NAME). Then: python test.py
+Writes the folder exp/<date>_<time>_<model>_<loss>/, or exp/NAME with --exp NAME.
+Next: python test.py
 """
 
 import shlex
@@ -35,17 +36,17 @@ def main(argv):
 
 
 def train(team):
-    """Settings -> run -> splits -> words and image rows -> batches -> model -> fit -> exp/NAME/."""
+    """Settings -> run -> splits -> token ids and image arrays -> batches -> model -> fit."""
     chief = team.index == 0
     start = starting.open_run(FLAGS, sys.argv, chief)
     files.remove_leftovers(start.settings.cache_dir)
-    began = time.perf_counter()  # a first phase has told its own time
+    began = time.perf_counter()  # a first phase, trained in open_run, reports its own time
     splits = datasets.open_run_data(start.settings)
     inputs = reading.read_inputs(start, splits)
     team.agree(reading.compared_data(inputs), "{name} {value}")
     team.watch()
     replicas.set_devices(FLAGS.virtual_devices, FLAGS.threads, FLAGS.deterministic)
-    # Before anything else runs in TensorFlow: several workers must find each other first.
+    # Before any other TensorFlow call: workers must connect first.
     strategy = replicas.make_strategy(FLAGS.strategy, FLAGS.virtual_devices)
     from training import fitting
 
@@ -62,7 +63,7 @@ def train(team):
 
 
 def tell_begin(run, model, inputs, records, notes):
-    """The first lines of a training: which run, and how much of everything."""
+    """Logs the run's model, data and number of parameters."""
     settings, train = inputs.settings, inputs.splits["train"]
     for line in (
         f"{run}: {settings.model} with {settings.loss} loss, {model.count_params():,} parameters; "
@@ -74,7 +75,7 @@ def tell_begin(run, model, inputs, records, notes):
 
 
 def tell_end(run, watchers, seconds):
-    """The last line of a training: how it went and what comes next."""
+    """Logs seconds, speed and the best epoch, and which command comes next."""
     pace, records = watchers.pace, watchers.records
     said = f", {pace.rate:,.0f} captions/s" if pace.rate else ""
     if pace.rate and pace.clock.used:

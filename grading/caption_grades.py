@@ -19,7 +19,7 @@ from systems.joint import beam
 from systems.joint.beam import write_beam
 
 GRAMMAR = "one more of the grammar"  # title of what is there to compare with
-WIDTHS = (1, 5)  # of the beam, as the document has them
+WIDTHS = (1, 5)  # of the beam, as in the paper
 
 
 def write_all(speaker: Any, images: Any, vocabulary: Any, most: int) -> dict[str, list[list[str]]]:

@@ -28,7 +28,7 @@ from gallery.scan import (
     check_owner,
     slices,
 )
-from metrics import CUTOFFS
+from metrics import CUTOFFS, rank_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class Expectation:
             P(k = j) = P(k > j - 1) * a / (n - j + 1)
         """
         kinds, kind = self._kinds
-        names = ("mrr", "mrr@10", *(f"recall@{cutoff}" for cutoff in CUTOFFS), "mean_rank")
+        names = list(rank_values([1]))
         table = np.empty((len(names), kinds.shape[1]))
         for column, (before, tied, own) in enumerate(kinds.T):
             k = np.arange(1, tied - own + 2)

@@ -18,56 +18,67 @@ class GradeOptions(Options):
     split: str = option(
         "test", "Split to encode and score.", choices=("train", "validation", "test")
     )
-    data_dir: str | None = option(None, "Folder of the data, where it has moved since training.")
+    data_dir: str | None = option(None, "Folder of the data, if it has moved since training.")
     as_: str | None = option(
         None,
-        "Grade data that the run does not know, into the folder as/NAME of the run, beside its own "
-        "score.",
+        "Score data that the run does not know. The results go to as/NAME in the run's folder; "
+        "the run's own score stays.",
     )
-    folds: int = option(1, "Average over so many disjoint galleries.", least=1)
-    block_size: int = option(16, "Megabytes of scores at a time: speed and memory only.", least=1)
+    folds: int = option(
+        1, "Mean over this many disjoint galleries; 5 for the 1K figures of COCO.", least=1
+    )
+    block_size: int = option(
+        16, "Megabytes of scores computed at a time. It changes speed and memory only.", least=1
+    )
     threads: int = option(
-        0, "Chunks encoded at the same time; 0: as many as cores. Speed only.", least=0
+        0, "Batches encoded at the same time; 0: as many as cores. It changes speed only.", least=0
     )
     batch_size: int = option(
-        0, "Rows in work at a time, where --threads is 0. Speed only.", least=0
+        0, "Rows encoded at a time, if --threads is 0; 0: chosen. It changes speed only.", least=0
     )
     examples: int = option(
         0,
-        "Draw so many examples of each direction too, half of them good and half bad, and list "
-        "them: examples_*.png, examples.md.",
+        "Draw this many examples of each direction, half of them good and half bad: "
+        "examples_*.png, and examples.md, which lists them.",
         least=0,
         most=50,
     )
-    verify: bool = option(False, "Recompute the metrics from projections.npz and compare.")
-    embeddings: str | None = option(None, "Score this .npz: image, text, caption_image.")
-    normalize: bool = option(False, "Divide the rows of --embeddings by their norms first.")
+    verify: bool = option(
+        False, "Recompute the metrics from projections.npz and compare them with score.json."
+    )
+    embeddings: str | None = option(
+        None, "Score embeddings of another model: an .npz with image, text and caption_image."
+    )
+    normalize: bool = option(False, "Divide the rows of --embeddings by their L2 norms first.")
     merge_equal: bool | None = option(
-        None, "Make equal image rows of --embeddings one image. Without the flag: only say so."
+        None,
+        "Merge equal image rows of --embeddings into one image. Without the flag they are only "
+        "reported.",
     )
     similarity: str | None = option(
         None,
-        "How --embeddings are compared. Without the flag: as the file says, else cosine. A run "
-        "knows its own.",
+        "Score of two rows of --embeddings: cosine, or order (order embeddings). Without the "
+        "flag: what the file says, else cosine. A run's own is in its settings.",
         choices=tuple(similarity.SIMILARITIES),
     )
     test_shifts: str | None = option(
         None,
-        "dual_path: over how many shifts of a caption to add up, all or a number. Without the "
-        "flag: as the run.",
+        "dual_path: number of shifts of a caption to average over, or all. Without the flag: as "
+        "in training.",
     )
     pairs: str | None = option(
         None,
-        "How often pairs such as brown_dog,sit_cat are found, too. Without the flag: those held "
-        "out of training (paper: the nine of the document).",
+        "Also measure how often captions that say these pairs of words, such as "
+        "brown_dog,sit_cat, are found. Without the flag: the pairs held out of training. paper: "
+        "the nine of the system 5 paper.",
     )
-    cumulative: bool = option(False, "--pairs: tables of n or more captions, not of exactly n.")
+    cumulative: bool = option(False, "--pairs: group by at least n captions, not by exactly n.")
     export: str | None = option(
         None,
-        "Write serving/1, too: a SavedModel that TensorFlow Serving loads.",
+        "Also write serving/1, a SavedModel for TensorFlow Serving.",
         choices=("serving",),
     )
-    output: str | None = option(None, "Write the score to this file, too.")
+    output: str | None = option(None, "Also write the score to this file.")
 
 
 def check_asked(asked: Any) -> None:

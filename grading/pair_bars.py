@@ -25,7 +25,7 @@ def draw_pair_bars(
         order: titles by which colours go round, so that pictures of some of them agree; those of
             `found` if it is empty.
 
-    Reference: recall_comparison.png of the document.
+    Reference: recall_comparison.png of the paper.
     """
     down = -(-len(names) // ACROSS)
     figure = figures.new_figure(10, 0.6 + 2.2 * down)

@@ -11,8 +11,8 @@ that a model wrote for the image says it.
 
 Shape letters: N images, M captions, P pairs, L largest number of captions of an image.
 
-Reference: the document "Bottom-up ranking generation" and its authors' code, eval_ranking.py and
-  metrics.py. Differs from the document: its ranking table says n >= k, but holds exact n.
+Reference: the paper "Bottom-up ranking generation" and its authors' code, eval_ranking.py and
+  metrics.py. Differs from the paper: its ranking table says n >= k, but holds exact n.
 """
 
 from collections.abc import Mapping, Sequence
@@ -163,7 +163,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def markdown(title: str, names: Sequence[str], cells: Cells, more: bool = False) -> str:
-    """A table laid out like the document's, with the number of images in each cell.
+    """A table laid out like the paper's, with the number of images in each cell.
 
     Args:
         title: what was measured.

@@ -11,6 +11,7 @@ Shape letters: N images, M captions, D embedding, K concepts.
 import csv
 import io
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,14 @@ import numpy as np
 import metrics
 from data.formats.identity import first_rows
 from gallery import scan
-from gallery.similarity import choose
+from gallery.similarity import choose, of_arrays
 from grading import chance as grading_chance
 from grading import intervals
 from run import files
 
 logger = logging.getLogger(__name__)
 
-ORDER = (
-    "mrr", "mrr@10", "recall@1", "recall@5", "recall@10",
-    "median_rank", "mean_rank", "map@10", "ndcg@10",
-)  # fmt: skip
-NAMES = {"text_to_image": "text to image", "image_to_text": "image to text"}
+NAMES = {direction: direction.replace("_", " ") for direction in scan.DIRECTIONS}
 RESAMPLES = 1000
 
 
@@ -75,6 +72,32 @@ def grade_embeddings(image, text, caption_image, concepts=None, fits=None, folds
     return score, found
 
 
+def grade_file(path: str, asked: Any) -> dict[str, Any]:
+    """Scores embeddings of another model: the dict of `score.json`.
+
+    Args:
+      path: an `.npz`, see `read_embeddings`.
+      asked: the flags of `grading.options`.
+    """
+    arrays = merge_equal_rows(read_embeddings(path, asked.normalize), path, asked.merge_equal)
+    chosen = asked.similarity or of_arrays(arrays, path)
+    for line in note_norms(arrays, chosen):
+        print(f"note: {line}; --normalize makes them so", file=sys.stderr)
+    image, concepts = arrays["image"], arrays.get("concepts")
+    score, found = grade_embeddings(
+        image,
+        arrays["text"],
+        arrays["caption_image"],
+        concepts,
+        folds=asked.folds,
+        block_bytes=asked.block_size << 20,
+        similarity=chosen,
+    )
+    graded = concepts is not None
+    facts = protocol(found, len(image), graded, chosen, normalized=asked.normalize)
+    return {"protocol": facts, "hashes": {"embeddings": files.file_hash(path)}, **score}
+
+
 def _report(found) -> dict[str, Any]:
     values = intervals.with_intervals(found, RESAMPLES)
     return {
@@ -84,7 +107,7 @@ def _report(found) -> dict[str, Any]:
 
 
 def _ordered(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: values[name] for name in ORDER}
+    return {name: values[name] for name in metrics.METRICS}
 
 
 def facts_of(settings: Any, split: str) -> dict[str, Any]:

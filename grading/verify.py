@@ -1,6 +1,6 @@
 """Whether a run's score.json is what its files give: every figure, hash and fact in it.
 
-    differences = differing(run, written, recompute(run, written))
+    verify_run(run)
 
 Imports no TensorFlow.
 """
@@ -17,6 +17,27 @@ from run.folder import Run
 
 AGAIN = "run python test.py first"
 OF_MODEL = ("protocol shifts",)  # what the network itself says of its reading; the config is hashed
+
+
+def verify_run(run: Run, data_dir: str | None = None) -> None:
+    """Says that score.json is what the run's files give.
+
+    Raises:
+      ValueError: it is not; up to ten differences are printed.
+    """
+    written = read_score(run)
+    differences = list(differing(written, recompute(run, written, data_dir)))
+    for line in differences[:10]:
+        print(line)
+    if differences:
+        raise ValueError(
+            f"{run.score} disagrees with the run's files in {len(differences)} places: grade the "
+            "run anew with python test.py"
+        )
+    print(
+        f"{run.score} agrees with the run's files in every figure, hash and fact. That {run} "
+        "encodes its data so is not proved: python test.py encodes them anew"
+    )
 
 
 def read_score(run: Run) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the documents of the five systems report, beside which README sets what was run here."""
+"""What the papers of the five systems report, beside which README sets what was run here."""
 
 from typing import NamedTuple
 

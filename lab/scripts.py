@@ -1,12 +1,20 @@
-"""Scripts of this toolkit as processes of their own."""
+"""Scripts of this toolkit as processes of their own, and the files of a folder of lab."""
 
+import importlib
 import os
+import pkgutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def modules_of(package):
+    """All modules of a folder such as "lab.bench", imported; but for its `__main__`."""
+    found = pkgutil.iter_modules(importlib.import_module(package).__path__)
+    return [importlib.import_module(f"{package}.{one.name}") for one in found if one.name[0] != "_"]
 
 
 def run_apart(name, *arguments, shown=None, said=""):

@@ -34,11 +34,11 @@ class RunOptions(Options):
     title = "Run"
     exp: str | None = option(
         None,
-        "Name of a folder below --exp_root, or a path. Without it: the latest run; for a new "
-        "training <date>_<time>_<model>_<loss>.",
+        "Run: the name of a folder below --exp_root, or a path. Without the flag: the latest "
+        "run; in training a new one, <date>_<time>_<model>_<loss>.",
         roles="phase",
     )
-    exp_root: str = option("exp", "Folder that holds the runs.", roles="phase")
+    exp_root: str = option("exp", "Folder of all runs.", roles="phase")
 
 
 class Run:

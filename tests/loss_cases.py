@@ -1,5 +1,6 @@
 """What the tests of the losses share: batches, values, and the loop references by a loss's name."""
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,8 +27,10 @@ CASES: list[tuple[str, dict[str, Any]]] = [  # every loss, and each of its other
     for changes in ({}, *({key: value} for key, value in OTHERS.items()))
     if set(changes) <= set(losses.hyperparameters(name))
 ]
-TRIPLETS = ("random_triplet", "hardest_triplet", "soft_weight_triplet", "soft_margin_triplet")
-DISTANCES = ("modified", "assignment", *TRIPLETS)
+ATTRACTING = "modified", "assignment"  # pull together whatever has a relevance of 1
+TRIPLETS = "random_triplet", "hardest_triplet", "soft_weight_triplet", "soft_margin_triplet"
+DISTANCES = *ATTRACTING, *TRIPLETS  # compare distances, not scores
+WITHOUT = *ATTRACTING, "sigmoid", "barlow"  # have a value without a negative
 
 
 def unit_rows(seed, count, size=5, absolute=False):
@@ -90,32 +93,63 @@ def paired(scores, margin, image_ids=IDS, text_ids=IDS):
     return dual.paired_hinge(image, text, image_ids, text_ids, margin, measure)[0]
 
 
+def of_scores(make, *numbers):
+    """A reference of scores and of who belongs together, by names of its numbers."""
+
+    def measure(relevance, image, text, *, own):
+        scores = getattr(ranking, f"{own['similarity']}_scores")(image, text)
+        printed = own["paper_negatives"]
+        positive = np.eye(len(image)) if printed else np.asarray(relevance) >= SAME
+        return make(scores, positive, *(own[number] for number in numbers))
+
+    return measure
+
+
+def of_pairs(make):
+    """A reference of attraction and repulsion over all pairs."""
+    return lambda *batch, own: make(*batch, own["alpha"], own["margin"])
+
+
+def of_triplets(variant="plain", hardest=False):
+    """A reference of one negative to each anchor: the hardest, or the next in turn."""
+
+    def measure(relevance, image, text, *, own):
+        chosen = None if hardest else next_in_turn(relevance)
+        numbers = own["margin"], chosen, variant, own["squared"]
+        return reference.triplet_loss(relevance, image, text, *numbers)
+
+    return measure
+
+
+def of_hinges(kind):
+    """A reference of hinges over each pair's negatives, both ways added."""
+    return of_scores(partial(pairs.triplet, kind=kind), "margin")
+
+
+# The one place for what a new loss is compared with, written as loops from its formula:
+# {name: function of relevance, image, text and all of SETTINGS -> (sum, what the mean divides by)}.
+REFERENCES: dict[str, Any] = {
+    "assignment": of_pairs(reference.assignment_loss),
+    "modified": of_pairs(reference.modified_loss),
+    "random_triplet": of_triplets(),
+    "hardest_triplet": of_triplets(hardest=True),
+    "soft_weight_triplet": of_triplets("soft_weight"),
+    "soft_margin_triplet": of_triplets("soft_margin"),
+    "sum_hinge": of_scores(ranking.sum_of_hinges, "margin"),
+    "max_hinge": of_scores(ranking.max_of_hinges, "margin"),
+    "sum_triplet": of_hinges("sum"),
+    "max_triplet": of_hinges("max"),
+    "mean_triplet": of_hinges("mean"),
+    "paired_hinge": of_scores(
+        lambda scores, _, margin: (paired(scores, margin), len(scores)), "margin"
+    ),
+    "cross_entropy": of_scores(ranking.info_nce, "temperature"),
+    "simclr": of_scores(pairs.simclr, "temperature", "include_positive"),
+    "sigmoid": of_scores(pairs.sigmoid, "temperature", "logit_bias"),
+    "barlow": lambda _, image, text, *, own: (pairs.barlow(image, text, own["barlow_lambda"]), 1),
+}
+
+
 def loop(name, relevance, image, text, **settings):
-    """(sum, what the mean divides it by) of a loss, by the loop references."""
-    own = {**SETTINGS, **settings}
-    size, margin = len(image), own["margin"]
-    if name in ("modified", "assignment"):
-        make = getattr(reference, f"{name}_loss")
-        return make(relevance, image, text, own["alpha"], margin)
-    if name in TRIPLETS:
-        negatives = None if name == "hardest_triplet" else next_in_turn(relevance)
-        variant = name.removesuffix("_triplet") if name.startswith("soft") else "plain"
-        return reference.triplet_loss(
-            relevance, image, text, margin, negatives, variant, own["squared"]
-        )
-    if name == "barlow":
-        return pairs.barlow(image, text, own["barlow_lambda"]), 1
-    scores = getattr(ranking, f"{own['similarity']}_scores")(image, text)
-    positive = np.eye(size) if own["paper_negatives"] else np.asarray(relevance) >= SAME
-    if name == "paired_hinge":
-        return paired(scores, margin), size
-    if name in ("sum_hinge", "max_hinge"):
-        make = ranking.sum_of_hinges if name == "sum_hinge" else ranking.max_of_hinges
-        return make(scores, positive, margin)
-    if name == "cross_entropy":
-        return ranking.info_nce(scores, positive, own["temperature"])
-    if name == "simclr":
-        return pairs.simclr(scores, positive, own["temperature"], own["include_positive"])
-    if name == "sigmoid":
-        return pairs.sigmoid(scores, positive, own["temperature"], own["logit_bias"])
-    return pairs.triplet(scores, positive, margin, name.removesuffix("_triplet"))
+    """(sum, what the mean divides it by) of a loss, by its loop reference."""
+    return REFERENCES[name](relevance, image, text, own={**SETTINGS, **settings})

@@ -2,10 +2,10 @@
 
     splits = hold_out(splits, settings)      # of --heldout brown_dog,sit_cat or --heldout_file
 
-The protocol of the document: an image with any caption that says any of the pairs is taken out of
-training; the images taken out are the validation set, so that the choice of the best epoch sees the
-pairs, though training does not. The test split stays as it is, and so does the vocabulary's rule:
-it is made of the captions that are left.
+The protocol of the system 5 paper: an image with any caption that says any of the pairs leaves the
+training set and belongs to the validation set, so that the choice of the best epoch sees the pairs,
+though training does not. The test split stays as it is. The vocabulary is made of the captions that
+are left.
 
 Shape letters: M captions, N images, P pairs.
 """

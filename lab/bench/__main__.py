@@ -19,13 +19,13 @@ import sys
 import textwrap
 import time
 
-from lab.bench import asking, captions, files, scoring, training, vision
 from lab.bench.timing import BENCHES
 from lab.options import MEASURING, Option, explain, read_command
+from lab.scripts import modules_of
 from run import console, replicas
 from run.files import check_output, write_json
 
-PARTS = scoring, asking, files, training, captions, vision  # which fill the table
+modules_of("lab.bench")  # they fill the table
 OPTIONS = (
     Option("list", False, "Say what each bench measures, and measure nothing."),
     Option("scale", 1.0, "Factor of all sizes, at most 1; below 1 nothing is judged.", 1e-3),

@@ -49,7 +49,7 @@ def write_bag(run, words, _):
     more = (f"word{number}" for number in range(words))
     vocabulary = Vocabulary([*dict.fromkeys(bag_words(QUERY)), *more])
     vocabulary.save(run.vocabulary)
-    tower = towers.text_projection(len(vocabulary), 1024, DIM)
+    tower = towers.text_projection(settings_of(f"--embed_dim={DIM}"), len(vocabulary))
     tower(np.ones((2, 3), np.int32))  # Keras exports only what was called once
     with files.atomic_path(run.query_tower) as path:
         tower.export(path, format="onnx", verbose=False)

@@ -28,7 +28,7 @@ def train_mlps(at):
     from systems.engine.parts import Parts
     from systems.projection import towers
 
-    rng, shape = np.random.default_rng(0), (at.feature, at.hidden, at.embed)
+    rng = np.random.default_rng(0)
     image, vectors = rng.standard_normal((2, at.batch, at.feature), np.float32)
     left, right = tf.constant(image), tf.Variable(tf.random.normal((at.feature, at.hidden)))
     multiply = tf.function(lambda: tf.matmul(left, right))
@@ -43,13 +43,13 @@ def train_mlps(at):
     for optimizer, words in (("sgd", 0), ("adam", 0), ("sgd", at.few), ("sgd", at.many)):
         settings = settings_of(
             "--schedule=constant", "--learning_rate=1e-6", optimizer=optimizer,
-            weight_decay=5e-4 if optimizer == "sgd" else 0,
+            weight_decay=5e-4 if optimizer == "sgd" else 0, hidden_dim=at.hidden,
+            embed_dim=at.embed,
         )  # fmt: skip
-        text = towers.text_projection(words, *shape[1:]) if words else None
-        text = text or towers.image_projection(*shape)  # reads vectors
-        model = models.DualEncoder(
-            Parts(towers.image_projection(*shape), text), losses.build_loss("modified")
-        )
+        text = towers.text_projection(settings, words) if words else None
+        text = text or towers.image_projection(settings, at.feature)  # reads vectors
+        image_tower = towers.image_projection(settings, at.feature)
+        model = models.DualEncoder(Parts(image_tower, text), losses.build_loss("modified"))
         ids = rng.integers(1, words, (at.batch, 12)).astype(np.int32) if words else vectors
         batch = {"image": image, "tokens": ids, "image_id": np.arange(at.batch)}
         step = step_of(compile_model(model, settings, 1), batch)

@@ -18,12 +18,16 @@ import tempfile
 from pathlib import Path
 
 from lab.options import MEASURING, Option, explain, read_command
+from lab.scripts import modules_of
 from lab.settings import settings_of
-from lab.studies import gru, losses, pairs, stages
 from lab.studies.trials import Trials
 from run import console, files
 
-STUDIES = {**losses.STUDIES, **gru.STUDIES, **stages.STUDIES, **pairs.STUDIES}
+STUDIES = {
+    name: study
+    for module in modules_of("lab.studies")
+    for name, study in getattr(module, "STUDIES", {}).items()
+}
 COMMON = (
     Option("train", "", "More flags of train.py for all runs, in quotes: data, epochs..."),
     Option("exp_root", None, "Folder that keeps the runs."),

@@ -5,7 +5,7 @@ tower is the same for all: it is no part of a loss here, unless --loss_flags say
 
 Under Adam the length of a gradient says little, so losses that differ by a factor are nearly one:
 `sum_hinge` is `sum_triplet`, and `max_hinge` is `max_triplet`, summed and not averaged. These two
-are not in the league unless named. `mean_triplet` is in it because the document ran it: where its
+are not in the league unless named. `mean_triplet` is in it because its paper ran it: where its
 small gradients sink below Adam's epsilon it is slower than `sum_triplet`, else the same. The soft
 triplets are nothing where relevance is 0 or 1.
 
@@ -23,10 +23,10 @@ from lab.options import Option
 from lab.settings import settings_of
 from lab.studies import draws, trials
 from lab.studies.trials import SIDES, Report, Study
-from losses import LOSSES
+from losses import LOSSES, hyperparameters
 
 SMOOTH = "--temperature=0.07 --reduction=mean"
-LEAGUE = {  # name: flags beside --learn=none
+LEAGUE = {  # name: flags of its publication beside --learn=none; other losses have their defaults
     "simclr": f"--loss=simclr --noinclude_positive {SMOOTH}",  # [Smooth]
     "simclr_positive": f"--loss=simclr --include_positive {SMOOTH}",  # InfoNCE, both directions
     "cross_entropy": f"--loss=cross_entropy {SMOOTH} --learn=temperature",  # CLIP, 2021
@@ -41,14 +41,13 @@ LEAGUE = {  # name: flags beside --learn=none
     "assignment": "--loss=assignment --alpha=0.5 --margin=0.5 --reduction=sum",
     "random_triplet": "--loss=random_triplet --nosquared --margin=0.5 --reduction=sum",
     "hardest_triplet": "--loss=hardest_triplet --nosquared --margin=0.5 --reduction=sum",
-}
-UNLESS_NAMED = {
     "sum_hinge": "--loss=sum_hinge --margin=0.2 --reduction=sum",  # recipe sh
     "max_hinge": "--loss=max_hinge --margin=0.2 --reduction=sum",  # recipe mh
 }
-OF_A_LOSS = (  # flags that every loss has for itself
-    "loss", "temperature", "include_positive", "reduction", "learn", "logit_bias", "margin",
-    "barlow_lambda", "alpha", "squared", "seed",
+UNLESS_NAMED = ("sum_hinge", "max_hinge")  # left out
+OF_A_LOSS = (  # flags that every loss has for itself; how rows are compared is the tower's
+    "loss", "learn", "seed",
+    *dict.fromkeys(n for name in LOSSES for n in hyperparameters(name) if n != "similarity"),
 )  # fmt: skip
 DOCUMENT = {  # rsum; R@1, R@5, R@10 and median rank, image to text, then text to image
     "sum_triplet": ("207.5", "16.5 / 39.0 / 52.5, 9; 13.2 / 36.0 / 50.3, 10"),
@@ -60,7 +59,7 @@ NOTES = """\
 Means over the seeds. Intervals: test images and seeds drawn anew together ({} times), the same ones
 for all losses; the difference from the first is that of the paired draws. Of few seeds such an
 interval knows little about other seeds: see their standard deviation.
-The document's figures: 5,000 images and 25,000 captions of COCO, ResNet-34 and DistilBERT; its two
+The paper of system 4: 5,000 images and 25,000 captions of COCO, ResNet-34 and DistilBERT; its two
 rows of triplets are two runs of what is mean_triplet here.
 """
 
@@ -86,17 +85,16 @@ def flags_of(name, own):
     """The flags of train.py that make a loss of the league, or any other loss with its defaults.
 
     Args:
-      name: of `LEAGUE`, `UNLESS_NAMED` or `losses.LOSSES`.
+      name: of `LEAGUE` or `losses.LOSSES`.
       own: {name: flags that win}, of `read_own`.
 
     Raises:
       ValueError: there is no such loss; the names are listed.
     """
-    known = {**LEAGUE, **UNLESS_NAMED}
-    if name not in known and name not in LOSSES:
-        names = dict.fromkeys([*known, *LOSSES])
+    if name not in LEAGUE and name not in LOSSES:
+        names = dict.fromkeys([*LEAGUE, *LOSSES])
         raise ValueError(f"unknown loss {name!r}: choose from {', '.join(names)}")
-    return ["--learn=none", *known.get(name, f"--loss={name}").split(), *own.get(name, [])]
+    return ["--learn=none", *LEAGUE.get(name, f"--loss={name}").split(), *own.get(name, [])]
 
 
 def read_own(given, names):
@@ -189,7 +187,7 @@ STUDIES = {
     ),
     "losses": Study(
         "every loss of system 4 and its kin, --seeds times, one tower and one budget",
-        "rsum and what each is behind the first, beside the document's",
+        "rsum and how far each is behind the first, beside the figures of the system 4 paper",
         {
             "loss": name_of_loss,
             "test rsum (95 % interval)": lambda one: trials.with_interval(one["rsum"]),
@@ -203,12 +201,16 @@ STUDIES = {
             "t2i med r": lambda one: f"{round(one[SIDES[1]][3], 1):g}",
             "best epochs": lambda one: ", ".join(map(str, one["best"])),
             "minutes a run": trials.minutes,
-            "document: rsum": lambda one: DOCUMENT.get(one["loss"], "-")[0],
+            "paper: rsum": lambda one: DOCUMENT.get(one["loss"], "-")[0],
             "i2t R@1/5/10, med r; t2i": lambda one: DOCUMENT.get(one["loss"], "--")[1],
         },
         hold_league,
         (
-            Option("losses", list(LEAGUE), "Losses to train; sum_hinge and max_hinge by name."),
+            Option(
+                "losses",
+                [name for name in LEAGUE if name not in UNLESS_NAMED],
+                "Losses to train, of any.",
+            ),
             Option(
                 "loss_flags",
                 (),

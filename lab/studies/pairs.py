@@ -3,8 +3,8 @@
 All regimes have the same towers, data and flags; they differ in which loss is trained, where they
 start and what is frozen. "pairs seen" trains jointly with no pair held out: what there is to reach.
 
-Reference: "Bottom-up ranking generation", the document and its authors' code of April 2019: its
-  tables of ranking and generation, the counts in its code's data folder.
+Reference: "Bottom-up ranking generation", the system 5 paper, and its authors' code of April 2019:
+  its tables of ranking and generation, the counts in its code's data folder.
 """
 
 import time
@@ -22,7 +22,7 @@ RANK = "--rank_weight=1 --write_weight=0 --select=image_to_text_rsum --freeze=no
 WRITE = "--rank_weight=0 --write_weight=1 --select=bleu4"
 BOTH = "--rank_weight=1 --write_weight=1 --select=bleu4 --freeze=none"
 LATER, SEEN = ", then ", "pairs seen"  # starts from the weights of ranking; holds no pair out
-REGIMES = {  # flags; the document's macro average over nine pairs, from its tables and counts:
+REGIMES = {  # flags; the paper's macro average over nine pairs, from its tables and counts:
     # ranking recall@5, then written with beams 1 and 5
     "ranking": (RANK, "0.445, -, -"),
     "joint": (BOTH, "-, 0.042, 0.095"),
@@ -35,7 +35,9 @@ REGIMES = {  # flags; the document's macro average over nine pairs, from its tab
 }  # fmt: skip
 WRITTEN = {1: "written captions, beam 1", 5: "written captions, beam 5"}
 TITLES = ("ranking recall@5", *WRITTEN.values())
-PAIRS = Option("pairs", "paper", "Pairs such as brown_dog,sit_cat; paper: the document's nine.")
+PAIRS = Option(
+    "pairs", "paper", "Pairs such as brown_dog,sit_cat; paper: the nine of the system 5 paper."
+)
 
 
 def count_pairs(work):
@@ -168,7 +170,7 @@ STUDIES = {
             "test rsum": lambda one: trials.with_interval(one["rsum"]),
             "best epoch": lambda one: "{epoch} of {epochs}".format(**one),
             "minutes": trials.minutes,
-            "document: ranking, beam 1, beam 5": lambda one: REGIMES[one["regime"]][1],
+            "paper: ranking, beam 1, beam 5": lambda one: REGIMES[one["regime"]][1],
         },
         compare_regimes,
         (PAIRS,),

@@ -9,75 +9,74 @@ from systems.system import VECTORS, System
 
 @dataclass(frozen=True)
 class DualPathSettings(Settings):
-    """What only system 3 reads, too."""
+    """Settings of system 3 alone."""
 
     title = "System 3 (dual_path)"
     reads_pixels = True
     shifts_captions = True
-    lowercase: bool = option(True, "Read captions in lower case.", roles="words")
+    lowercase: bool = option(True, "Convert captions to lower case.", roles="words")
     dictionary: str = option(
         "captions",
-        "The words of the training captions, or of these only those that --word_vectors has (the "
-        "paper); other words are dropped.",
+        "Vocabulary: all words of the training captions, or only those that --word_vectors has "
+        "(the paper); other words are dropped.",
         choices=("captions", "word_vectors"),
         roles="words",
     )
     text_width: float = option(
         1.0,
-        "Channels of the text CNN, as a share of the published ones.",
+        "Channels of the text CNN, as a factor of the published ones.",
         least=1e-3,
         most=4,
         roles="shape",
     )
     zero_init: bool = option(
         False,
-        "Residual blocks of the text CNN begin as their shortcuts alone, which then average where "
-        "they stride: it learns far sooner (not in the paper).",
+        "Initialise the last batch norm of each residual block of the text CNN with 0, so that "
+        "blocks start as their shortcuts. It learns far sooner (not in the paper).",
     )
     test_shifts: str = option(
         "all",
-        "Over how many shifts of a caption test.py adds up: all (the paper), or a number, evenly "
-        "spread; 1 takes the middle.",
+        "Number of shifts of a caption that test.py averages over, evenly spaced: all (the "
+        "paper), or a number; 1 takes the middle one.",
     )
     lambdas: str = option(
         "1:1:1",
-        "Weights of the ranking loss (--loss), of the visual and of the textual instance loss. The "
-        "released scripts have 2:1:0.1.",
+        "Weights of the ranking loss (--loss), the visual and the textual instance loss. The "
+        "authors' scripts have 2:1:0.1.",
         roles="phase",
     )
     hard_texts: int = option(
         0,
-        "The texts of a batch's second half become the hardest of so many random captions; 0: they "
-        "stay.",
+        "Hard negatives: the texts of a batch's second half are replaced by the hardest of this "
+        "many random captions; 0: no replacement.",
         least=0,
         roles="phase",
     )
     classes: str = option(
         "images",
-        "What the classifier tells apart: the training images (the paper; of --num_classes, "
-        "clusters of them), or what captions say: an image and its captions belong to all words "
-        "and pairs of neighbouring words of these captions.",
+        "Classes of the classifier: the training images (the paper; with --num_classes clusters "
+        "of them), or phrases: the words and pairs of neighbouring words in captions.",
         choices=("images", "phrases"),
         roles="shape",
     )
     num_classes: int = option(
         0,
-        "K pseudo classes, by k-means of the training pictures, in place of one class for each; 0: "
-        "each its own.",
+        "K pseudo classes, found by k-means on the training images, instead of one class for "
+        "each image; 0: a class for each.",
         least=0,
         roles="shape",
     )
     compare_relu: bool = option(
         True,
-        "The ranking loss compares what is behind the last ReLU (the paper); else what is before "
-        "it, as in use.",
+        "The ranking loss compares features after the last ReLU (the paper); else those before "
+        "it, which testing compares.",
     )
-    classifier_bias: bool = option(False, "A bias in the classifier.", roles="shape")
+    classifier_bias: bool = option(False, "Bias in the classifier.", roles="shape")
     word_rate: float = option(
-        0.01, "Learning rate of the words, as a share of --learning_rate.", least=0
+        0.01, "Learning rate of the word embeddings, as a factor of --learning_rate.", least=0
     )
     classifier_rate: float = option(
-        0.1, "Learning rate of the classifier, as a share of --learning_rate.", least=0
+        0.1, "Learning rate of the classifier, as a factor of --learning_rate.", least=0
     )
 
 
@@ -90,6 +89,8 @@ def check_dual_path(settings: DualPathSettings) -> None:
         raise ValueError("--dictionary word_vectors: which? Give --word_vectors FILE")
     if settings.similarity == "order":
         raise ValueError("--similarity order is not for dual_path: it compares cosines")
+    if settings.beta:
+        raise ValueError("--beta is not for dual_path: --lambdas weigh its losses")
     if settings.hard_texts and settings.loss != "paired_hinge":
         raise ValueError(
             f"--hard_texts {settings.hard_texts} makes the texts of a batch's second half "

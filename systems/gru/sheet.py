@@ -9,14 +9,18 @@ from systems.system import VECTORS, System
 
 @dataclass(frozen=True)
 class GruSettings(Settings):
-    """What only system 2 reads, too."""
+    """Settings of system 2 alone."""
 
     title = "System 2 (gru)"
-    bidirectional: bool = option(False, "Read both ways.", roles="shape")
-    bag: bool = option(False, "Add a bag of words to the GRU's row.", roles="shape")
-    image_bias: bool = option(False, "A bias in the image's linear map.", roles="shape")
-    absolute: bool = option(False, "Absolute values after the L2 norm.", roles="shape")
-    embedding_dropout: float = option(0.0, "Dropout of the word vectors.", least=0, most=0.99)
+    bidirectional: bool = option(False, "Read captions in both directions.", roles="shape")
+    bag: bool = option(False, "Add a bag-of-words embedding to the GRU's output.", roles="shape")
+    image_bias: bool = option(False, "Bias in the linear map of the image.", roles="shape")
+    absolute: bool = option(
+        False, "Take absolute values of the embeddings after the L2 norm.", roles="shape"
+    )
+    embedding_dropout: float = option(
+        0.0, "Dropout rate of the word embeddings.", least=0, most=0.99
+    )
 
 
 SYSTEM = System(

@@ -11,36 +11,39 @@ PARTS = ("image", "caption", "words")  # that --freeze names
 
 @dataclass(frozen=True)
 class JointSettings(Settings):
-    """What only system 5 reads, too."""
+    """Settings of system 5 alone."""
 
     title = "System 5 (joint)"
     rank_weight: float = option(
         1.0, "Weight of the ranking loss (--loss); 0 leaves it out.", least=0, roles="phase"
     )
     write_weight: float = option(
-        1.0, "Weight of writing captions; 0 leaves it out.", least=0, roles="phase"
+        1.0, "Weight of the captioning loss; 0 leaves it out.", least=0, roles="phase"
     )
     balance: str = option(
         "sum",
-        "The two losses are added with their weights, or these are trained by GradNorm, so that "
-        "both move the shared weights at a like pace.",
+        "How the two losses are combined: sum with fixed weights, or gradnorm: weights trained "
+        "by GradNorm, so that both losses decrease at a similar rate.",
         choices=("sum", "gradnorm"),
         roles="phase",
     )
     gradnorm_alpha: float = option(
-        2.5, "GradNorm: how strongly paces are made alike.", least=0, roles="phase"
+        2.5,
+        "GradNorm: its asymmetry alpha; a larger one balances the training rates more strongly.",
+        least=0,
+        roles="phase",
     )
     gradnorm_rate: float = option(
-        0.01, "GradNorm: Adam's rate of its weights.", least=1e-9, roles="phase"
+        0.01, "GradNorm: Adam's learning rate of the weights.", least=1e-9, roles="phase"
     )
     freeze: str = option(
         "none",
-        "Frozen parts, with commas: image (what makes the image's vector of its boxes), caption "
-        "(the LSTM that reads captions), words (the word table); or none.",
+        "Layers that are not trained, separated by commas: image (from boxes to the image "
+        "vector), caption (the LSTM that reads captions), words (the word embeddings); or none.",
         roles="phase",
     )
-    attention_dim: int = option(512, "Size of the visual attention.", least=1, roles="shape")
-    max_length: int = option(20, "Most words of a caption that is written.", least=1)
+    attention_dim: int = option(512, "Dimension of the visual attention.", least=1, roles="shape")
+    max_length: int = option(20, "Largest number of words in a written caption.", least=1)
 
 
 def check_joint(settings: JointSettings) -> None:
@@ -48,6 +51,10 @@ def check_joint(settings: JointSettings) -> None:
     if settings.standardize or settings.micro_batch or settings.similarity != "cosine":
         raise ValueError(
             "--model joint knows neither --standardize nor --micro_batch nor --similarity order"
+        )
+    if settings.beta:
+        raise ValueError(
+            "--beta is not for joint: --rank_weight and --write_weight weigh its losses"
         )
     if not settings.rank_weight and not settings.write_weight:
         raise ValueError("--rank_weight 0 --write_weight 0: there is nothing to train")

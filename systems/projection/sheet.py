@@ -9,13 +9,13 @@ from systems.system import VECTORS, System
 
 @dataclass(frozen=True)
 class ProjectionSettings(Settings):
-    """What only system 1 reads, too."""
+    """Settings of system 1 alone."""
 
     title = "System 1 (projection)"
     bag_scale: str = option(
         "count",
-        "Bag of words: the sum of its words (the paper), their mean, or the sum over the root of "
-        "their number.",
+        "Bag of words: the sum of the word embeddings (the paper), their mean, or the sum over "
+        "the square root of their number.",
         choices=("count", "mean", "sqrt"),
     )
 

@@ -10,41 +10,42 @@ from systems.system import VECTORS, System
 
 @dataclass(frozen=True)
 class TransformerSettings(Settings):
-    """What only system 4 reads, too."""
+    """Settings of system 4 alone."""
 
     title = "System 4 (transformer)"
     reads_pixels = True
     text_size: str = option(
         "auto",
         "Size of the text transformer: tiny, narrow, mini, small, base (DistilBERT), or four "
-        "numbers: layers,heads,width,inner. auto: that of the folder --text_weights, else base.",
+        "numbers layers,heads,width,inner. auto: that of --text_weights, if it is a folder, "
+        "else base.",
         roles="shape",
     )
     text_pooling: str = option(
         "cls",
-        "Row of a caption: that of [CLS], or the mean over its pieces.",
+        "Embedding of a caption: that of the [CLS] token, or the mean over all tokens.",
         choices=("cls", "mean"),
         roles="shape",
     )
     text_rate: float = option(
-        1.0, "Learning rate of the text transformer, as a share of --learning_rate.", least=0
+        1.0, "Learning rate of the text transformer, as a factor of --learning_rate.", least=0
     )
     text_weights: str = option(
         "none",
-        "Weights that the text tower starts from: none (random), a preset of KerasHub such as "
-        "distil_bert_base_en_uncased, the folder of a DistilBERT or BERT of any size (KerasHub's "
-        "or Hugging Face's layout), or a file of Keras weights (which needs --word_pieces).",
+        "Initial weights of the text transformer: none (random); a KerasHub preset such as "
+        "distil_bert_base_en_uncased; the folder of a DistilBERT or BERT (KerasHub or Hugging "
+        "Face); or a Keras weights file, which needs --word_pieces.",
         roles="words place",
     )
     word_pieces: str | None = option(
         None,
-        "Vocabulary of an uncased BERT (vocab.txt). Without it that of --text_weights, or one "
-        "learned from the training captions, of at most --max_words.",
+        "Vocabulary of an uncased BERT (vocab.txt). Without the flag: that of --text_weights, "
+        "or one learned from the training captions, of at most --max_words word pieces.",
         roles="words place",
     )
     max_pieces: int = option(
         32,
-        "Word pieces of a caption that are read, [CLS] and [SEP] counted.",
+        "Largest number of word pieces of a caption, with [CLS] and [SEP]; the rest is cut off.",
         least=3,
         most=512,
         roles="words",

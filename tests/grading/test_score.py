@@ -9,6 +9,8 @@ import pytest
 import reference_metrics as reference
 from conftest import ROOT
 
+import metrics
+from grading import chance
 from grading.score import (
     grade_embeddings,
     protocol,
@@ -17,6 +19,7 @@ from grading.score import (
     write_ranks,
 )
 from run import files
+from run.settings import SELECT
 
 
 def random_rows(seed=0, images=12):
@@ -26,6 +29,16 @@ def random_rows(seed=0, images=12):
     text = image[owner] + rng.standard_normal((len(owner), 6))
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (image, text)]
     return unit[0].astype(np.float32), unit[1].astype(np.float32), owner
+
+
+def test_every_metric_has_its_place():
+    image, text, owner = random_rows()
+    found = metrics.evaluate(image, text, owner)
+    expected = chance.chance(len(image), owner)
+    for queries in (*found.values(), *expected.values()):
+        assert {*queries.values(), "median_rank"} == set(metrics.METRICS)
+    assert metrics.summarise([1, 2]).keys() <= set(metrics.METRICS)
+    assert set(SELECT) <= {"rsum", "image_to_text_rsum", "loss", "bleu4", *metrics.METRICS}
 
 
 def test_folds_are_the_mean_of_disjoint_galleries():

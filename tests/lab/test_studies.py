@@ -66,7 +66,7 @@ def test_a_script_tells_its_own_line():
         (
             ["speed"],
             "",
-            "unknown study 'speed': choose one of finding, losses, recipes",
+            "unknown study 'speed': choose one of ",
         ),
         ([], "", "unknown study ''"),
         (["moe", "recipes"], "", "unexpected 'recipes': one study at a time"),

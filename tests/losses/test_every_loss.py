@@ -7,13 +7,29 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import ROOT
-from loss_cases import CASES, DISTANCES, batch, build, loop, slopes, unit_rows, value
+from loss_cases import (
+    ATTRACTING,
+    CASES,
+    DISTANCES,
+    REFERENCES,
+    WITHOUT,
+    batch,
+    build,
+    loop,
+    slopes,
+    unit_rows,
+    value,
+)
 from reference import numerical_gradient
 
 import losses
 
-WITHOUT = ("modified", "assignment", "sigmoid", "barlow")  # have a value without a negative
+PULLED_APART = "sigmoid", "barlow"  # are not 0 where all are equal
 NEIGHBOURS = ("random_triplet", "soft_weight_triplet", "soft_margin_triplet", "paired_hinge")
+
+
+def test_every_loss_has_a_reference():
+    assert set(REFERENCES) == set(losses.LOSSES), "tests/loss_cases.py holds the references"
 
 
 @pytest.mark.parametrize(("name", "changes"), CASES)
@@ -74,13 +90,13 @@ def test_cosines_have_no_sides_and_the_batch_no_order(name):
         assert abs(one - other) > 1e-3
 
 
-@pytest.mark.parametrize("name", [name for name in losses.LOSSES if name not in WITHOUT[2:]])
+@pytest.mark.parametrize("name", [name for name in losses.LOSSES if name not in PULLED_APART])
 def test_another_caption_of_the_image_is_never_a_negative(name):
     rows = np.repeat(unit_rows(0, 1), 3, axis=0)  # one image, three captions, all at one point
     assert value(name, np.ones((3, 3)), rows, rows) == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in losses.LOSSES if name not in WITHOUT[:2]])
+@pytest.mark.parametrize("name", [name for name in losses.LOSSES if name not in ATTRACTING])
 def test_the_own_pair_is_no_negative_even_where_its_relevance_is_none(name):
     relevance, image, text = batch(3)  # with --literal_relevance, of images without a concept
     marked = value(name, relevance, image, text)
@@ -124,10 +140,8 @@ def test_the_table_is_read_without_keras():
 def test_hyperparameters_have_the_papers_values_unless_the_settings_have_others():
     margins = {name: losses.hyperparameters(name).get("margin") for name in losses.LOSSES}
     hinges = ("sum_hinge", "max_hinge", "sum_triplet", "max_triplet", "mean_triplet")
-    assert margins == {
-        **dict.fromkeys(DISTANCES, 1.25), **dict.fromkeys(hinges, 0.2), "paired_hinge": 1.0,
-        **dict.fromkeys(("cross_entropy", "simclr", "sigmoid", "barlow")),
-    }  # fmt: skip
+    published = dict.fromkeys(DISTANCES, 1.25) | dict.fromkeys(hinges, 0.2) | {"paired_hinge": 1.0}
+    assert {name: margins[name] for name in published} == published
     assert losses.hyperparameters("simclr") == {
         "reduction": "mean", "temperature": 0.07, "similarity": "cosine", "include_positive": False
     }  # fmt: skip

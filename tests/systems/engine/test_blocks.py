@@ -5,13 +5,12 @@ from functools import partial
 import numpy as np
 import pytest
 import tensorflow as tf
-from loss_cases import CASES, build
+from loss_cases import CASES, WITHOUT, build
 
 import losses
 from systems.engine import blocks
 
 KINDS = [(name, changes) for name, changes in CASES if name != "barlow"]
-WITHOUT = ("modified", "assignment", "sigmoid", "barlow")  # have a value without a negative
 TRAINED = {"margin": 0.7, "temperature": 0.3, "bias": -2.0}
 
 

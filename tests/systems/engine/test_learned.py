@@ -10,7 +10,7 @@ import tiny_settings
 from reference_ranking import cosine_scores
 
 import models
-from losses import LOSSES, build_loss, hyperparameters
+from losses import LOSSES, build_loss
 from run.folder import Run
 from run.settings import Facts
 from systems.engine import learned, optimization
@@ -69,9 +69,9 @@ def test_what_each_loss_can_train(name):
     assert learned.choose_learned(",".join(can) or "none", loss, name) == {
         number: getattr(loss, number) for number in can
     }
-    usual = {"temperature": 0.1, "bias": -10.0} if name == "sigmoid" else {}
+    usual = {number: getattr(loss, number) for number in loss.usually_learned}
     assert learned.choose_learned("auto", loss, name) == usual
-    assert bool(can) == ("similarity" in hyperparameters(name))  # those that rank
+    assert name != "sigmoid" or usual == {"temperature": 0.1, "bias": -10.0}
 
 
 def test_what_cannot_be_trained_is_refused():
