@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -293,6 +293,12 @@ def blocks(array: np.ndarray | Rows) -> Iterable[tuple[int, np.ndarray]]:
     step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
     for start in range(0, len(array), step):
         yield start, array[start : start + step]
+
+
+def write_header(file: BinaryIO, dtype: Any, shape: tuple[int, ...]) -> None:
+    """What stands in an `.npy` file before the numbers; as long for any number of rows."""
+    facts = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, facts)
 
 
 def check_finite(vectors: np.ndarray, path: Path) -> None:

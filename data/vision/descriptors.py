@@ -30,11 +30,8 @@ KINDS = {  # where the class of each stands
     "ready": "descriptors.ReadyVectors",
     "pixels": "pixels.PixelDescriptor",
 }
-OWN = (
-    "auto",
-    "ready",
-    "bottom_up",
-)  # features that mean the data's own vectors, where there are any
+# Features that mean the data's own vectors, where there are any.
+OWN = ("auto", "ready", "bottom_up")
 
 
 class ReadyVectors(Descriptor):

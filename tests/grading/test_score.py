@@ -9,13 +9,7 @@ import pytest
 import reference_metrics as reference
 from conftest import ROOT
 
-from grading.score import (
-    grade_embeddings,
-    protocol,
-    read_embeddings,
-    score_table,
-    write_ranks,
-)
+from grading.score import grade_embeddings, protocol, read_embeddings, score_table, write_ranks
 from run import files
 
 
