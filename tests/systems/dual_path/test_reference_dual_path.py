@@ -133,3 +133,10 @@ def test_words_by_hand():
     assert " ".join(found) == "A black and white Dog with a toy running Why It's OK!"
     assert loops.split_words(" -.,()?") == loops.split_words("") == []
     assert loops.split_words("tab\tstays;so") == ["tab\tstays;so"]
+
+
+def test_encoding_drops_unknown_words_before_it_cuts():
+    dictionary = {"a": 1, "dog": 2, "A": 3}
+    assert loops.encode(["A", "big", "dog", "Dog"], dictionary) == [3, 2]
+    assert loops.encode(["of", "a", "of", "dog", "a"], dictionary, positions=2) == [1, 2]
+    assert loops.encode(["a"] * 40, dictionary) == [1] * 32
