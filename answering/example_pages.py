@@ -9,17 +9,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from answering.drawing import (
-    EDGE,
-    HAIRLINE,
-    RADIUS,
-    centred,
-    fit,
-    heading,
-    panel,
-    text_lines,
-    tile,
-)
+from answering.drawing import EDGE, HAIRLINE, RADIUS, centred, fit, heading, panel, text_lines, tile
 from run.console import printable
 from run.figures import BACKGROUND, INK, SOFT, text_width, write_page
 

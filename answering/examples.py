@@ -22,13 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from answering import example_pages
-from answering.search import (
-    Answer,
-    GalleryPictures,
-    make_answer,
-    nearest_captions,
-    nearest_images,
-)
+from answering.search import Answer, GalleryPictures, make_answer, nearest_captions, nearest_images
 from gallery.scan import TIE
 from gallery.similarity import choose
 from gallery.stored import Gallery

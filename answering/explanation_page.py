@@ -5,17 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from answering.drawing import (
-    EDGE,
-    GAP,
-    Texts,
-    centred,
-    fit,
-    heading,
-    round_mask,
-    text_lines,
-    tile,
-)
+from answering.drawing import EDGE, GAP, Texts, centred, fit, heading, round_mask, text_lines, tile
 from answering.explain import Explanation, Word
 from run import heat
 from run.console import printable

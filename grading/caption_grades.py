@@ -16,7 +16,6 @@ from data.scenes import world
 from grading import caption_metrics
 from run import files
 from systems.joint import beam
-from systems.joint.beam import write_beam
 
 GRAMMAR = "one more of the grammar"  # title of what is there to compare with
 WIDTHS = (1, 5)  # of the beam, as in the paper
@@ -47,9 +46,7 @@ def grade(written: Mapping[str, list[list[str]]], split: Any) -> dict[str, dict[
     Args:
         written: of `write_all`; split: a `datasets.Split`.
     """
-    known: list[list[str]] = [[] for _ in split.image_names]
-    for caption, image in zip(split.captions, split.caption_image, strict=True):
-        known[image].append(caption)
+    known = _references(split, len(split.image_names))
     best = {title: [own[0] if own else "" for own in lists] for title, lists in written.items()}
     drawn = _scenes(split)
     if drawn:
@@ -84,6 +81,14 @@ def grade_written(encoded: Any, place: Any) -> dict[str, list[list[str]]]:
     return {f"written captions, {title}": lists for title, lists in written.items()}
 
 
+def _references(split: Any, count: int) -> list[list[str]]:
+    """The captions of each of `count` images."""
+    known: list[list[str]] = [[] for _ in range(count)]
+    for caption, image in zip(split.captions, split.caption_image, strict=True):
+        known[image].append(caption)
+    return known
+
+
 def _scenes(split: Any) -> list[world.Scene]:
     """The scene of each image of a split that the program has drawn; else none."""
     if not split.origin.startswith("scenes:"):
@@ -116,10 +121,5 @@ def score_captions(
     Args:
       images: (N, R, F) boxes; split: with captions and caption_image.
     """
-    from grading import caption_metrics
-
-    written = [own[0].text for own in write_beam(speaker, images, vocabulary, 1, most)]
-    known: list[list[str]] = [[] for _ in written]
-    for caption, image in zip(split.captions, split.caption_image, strict=True):
-        known[image].append(caption)
-    return {"bleu4": caption_metrics.bleu4(written, known)}
+    written = [own[0].text for own in beam.write_beam(speaker, images, vocabulary, 1, most)]
+    return {"bleu4": caption_metrics.bleu4(written, _references(split, len(written)))}

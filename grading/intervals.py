@@ -25,9 +25,7 @@ Interval = dict[str, float]  # value, low, high
 
 
 def with_intervals(
-    found: Found | Sequence[Found],
-    num_resamples: int = 1000,
-    seed: int = 0,
+    found: Found | Sequence[Found], num_resamples: int = 1000, seed: int = 0
 ) -> dict[str, dict]:
     """Give every metric with its 95 % percentile interval, bootstrapped over images.
 

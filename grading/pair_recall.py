@@ -320,11 +320,7 @@ def report_pairs(
 
 
 def grade_pairs(
-    encoded: Any,
-    question: Question,
-    written: Mapping[str, list[list[str]]],
-    place: Any,
-    more: bool,
+    encoded: Any, question: Question, written: Mapping[str, list[list[str]]], place: Any, more: bool
 ) -> None:
     """Recall of pairs of words: pairs.json, pairs.md, pairs.png, a table.
 

@@ -136,8 +136,6 @@ def residual_block(x, weights: Mapping[str, Any], stride, projection) -> np.ndar
     if projection:
         shortcut = conv1d_left(x, weights["shortcut"], stride)
         shortcut = batch_norm(shortcut, **weights["shortcut_norm"])
-    if shortcut.shape != y.shape:
-        raise ValueError(f"shortcut {shortcut.shape} and body {y.shape}: expected equal shapes")
     for index in np.ndindex(y.shape):
         y[index] += shortcut[index]
     return relu(y)
@@ -271,8 +269,6 @@ def unit(x) -> np.ndarray:
 
 def place(words, offset, positions=POSITIONS) -> list[int]:
     """Word ids at `offset` of a row of `positions`, 0 elsewhere."""
-    if offset < 0 or offset + len(words) > positions:
-        raise ValueError(f"{len(words)} words at offset {offset}: expected to end by {positions}")
     result = [0] * positions
     for k in range(len(words)):
         result[offset + k] = int(words[k])
@@ -284,8 +280,6 @@ def shift_law(length, positions=POSITIONS) -> dict[int, Fraction]:
 
     Reference: (d), position shift.
     """
-    if not 0 <= length <= positions:
-        raise ValueError(f"length {length}: expected 0 to {positions}")
     chances = {}
     for offset in range(positions - length + 1):
         chances[offset] = Fraction(1, positions - length + 1)

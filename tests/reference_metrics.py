@@ -6,7 +6,7 @@ lists of lists with a row per caption. Shape letters: C candidates, M captions, 
 
 import math
 from fractions import Fraction
-from itertools import permutations
+from itertools import permutations, product
 
 TIE = 1e-12
 
@@ -124,19 +124,18 @@ def summary(ranks):
     return result
 
 
-def every_order(own, fits, gains):
-    """What one query scores over all orders with the fitting candidates first: exact means.
+def every_order(own, tiers, gains):
+    """What one query scores over all orders of its tiers' candidates, tier by tier: exact means.
 
     Args:
-        own, fits: C booleans.
+        own: C booleans.
+        tiers: lists of candidates, the first tier first.
         gains: C relevances.
 
     Returns:
         {metric: mean}, and "ranks": {rank: probability as a Fraction}.
     """
-    fitting = [c for c in range(len(fits)) if fits[c]]
-    others = [c for c in range(len(fits)) if not fits[c]]
-    orders = [a + b for a in permutations(fitting) for b in permutations(others)]
+    orders = [sum(order, ()) for order in product(*map(permutations, tiers))]
     ranks = [1 + min(place for place, c in enumerate(order) if own[c]) for order in orders]
     lists = [[gains[c] for c in order] for order in orders]
     result = {k: v for k, v in summary(ranks).items() if k != "median_rank"}

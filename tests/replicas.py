@@ -202,7 +202,7 @@ def small_network(x):
     """In place of the image network: with a batch norm, too, but of few operations to trace."""
     import keras
 
-    from systems.engine.layers import norm
+    from systems.engine.convolution import norm
 
     x = keras.layers.Conv2D(8, 8, 8, use_bias=False, name="small_1")(x)
     return keras.layers.ReLU()(norm("small_1_norm")(x))

@@ -32,7 +32,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.formats.box_arrays import most_boxes, read_hdf5
-from data.formats.records import image_id, some, take_rows
+from data.formats.records import image_id, some, take_rows, write_header
 from data.formats.text import composed
 from run import caches
 from run.files import atomic_path, open_array, read_json, write_json
@@ -104,7 +104,7 @@ def _convert(files: list[Path], stored: Path) -> list[str]:
             for where, name, values in read_hdf5(file, most) if _is_hdf5(file) else _read_tsv(file):
                 if not shape:
                     shape = values.shape
-                    _write_header(out, 0, shape)  # with room for any number of rows
+                    write_header(out, "<f4", (0, *shape))  # with room for any number of rows
                 if values.shape != shape:
                     raise ValueError(
                         f"{where} has {_size(values.shape)}, those before it {_size(shape)}: all "
@@ -119,7 +119,7 @@ def _convert(files: list[Path], stored: Path) -> list[str]:
         if not ids:
             raise ValueError(f"{some(files)}: no boxes of any image")
         out.seek(0)
-        _write_header(out, len(ids), shape)
+        write_header(out, "<f4", (len(ids), *shape))
     return list(ids)
 
 
@@ -129,12 +129,6 @@ def _is_hdf5(file: Path) -> bool:
 
 def _size(shape: tuple[int, ...]) -> str:
     return f"{' x '.join(map(str, shape))} numbers"
-
-
-def _write_header(file: Any, number: int, shape: tuple[int, ...]) -> None:
-    """The head of an `.npy`; as long for any number of rows, as NumPy leaves room for it."""
-    facts = {"descr": "<f4", "fortran_order": False, "shape": (number, *shape)}
-    np.lib.format.write_array_header_1_0(file, facts)
 
 
 def _read_tsv(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:

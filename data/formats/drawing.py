@@ -66,11 +66,7 @@ def draw_three(records: Records, options: ReadingOptions, where: str) -> dict[st
     tested = max(1, min(int(np.searchsorted(fractions, SHARE)), len(groups) - 2))
     held = int(np.searchsorted(fractions, 2 * SHARE))
     held = max(tested + 1, min(held, len(groups) - 1))
-    rows = {
-        "train": groups[held:],
-        "validation": groups[tested:held],
-        "test": groups[:tested],
-    }
+    rows = {"train": groups[held:], "validation": groups[tested:held], "test": groups[:tested]}
     drawn = f"drawn by a hash of each image's name, seed {options.seed}"
     found = {split: _taken(records, rows[split], drawn) for split in SPLITS}
     sizes = ", ".join(f"{split} {len(own.names):,}" for split, own in found.items())

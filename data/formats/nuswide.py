@@ -22,7 +22,14 @@ import numpy as np
 
 from data.formats.drawing import draw_validation
 from data.formats.pictures import locate
-from data.formats.records import ReadingOptions, Records, find_file, listing, some
+from data.formats.records import (
+    ReadingOptions,
+    Records,
+    find_file,
+    listing,
+    some,
+    write_header,
+)
 from data.formats.text import read_lines, read_names
 from run import caches
 from run.files import atomic_path, open_array
@@ -196,12 +203,7 @@ def parse_features(path: Path, names: list[str], file: BinaryIO) -> None:
             values = _parse_row(text, f"{path}, line {number}")
             if not num_features:
                 num_features = len(values)
-                header = {
-                    "descr": "<f4",
-                    "fortran_order": False,
-                    "shape": (len(names), len(values)),
-                }
-                np.lib.format.write_array_header_1_0(file, header)
+                write_header(file, "<f4", (len(names), len(values)))
                 first_byte = file.tell()
             if len(values) != num_features:
                 raise ValueError(

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -182,38 +182,30 @@ def listing(folder: Path) -> str:
 # Files and folders.
 
 
-def find_source(data: str, data_dir: str | os.PathLike | None) -> Path:
-    """The folder or file that holds a data set.
-
-    Raises:
-      ValueError: none was given, or it does not exist; says what is there instead.
-    """
-    if not data_dir:
-        raise ValueError(f"data {data} needs data_dir: the folder that holds it")
-    source = Path(os.path.abspath(data_dir))  # every message names where was looked
-    if source.exists():
-        return source
-    parent = source.parent
-    while not parent.is_dir():
-        parent = parent.parent
-    raise ValueError(f"data_dir {source} does not exist; {parent} holds {listing(parent)}")
-
-
 def find_sources(data: str, data_dir: str | os.PathLike | None) -> list[Path]:
-    """The same of several folders with commas between them, where they are vectors (precomp).
+    """The folder or file that holds a data set; of vectors (precomp) several, with commas between.
 
     Raises:
-      ValueError: one does not exist, or the data set is of another format.
+      ValueError: none was given, one does not exist (says what is there instead), or the data set
+        is of a format that lies in one.
     """
-    folders = str(data_dir or "").split(",")
-    if not data_dir or len(folders) == 1 or Path(data_dir).exists():
-        return [find_source(data, data_dir)]
-    if data != "precomp":
+    given = str(data_dir or "")
+    folders = given.split(",")
+    if Path(given).exists():
+        folders = [given]
+    elif len(folders) > 1 and data != "precomp":
         raise ValueError(
             f"data {data} lies in one folder, but data_dir {data_dir} names several: only the "
             "vectors of precomp are put side by side"
         )
-    return [find_source(data, folder) for folder in folders]
+    if not all(folders):
+        raise ValueError(f"data {data} needs data_dir: the folder that holds it")
+    sources = [Path(os.path.abspath(folder)) for folder in folders]  # as every message names them
+    for source in sources:
+        if not source.exists():
+            parent = next(one for one in source.parents if one.is_dir())
+            raise ValueError(f"data_dir {source} does not exist; {parent} holds {listing(parent)}")
+    return sources
 
 
 def subfolders(root: Path, depth: int = 3, limit: int = 1000) -> list[Path]:
@@ -293,6 +285,12 @@ def blocks(array: np.ndarray | Rows) -> Iterable[tuple[int, np.ndarray]]:
     step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
     for start in range(0, len(array), step):
         yield start, array[start : start + step]
+
+
+def write_header(file: BinaryIO, dtype: Any, shape: tuple[int, ...]) -> None:
+    """What stands in an `.npy` file before the numbers; as long for any number of rows."""
+    facts = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, facts)
 
 
 def check_finite(vectors: np.ndarray, path: Path) -> None:

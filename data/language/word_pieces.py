@@ -14,13 +14,14 @@ Reference:
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
+from data.language.words import LONGEST, Spelling
+
 PADDING, UNKNOWN, START, END, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 INSIDE = "##"  # begins a piece that does not begin a word
-LONGEST = 32  # pieces of a caption, its start and its end counted, unless told otherwise
 LETTERS = 100  # of a word; a longer one is unknown
 BYTES = 256  # of a piece in UTF-8: tensorflow-text, which serves queries, takes no longer one
 
@@ -49,18 +50,6 @@ def spell_in_piece(character: str) -> str:
     return " ".join(part for part, _ in parts)[1:-1]
 
 
-class Spelling(dict):
-    """For `str.translate`: what a rule makes of each character, asked once in a process."""
-
-    def __init__(self, spell: Callable[[str], str]):
-        super().__init__()
-        self.spell = spell
-
-    def __missing__(self, code: int) -> str:
-        self[code] = self.spell(chr(code))
-        return self[code]
-
-
 _SPELLING = Spelling(spell_in_piece)
 
 
@@ -82,13 +71,15 @@ class WordPieces:
       longest: pieces of a caption at most, its start and its end counted.
 
     Attributes:
-      start, end, unknown: ids of [CLS], [SEP] and [UNK].
+      start, end, unknown: ids of [CLS], [SEP] and [UNK]; special: the pieces that are no words.
 
     Raises:
       ValueError: [UNK], [CLS] or [SEP] is missing.
 
     Reference: [BERT]; Wu et al., Google's neural machine translation system, 2016, section 4.1.
     """
+
+    special = SPECIAL
 
     def __init__(self, words: Sequence[str], longest: int = LONGEST):
         from tokenizers import Tokenizer, models, pre_tokenizers

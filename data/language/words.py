@@ -13,13 +13,13 @@ import logging
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from data.language import word_pieces
 from run import files
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,19 @@ logger = logging.getLogger(__name__)
 _WORD = re.compile(r"(?u)\b\w\w+\b")
 PAD = 0
 POSITIONS = 32  # of a caption that a convolutional tower reads
+LONGEST = 32  # word pieces of a caption, its start and its end counted, unless told otherwise
+
+
+class Spelling(dict):
+    """For `str.translate`: what a rule makes of each character, asked once in a process."""
+
+    def __init__(self, spell: Callable[[str], str]):
+        super().__init__()
+        self.spell = spell
+
+    def __missing__(self, code: int) -> str:
+        self[code] = self.spell(chr(code))
+        return self[code]
 
 
 def bag_words(caption: str) -> list[str]:
@@ -68,7 +81,7 @@ def spell_in_word(character: str) -> str:
     return "" if category == "Cf" and character != "\u200b" else " "
 
 
-_SPELLING = word_pieces.Spelling(spell_in_word)
+_SPELLING = Spelling(spell_in_word)
 
 
 def word_tokens(caption: str) -> list[str]:
@@ -119,12 +132,19 @@ def plain_words(caption: str) -> list[str]:
     return [token for token in word_tokens(caption) if is_word(token)]
 
 
+def piece_words(caption: str) -> list[str]:
+    """`word_pieces.bert_words`; that file is read only where pieces are."""
+    from data.language import word_pieces
+
+    return word_pieces.bert_words(caption)
+
+
 TOKENISERS = {
     "bag": bag_words,
     "words": word_tokens,
     "split": split_words,
     "lower_split": lower_split_words,
-    "pieces": word_pieces.bert_words,
+    "pieces": piece_words,
     "plain_words": plain_words,
 }
 ENDED = ("words", "plain_words")  # captions are read in order and end with a mark
@@ -158,9 +178,7 @@ class Vocabulary:
     all systems.
     """
 
-    def __init__(
-        self, words: Sequence[str], tokeniser: str = "bag", longest: int = word_pieces.LONGEST
-    ):
+    def __init__(self, words: Sequence[str], tokeniser: str = "bag", longest: int = LONGEST):
         if tokeniser not in TOKENISERS:
             raise ValueError(f"unknown tokeniser {tokeniser!r}: choose from {sorted(TOKENISERS)}")
         self.words = list(words)
@@ -169,8 +187,11 @@ class Vocabulary:
         size = len(self.words)
         in_order = tokeniser in ENDED
         self.unknown_id, self.end_id = (size + 1, size + 2) if in_order else (None, None)
-        pieces = tokeniser == "pieces"
-        self.pieces = word_pieces.WordPieces(self.words, longest) if pieces else None
+        self.pieces: Any = None
+        if tokeniser == "pieces":
+            from data.language import word_pieces
+
+            self.pieces = word_pieces.WordPieces(self.words, longest)
 
     def __len__(self) -> int:
         """Number of words; padding, unknown words and the end are not counted."""
@@ -188,7 +209,7 @@ class Vocabulary:
         max_words: int,
         tokeniser: str = "bag",
         min_count: int = 1,
-        longest: int = word_pieces.LONGEST,
+        longest: int = LONGEST,
     ) -> "Vocabulary":
         """Counts the words of the TRAINING captions and keeps the `max_words` most frequent.
 
@@ -208,6 +229,8 @@ class Vocabulary:
         if tokeniser not in TOKENISERS:
             raise ValueError(f"unknown tokeniser {tokeniser!r}: choose from {sorted(TOKENISERS)}")
         if tokeniser == "pieces":
+            from data.language import word_pieces
+
             words = word_pieces.learn_pieces(captions, max_words, min_count)
             return cls(words, tokeniser, longest)
         counts = Counter(word for c in captions for word in TOKENISERS[tokeniser](c))
@@ -237,7 +260,7 @@ class Vocabulary:
     def load(cls, path: str | Path) -> "Vocabulary":
         """Reads what `save` wrote. Raises ValueError where it is not that."""
         value = files.read_json(path, dict)
-        words, longest = value.get("words"), value.get("longest", word_pieces.LONGEST)
+        words, longest = value.get("words"), value.get("longest", LONGEST)
         texts = isinstance(words, list) and all(isinstance(word, str) for word in words)
         if not words or not texts or not isinstance(value.get("tokeniser"), str):
             raise ValueError(f"{path} is no vocabulary: expected a tokeniser and a list of words")
@@ -376,7 +399,8 @@ def say_wordless(name: str, tokens: Tokens, vocabulary: Vocabulary) -> int:
     Args:
       name: of the split; tokens: of its captions; vocabulary: that made them.
     """
-    known = [is_word(word) and word not in word_pieces.SPECIAL for word in vocabulary.words]
+    special = vocabulary.pieces.special if vocabulary.pieces else ()
+    known = [is_word(word) and word not in special for word in vocabulary.words]
     says = np.array([False, *known, False, False])  # by id; padding, unknown words, the end
     caption = np.repeat(np.arange(len(tokens)), tokens.lengths)
     hits = np.bincount(caption, weights=says[tokens.flat], minlength=len(tokens))

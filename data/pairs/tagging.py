@@ -39,7 +39,6 @@ class Lexicon:
     Attributes:
         heads: kind ("nouns", "adjectives", "verbs") -> head -> the words that count for it; of a
             verb the base forms.
-        forms: kind -> head -> every form that may stand in a caption.
         verbs: form -> (base, s, ing, past or state; base form of the verb), of every verb.
         lists: the lists of `LISTS`, by name.
         animate, movers, animals, worn, adjectives: nouns that live, that move, ..., adjectives.
@@ -50,17 +49,15 @@ class Lexicon:
     def __init__(self, path: Path = PATH):
         stored = json.loads(path.read_text(encoding="utf-8"))
         self.heads: dict[str, dict[str, set[str]]] = {"nouns": {}, "adjectives": {}, "verbs": {}}
-        self.forms: dict[str, dict[str, set[str]]] = {"nouns": {}, "adjectives": {}, "verbs": {}}
         for head, lines in stored["nouns"].items():
-            self.heads["nouns"][head] = self.forms["nouns"][head] = _words(lines)
+            self.heads["nouns"][head] = _words(lines)
         for head, line in stored["adjectives"].items():
-            self.heads["adjectives"][head] = self.forms["adjectives"][head] = _words([line])
+            self.heads["adjectives"][head] = _words([line])
         self.verbs: dict[str, list[tuple[str, str]]] = {}  # form -> (kind, base)
         for base in stored["other_verbs"].split():
             self._add_verb(base, inflect(base))
         for head, lines in stored["verbs"].items():
             self.heads["verbs"][head] = {line.split()[0].lstrip("=") for line in lines}
-            self.forms["verbs"][head] = {word.lstrip("=") for word in _words(lines)}
             for line in lines:
                 self._add_verb(line.split()[0].lstrip("="), line.split())
         self.adjectives = _words([stored["other_adjectives"]])

@@ -189,10 +189,7 @@ def draw_scene(scene: Scene, size: int = SIDE) -> np.ndarray:
     canvas = _backdrop(scene.background, 4 * size).copy()
     for item in sorted(scene.objects, key=lambda item: -item.radius):  # the contents on top
         body, ink, edge = _stencils(item.shape, item.radius, item.texture, scale)
-        corner = (
-            round(item.x * scale) - body.width // 2,
-            round(item.y * scale) - body.height // 2,
-        )
+        corner = (round(item.x * scale) - body.width // 2, round(item.y * scale) - body.height // 2)
         fill = COLOUR_RGB[item.colour]
         canvas.paste(fill, corner, body)
         canvas.paste(_ink(fill), corner, ink)

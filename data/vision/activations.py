@@ -14,7 +14,6 @@ Shape letters: N images, n images of a batch, C columns, K crops, S side of the 
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import json
 import multiprocessing
@@ -34,9 +33,10 @@ import numpy as np
 from tqdm import tqdm
 
 from data import datasets
+from data.formats.records import write_header
 from data.vision import cnn
 from data.vision.network import Layers, Network, cut_crops, read_layers
-from data.vision.rows import open_picture, refuse_broken, write_header
+from data.vision.rows import open_picture, refuse_broken
 from run import files
 
 FORMAT = 1  # of stores; another number leaves old ones alone
@@ -46,7 +46,6 @@ AHEAD = 2 * READERS  # batches that are read before the network asks for them
 SAVE_SECONDS = 2.0  # what a kill may cost, beside the batch in work
 BLOCK_BYTES = 1 << 24  # of activations in memory at once
 Result = TypeVar("Result")
-BUSY = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 
 
 class ActivationStore:
@@ -297,28 +296,18 @@ def _header_size(path: Path) -> int:
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """One process at a time. The system lifts the lock when its holder ends, however it ends."""
-    with open(path, "a+b") as file:
-        if not _lock(file):
-            print(f"waiting: another program describes the same pictures ({path})", file=sys.stderr)
-            while not _lock(file):
-                time.sleep(1)
-        yield
+    from filelock import FileLock, Timeout
 
-
-def _lock(file) -> bool:
-    """Whether the lock is ours, or this file system knows none."""
+    lock = FileLock(path)
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in BUSY
-    return True
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting: another program describes the same pictures ({path})", file=sys.stderr)
+        lock.acquire(poll_interval=1)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def in_own_process(function: Callable[..., Result], *arguments: object) -> Result:

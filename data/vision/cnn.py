@@ -169,7 +169,7 @@ def load_network(network: Network):
         try:
             hdf5.load_weights(model, network.weights)
         except ValueError as error:
-            reason = reason or _reason(error)
+            reason = reason or files.reason(error)
             continue
         after = _kernel_sums(model)
         same = [name for name, value in before.items() if after[name] == value]
@@ -195,10 +195,6 @@ def _kernel_sums(model):
     return {layer.name: float(np.sum(layer.get_weights()[0], dtype=np.float64)) for layer in layers}
 
 
-def _reason(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].split(". ")[0]
-
-
 def _download(make, name, top, shape):
     """The network with Keras' published weights."""
     try:
@@ -208,7 +204,7 @@ def _download(make, name, top, shape):
         found = re.search(r"URL fetch failure on (\S+):", str(error))
         if found is None:
             raise ValueError(
-                f"the ImageNet weights of {name} cannot be read ({_reason(error)}): remove "
+                f"the ImageNet weights of {name} cannot be read ({files.reason(error)}): remove "
                 f"what is damaged in {home}, or pass a file as --image_weights PATH"
             ) from error
         print()  # ends the line that Keras began

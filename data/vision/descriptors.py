@@ -10,7 +10,6 @@
 Shape letters: N images, R boxes, F feature.
 """
 
-import dataclasses
 import importlib
 from pathlib import Path
 
@@ -30,11 +29,8 @@ KINDS = {  # where the class of each stands
     "ready": "descriptors.ReadyVectors",
     "pixels": "pixels.PixelDescriptor",
 }
-OWN = (
-    "auto",
-    "ready",
-    "bottom_up",
-)  # features that mean the data's own vectors, where there are any
+# Features that mean the data's own vectors, where there are any.
+OWN = ("auto", "ready", "bottom_up")
 
 
 class ReadyVectors(Descriptor):
@@ -172,26 +168,3 @@ def check_reads(descriptor: Descriptor, model: str, boxes: bool) -> None:
             f"--model {model} reads one vector of each image, this data has {shape[0]} boxes of "
             f"{shape[1]} numbers: use --model joint"
         )
-
-
-def cluster_rows(descriptor: Descriptor, split: datasets.Split, rows, settings) -> np.ndarray:
-    """(N, F) vectors of a split for k-means: its rows, or of pictures the last layer of --cnn.
-
-    Raises:
-      ValueError: pictures are read by a network that has not been trained before.
-    """
-    if descriptor.kind != "pixels":
-        return rows
-    from data.vision import activations, cnn, presets
-    from data.vision.embedding import NetworkDescriptor
-
-    known = settings.cnn in cnn.NETWORKS or presets.is_preset(settings.cnn)
-    if not known or settings.image_weights in cnn.RANDOM:
-        raise ValueError(
-            f"--num_classes {settings.num_classes}: k-means needs a trained network; --cnn "
-            f"{settings.cnn} --image_weights {settings.image_weights} is none"
-        )
-    network = dataclasses.replace(cnn.describe_network(settings), crops=1)
-    store = activations.ActivationStore(split, network, settings.cache_dir)
-    store.ensure()
-    return NetworkDescriptor(network, store.layers(), "last").rows(split, settings)

@@ -21,13 +21,14 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from data import datasets
+from data.formats.records import write_header
 from data.pictures import load_picture
 from run import caches, files
 
@@ -252,12 +253,6 @@ def in_chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 # ---- Arrays on disk -----------------------------------------------------------------------------
-
-
-def write_header(file: BinaryIO, dtype: type | np.dtype, shape: tuple[int, ...]) -> None:
-    """What stands in an `.npy` file before the numbers."""
-    facts = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, facts)
 
 
 def write_blocks(

@@ -1,11 +1,12 @@
 """What system 3 reads of the training split: its dictionary, and the classes of its classifier."""
 
+import dataclasses
+
 import numpy as np
 import scipy.sparse
 
 from data.language import word_vectors
 from data.language.words import Vocabulary
-from data.vision import descriptors
 from systems.system import Targets
 
 PHRASE_CAPTIONS = 20  # that a phrase must stand in to be a class
@@ -31,10 +32,33 @@ def targets(settings, split, images, vocabulary, descriptor):
         classes = phrase_classes(split.captions, split.caption_image, vocabulary)
         return Targets(classes, classes.shape[1])
     if settings.num_classes:
-        images = descriptors.cluster_rows(descriptor, split, images, settings)
+        images = cluster_rows(descriptor, split, images, settings)
     classes = instance_classes(settings, images, split.num_images)
     number = settings.num_classes or split.num_images
     return Targets(classes, number, settings.hard_texts)
+
+
+def cluster_rows(descriptor, split, rows, settings) -> np.ndarray:
+    """(N, F) vectors of a split for k-means: its rows, or of pictures the last layer of --cnn.
+
+    Raises:
+      ValueError: pictures are read by a network that has not been trained before.
+    """
+    if descriptor.kind != "pixels":
+        return rows
+    from data.vision import activations, cnn, presets
+    from data.vision.embedding import NetworkDescriptor
+
+    known = settings.cnn in cnn.NETWORKS or presets.is_preset(settings.cnn)
+    if not known or settings.image_weights in cnn.RANDOM:
+        raise ValueError(
+            f"--num_classes {settings.num_classes}: k-means needs a trained network; --cnn "
+            f"{settings.cnn} --image_weights {settings.image_weights} is none"
+        )
+    network = dataclasses.replace(cnn.describe_network(settings), crops=1)
+    store = activations.ActivationStore(split, network, settings.cache_dir)
+    store.ensure()
+    return NetworkDescriptor(network, store.layers(), "last").rows(split, settings)
 
 
 def instance_classes(settings, vectors, number: int) -> np.ndarray:

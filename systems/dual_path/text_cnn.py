@@ -17,7 +17,7 @@ import keras
 from keras import ops
 
 from data.language.words import POSITIONS
-from systems.engine.layers import he_normal, norm
+from systems.engine.convolution import he_normal, norm
 
 POOLINGS = ("max", "mean")
 

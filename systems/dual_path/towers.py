@@ -18,13 +18,9 @@ from keras import ops
 
 from systems.dual_path.head import PATHS, InstanceHead, exchange
 from systems.dual_path.text_cnn import ShiftSum, text_cnn
-from systems.engine.backbone import (
-    find_backbone,
-    image_backbone,
-    load_backbone,
-    strongest_places,
-)
-from systems.engine.layers import UnitNorm, he_normal, norm
+from systems.engine.backbone import find_backbone, image_backbone, load_backbone, strongest_places
+from systems.engine.convolution import he_normal, norm
+from systems.engine.layers import UnitNorm
 from systems.engine.parts import Parts, Sides, WordTable, rates_of
 
 CHUNKS = Sides(image=32, text=64)  # a caption goes through its tower once for each shift

@@ -9,7 +9,7 @@ from keras import ops
 from data.vision import cnn, presets
 from run import replicas
 from systems.engine import hub, small_cnn
-from systems.engine.layers import LINES, NORM_MOMENTUM, he_normal, near_lines, norm
+from systems.engine.convolution import LINES, NORM_MOMENTUM, he_normal, near_lines, norm
 
 SMALL = "small"  # the name of our own
 

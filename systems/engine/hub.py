@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from run import hdf5
+from run import files, hdf5
 
 NO_WEIGHTS = ("none", "random")  # both mean weights that were drawn
 POSITIONS = 512  # that the published transformers know
@@ -263,7 +263,7 @@ def _read_file(network, path, flag):
     try:
         hdf5.load_weights(network, path)
     except ValueError as error:
-        reason = _short(error)
+        reason = files.reason(error)
     if not all(np.isfinite(values).all() for values in network.get_weights()):
         raise ValueError(
             f"{flag} {path} does not hold the weights of this network ({reason}): is it the right "
@@ -275,16 +275,12 @@ def _cannot_have(flag, weights, error):
     if weights.endswith(".h5"):
         return f"{flag} {weights}: there is no such file"
     if isinstance(error, ImportError):
-        return f"{flag} {weights} needs {error.name or _short(error)}: pip install it"
+        return f"{flag} {weights} needs {error.name or files.reason(error)}: pip install it"
     return (
-        f"{flag} {weights} cannot be had ({_short(error)}): expected a preset of KerasHub "
+        f"{flag} {weights} cannot be had ({files.reason(error)}): expected a preset of KerasHub "
         f"where there is a network, the folder of one that was fetched elsewhere, a .weights.h5 "
         "file, or none to train from scratch"
     )
-
-
-def _short(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(":")
 
 
 # ---- Export -------------------------------------------------------------------------------------

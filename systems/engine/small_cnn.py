@@ -14,7 +14,7 @@ Reference:
 import keras
 from keras import ops
 
-from systems.engine.layers import LINES, he_normal, near_lines, norm
+from systems.engine.convolution import LINES, he_normal, near_lines, norm
 
 FEATURES = 128  # F
 CELL, WINDOW = 4, 12  # side of a place in pixels; points in a row of the window round it

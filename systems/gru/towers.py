@@ -12,12 +12,22 @@ import keras
 from keras import ops
 
 from systems.engine.bag import BagOfWords
-from systems.engine.layers import Absolute, Standardize, UnitNorm
+from systems.engine.layers import Standardize, UnitNorm
 from systems.engine.parts import Parts, WordTable
 
 POOLINGS = ("last", "max", "mean")
 LOWEST = -2.0  # below every state
 INPUT_RANGE = 0.1  # input weights of the GRU start uniform(-0.1, 0.1)
+
+
+class Absolute(keras.layers.Layer):
+    """|x| by elements, in float32 as `UnitNorm`: rows of norm 1 keep it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def call(self, x):
+        return ops.absolute(x)
 
 
 def token_step(h, projected, here, recurrent):

@@ -13,12 +13,7 @@ import keras
 from keras import ops
 
 from systems.engine import hub
-from systems.engine.backbone import (
-    find_backbone,
-    image_backbone,
-    load_backbone,
-    strongest_places,
-)
+from systems.engine.backbone import find_backbone, image_backbone, load_backbone, strongest_places
 from systems.engine.layers import Standardize, UnitNorm, lengths
 from systems.engine.parts import Parts, Sides, rates_of, reader
 from systems.transformer.sizes import parse_size

@@ -11,13 +11,7 @@ from conftest import ROOT
 
 import metrics
 from grading import chance
-from grading.score import (
-    grade_embeddings,
-    protocol,
-    read_embeddings,
-    score_table,
-    write_ranks,
-)
+from grading.score import grade_embeddings, protocol, read_embeddings, score_table, write_ranks
 from run import files
 from run.settings import SELECT
 

@@ -211,6 +211,7 @@ def test_captions_start_anywhere_in_their_row_with_equal_chance():
         found = tokens.shifted(np.full(draws, row), rng)
         assert found.shape == (draws, 32) and found.dtype == np.int32
         law = loops.shift_law(len(kept))
+        assert sum(law.values()) == 1
         if not length:
             assert not found.any()
             continue

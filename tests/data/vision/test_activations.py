@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
-from tiny_network import LAYERS, NETWORK, Counter, make_split
+from tiny_network import LAYERS, NETWORK, Counter, answers, make_split
 
 from data.vision import activations, rows
 from data.vision.activations import ActivationStore
@@ -20,13 +20,6 @@ from data.vision.activations import ActivationStore
 
 def rows_of(store):
     return np.concatenate(list(store.blocks()))
-
-
-def wanted(split):
-    """The tiny network's answer to each picture, one by one."""
-    run = Counter()
-    pictures = [rows.open_picture(split, row) for row in range(split.num_images)]
-    return np.concatenate([run(activations.cut_crops(p, NETWORK)[None]) for p in pictures])
 
 
 @pytest.fixture
@@ -42,8 +35,8 @@ def test_rows_are_the_networks_answers_in_order(split, tmp_path, monkeypatch):
     count, seconds = activations.fill_store(store, run)
     assert count == run.seen == 11 and seconds > 0
     assert store.is_whole() and store.layers() == LAYERS
-    np.testing.assert_array_equal(rows_of(store), wanted(split))
-    np.testing.assert_array_equal(np.load(store.whole), wanted(split))  # it is a plain .npy
+    np.testing.assert_array_equal(rows_of(store), answers(split))
+    np.testing.assert_array_equal(np.load(store.whole), answers(split))  # it is a plain .npy
     assert ActivationStore(split, NETWORK, tmp_path / "cache").ensure() == (0, 0.0)
 
 
@@ -53,7 +46,7 @@ def test_blocks_are_small(split, tmp_path, monkeypatch):
     activations.fill_store(store, Counter())
     monkeypatch.setattr(activations, "BLOCK_BYTES", 4 * 4 * LAYERS.num_columns)
     assert [len(block) for block in store.blocks()] == [4, 4, 3]
-    np.testing.assert_array_equal(rows_of(store), wanted(split))
+    np.testing.assert_array_equal(rows_of(store), answers(split))
 
 
 def test_pictures_in_memory(split, tmp_path):
@@ -62,7 +55,7 @@ def test_pictures_in_memory(split, tmp_path):
     memory = dataclasses.replace(split, pictures=pixels, origin="scenes:0")
     store = ActivationStore(memory, NETWORK, tmp_path / "cache")
     activations.fill_store(store, Counter())
-    np.testing.assert_array_equal(rows_of(store), wanted(split))
+    np.testing.assert_array_equal(rows_of(store), answers(split))
 
 
 def test_another_network_or_folder_has_another_store(split, tmp_path):
@@ -87,7 +80,7 @@ def test_stopped_in_the_middle_it_goes_on(split, tmp_path):
     run = Counter()
     activations.fill_store(store, run)
     assert run.seen == 11 - 2 * Counter.pictures
-    np.testing.assert_array_equal(rows_of(store), wanted(split))
+    np.testing.assert_array_equal(rows_of(store), answers(split))
 
 
 KILLED = """
@@ -143,7 +136,7 @@ def test_broken_pictures_are_counted_and_only_they_are_read_again(split, tmp_pat
     run = Counter()
     activations.fill_store(store, run)
     assert run.seen == 4 and store.is_whole()
-    np.testing.assert_array_equal(rows_of(store), wanted(split))
+    np.testing.assert_array_equal(rows_of(store), answers(split))
 
 
 def test_a_changed_picture_is_the_only_one_read_again(split, tmp_path):
@@ -156,7 +149,7 @@ def test_a_changed_picture_is_the_only_one_read_again(split, tmp_path):
     run = Counter()
     activations.fill_store(store, run)
     assert run.seen == 1
-    np.testing.assert_array_equal(rows_of(store), wanted(split))
+    np.testing.assert_array_equal(rows_of(store), answers(split))
 
 
 def test_nan_is_refused_and_names_the_picture(split, tmp_path):

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 from tiny_data import kept_in
-from tiny_network import LAYERS, NETWORK, Counter, make_split
+from tiny_network import LAYERS, NETWORK, Counter, answers, make_split
 
 from data import datasets
 from data.pictures import load_picture
 from data.scenes import drawing, world
 from data.vision import activations, boxes, cnn, descriptors, embedding, network, regions, rows
 from data.vision.pixels import PixelDescriptor
+from systems.dual_path.reading import cluster_rows
 
 COLOURS = {"red": (222, 40, 40), "blue": (35, 95, 235)}
 
@@ -432,12 +433,6 @@ def networks(monkeypatch):
     return made
 
 
-def answers(split):
-    """(N, C) of the network of NumPy, picture by picture."""
-    pictures = [rows.open_picture(split, row) for row in range(split.num_images)]
-    return np.concatenate([Counter()(network.cut_crops(p, NETWORK)[None]) for p in pictures])
-
-
 def test_embeddings_of_all_splits_use_the_training_pictures_statistics(networks, tmp_path):
     (tmp_path / "other").mkdir()
     train, test = make_split(tmp_path, 20), make_split(tmp_path / "other", 7, name="test", seed=1)
@@ -480,10 +475,10 @@ def test_pictures_are_clustered_by_the_last_layer_of_a_trained_network(networks,
     train, pixels = make_split(tmp_path, 20), PixelDescriptor(64, 64)
     settings = kept(tmp_path / "cache")
     settings.cnn, settings.image_weights, settings.num_classes = "MobileNetV2", "imagenet", 3
-    found = descriptors.cluster_rows(pixels, train, None, settings)
+    found = cluster_rows(pixels, train, None, settings)
     own = answers(train)[:, slice(*LAYERS.last)]
     np.testing.assert_allclose(found, own / np.linalg.norm(own, axis=1)[:, None], rtol=1e-6)
     for settings.cnn, settings.image_weights in (("small", "imagenet"), ("MobileNetV2", "none")):
         with pytest.raises(ValueError, match="--num_classes 3: k-means needs a trained network"):
-            descriptors.cluster_rows(pixels, train, None, settings)
-    assert descriptors.cluster_rows(descriptors.ReadyVectors((7,)), train, own, settings) is own
+            cluster_rows(pixels, train, None, settings)
+    assert cluster_rows(descriptors.ReadyVectors((7,)), train, own, settings) is own

@@ -1,32 +1,17 @@
 """The full-network embedding: against loops from the paper, thresholds, crops, its file."""
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
 from PIL import Image
+from reference_ranking import full_network
 
 from data.vision.embedding import NetworkDescriptor, discretise, moments
 from data.vision.network import RESIZES, Layers, Network, cut_crops
 
 NETWORK = Network("VGG16", "/somewhere/weights.h5", "a1b2", 224)
 LAYERS = Layers(["one", "two"], [3, 4], (3, 7))
-
-
-def paper_embedding(train, pictures):
-    """Section 3.1, one number after the other: standardise by the training pictures, cut in 3."""
-    embedded = []
-    for row in pictures:
-        values = []
-        for column, x in enumerate(row):
-            own = [float(other[column]) for other in train]
-            mean = sum(own) / len(own)
-            std = math.sqrt(sum((value - mean) ** 2 for value in own) / len(own))
-            z = (float(x) - mean) / std if std > 0 else 0.0
-            values.append(1 if z > 0.15 else -1 if z < -0.25 else 0)
-        embedded.append(values)
-    return embedded
 
 
 def descriptor_of(train, kind="fne"):
@@ -46,7 +31,7 @@ def test_embedding_is_the_papers(train):
     for pictures in (train, others):  # with the training pictures' statistics, both
         vectors = descriptor_of(train).embed(pictures)
         assert vectors.dtype == np.int8
-        assert vectors.tolist() == paper_embedding(train, pictures)
+        assert vectors.tolist() == full_network(train, pictures).tolist()
     assert {-1, 0, 1} == set(vectors.ravel().tolist())
     assert not vectors[:, 2].any()  # a constant channel says nothing, also of other pictures
 

@@ -77,14 +77,7 @@ def test_a_size_is_a_name_or_four_numbers():
             "hidden_size": 384,
             "intermediate_size": 1536,
         },
-        {
-            "config": {
-                "num_layers": 6,
-                "num_heads": 12,
-                "hidden_dim": 384,
-                "intermediate_dim": 1536,
-            }
-        },
+        {"config": {"num_layers": 6, "num_heads": 12, "hidden_dim": 384, "intermediate_dim": 1536}},
     ],
 )
 def test_auto_is_the_size_of_the_folder(config, tmp_path):
