@@ -10,6 +10,7 @@ Shape letters: N images, F feature.
 """
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from data.formats.records import Records, Rows, blocks, some
-from run.files import read_json, write_json
+from run.files import file_hash, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,19 @@ def first_pictures(paths: Sequence[str], cache_dir: str | os.PathLike | None = N
         with contextlib.suppress(OSError):
             write_json(kept, np.stack([own, first[own]], axis=1).tolist())
     return first[first]
+
+
+def content_of(path: str | os.PathLike) -> str:
+    """SHA-256 of a picture file's bytes, hexadecimal; "" where it is missing. Each is read once."""
+    with contextlib.suppress(OSError):
+        state = os.stat(path)
+        return _hash_of(os.fspath(path), state.st_size, state.st_mtime_ns, state.st_ino)
+    return ""
+
+
+@functools.cache
+def _hash_of(path: str, *_: int) -> str:
+    return file_hash(path)
 
 
 def piece_of(path: str | os.PathLike) -> bytes:
