@@ -24,6 +24,7 @@ import tiny_data
 from PIL import Image
 
 from data import datasets
+from run import manifest
 
 SMALL = [
     "--exp=run", "--cache_dir=cache", "--threads=1", "--epochs=2", "--embed_dim=16",
@@ -48,11 +49,12 @@ COMMANDS = {
 }
 GRADES = ("exp/run/score.json", "exp/run/projections.npz")
 MAY_PASS = (".png", ".txt", ".md", manifest.NAME)  # of a run: no number of its score is in them
+PARTS = ("exp/run/", "exp/run-first/", "cache/", "data/")
 IS_RIGHT = ("same", "refused", "refused elsewhere", "made anew")
 
 
 def write_data(folder, name):
-    """What a system is trained on here: vectors, a table or a layout of noisy pictures, or scenes."""
+    """What a system is trained on here: vectors, noisy pictures in two layouts, or scenes."""
     if name == "gru":
         folder.mkdir(parents=True)
         tiny_data.precomp(folder)
@@ -108,6 +110,14 @@ def damage(path, draw):
     return f"{'cut' if cut else 'bit'} at {at:,} of {state.st_size:,}{', time kept' * kept}"
 
 
+def choose(home, draw):
+    """A file of the run, half of the time, or of its first phase, its cache or its data."""
+    found = list(contents(home))
+    parts = [[one for one in found if one.startswith(part)] for part in PARTS]
+    others = [part for part in parts[1:] if part]
+    return draw.choice(parts[0] if draw.random() < 0.5 else draw.choice(others))
+
+
 def judge(name, done, hit, before, home, expected):
     """What a command made of the damage: one of IS_RIGHT, or what is wrong."""
     now, of_data = contents(home), hit.startswith("data/")
@@ -160,8 +170,8 @@ def main(count, systems, seed):
             for _ in range(count):
                 shutil.rmtree(home)
                 shutil.copytree(whole, home)
-                hit = draw.choice(list(contents(home)))
-                what, found = damage(home / hit, draw), []
+                hit, found = choose(home, draw), []
+                what = damage(home / hit, draw)
                 for name in COMMANDS:
                     before = contents(home)
                     done = run(home, name, *([query] if name == "retrieve" else []))
