@@ -3,7 +3,7 @@
 PYTHONPATH=. python tests/flip_and_grade.py 200              # flips or cuts, for each system
 PYTHONPATH=. python tests/flip_and_grade.py 50 gru joint 3   # of some, drawn with seed 3
 
-Each damage hits one file of a run, its first phase, its caches or its data; every second one keeps
+Each damage hits one file of the run, its first phase, its cache or its data; every second one keeps
 the file's time. Then the run is verified, asked, resumed and graded, without drawing and exporting
 anew. What resuming must leave and grading must give is what they do without damage.
 """
@@ -23,23 +23,22 @@ import starter
 import tiny_data
 from PIL import Image
 
-from data import datasets
 from run import manifest
 
 SMALL = [
     "--exp=run", "--cache_dir=cache", "--threads=1", "--epochs=2", "--embed_dim=16",
     "--hidden_dim=16", "--batch_size=32", "--image_size=32", "--image_pooling=mean",
 ]  # fmt: skip
-PHASES = ["--first_phase=joint_scenes_rank", "--rank_weight=0", "--limit=16", "--max_length=6"]
+TWO_PHASES = ["--first_phase=joint_scenes_rank", "--rank_weight=0", "--limit=16", "--max_length=6"]
 SYSTEMS = {
-    "projection": ["--data=flickr8k", "--data_dir=data"],
+    "projection": ["--data=csv", "--data_dir=data"],
     "gru": ["--recipe=ph", "--data=precomp", "--data_dir=data", "--word_dim=8"],
     "dual_path": [
         "--recipe=dual_path_scenes", "--data=csv", "--data_dir=data", "--cnn=resnet_8",
         "--text_width=0.02", "--word_dim=8", "--cache=disk", "--test_shifts=1", "--classes=images",
     ],
     "transformer": ["--model=transformer", "--limit=12", "--cnn=resnet_8", "--text_size=tiny"],
-    "joint": ["--model=joint", "--attention_dim=8", "--word_dim=8", *PHASES],
+    "joint": ["--model=joint", "--attention_dim=8", "--word_dim=8", *TWO_PHASES],
 }  # fmt: skip
 COMMANDS = {
     "verify": ["test.py", "--exp=run", "--verify"],
@@ -50,135 +49,112 @@ COMMANDS = {
 GRADES = ("exp/run/score.json", "exp/run/projections.npz")
 MAY_PASS = (".png", ".txt", ".md", manifest.NAME)  # of a run: no number of its score is in them
 PARTS = ("exp/run/", "exp/run-first/", "cache/", "data/")
-IS_RIGHT = ("same", "refused", "refused elsewhere", "made anew")
 
 
-def write_data(folder, name):
-    """What a system is trained on here: vectors, noisy pictures in two layouts, or scenes."""
-    if name == "gru":
-        folder.mkdir(parents=True)
-        tiny_data.precomp(folder)
-        for path in folder.glob("*_ims.npy"):
-            rows = np.random.default_rng(len(path.name)).normal(size=(len(np.load(path)), 6))
-            np.save(path, rows.astype(np.float32))
-    if name not in ("projection", "dual_path"):
+def write_data(folder, system):
+    """What a system is trained on here: vectors, a table of noisy pictures, or scenes (nothing)."""
+    draw, table = np.random.default_rng(0), ["image,caption,split"]
+    folder.mkdir(parents=True)
+    if system == "gru":
+        for path in tiny_data.precomp(folder).glob("*_ims.npy"):
+            np.save(path, draw.normal(size=np.load(path).shape).astype(np.float32))
+    if system not in ("projection", "dual_path"):
         return
-    tokens, table, draw = [], ["image,caption,split"], np.random.default_rng(0)
-    splits = datasets.open_dataset("scenes", cache_dir=folder / "scenes", limit=12)
-    for word, split in zip(("train", "dev", "test"), splits.values(), strict=True):
-        names = [f"{own}.jpg" for own in split.image_names]
-        (folder / "images").mkdir(parents=True, exist_ok=True)
-        for picture, own in zip(split.pictures, names, strict=True):
-            noisy = np.clip(picture + draw.normal(0, 20, picture.shape), 0, 255).astype(np.uint8)
-            Image.fromarray(noisy).resize((180, 180)).save(folder / "images" / own, quality=90)
-        for row, own in enumerate(names):
-            captions = tiny_data.captions_of(split, row)
-            tokens += [f"{own}#{k}\t{text}" for k, text in enumerate(captions)]
-            table += [f'images/{own},"{text}",{split.name}' for text in captions]
-        if name == "projection":
-            tiny_data.put(folder / f"Flickr_8k.{word}Images.txt", names)
-    shutil.rmtree(folder / "scenes")
-    layout = {"projection": ("Flickr8k.token.txt", tokens), "dual_path": ("captions.csv", table)}
-    tiny_data.put(folder / layout[name][0], layout[name][1])
+    for split in tiny_data.opened("scenes", None, folder.parent / "scenes", limit=12).values():
+        for row, name in enumerate(split.image_names):
+            noisy = split.pictures[row] + draw.normal(0, 20, split.pictures[row].shape)
+            picture = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).resize((180, 180))
+            picture.save(folder / f"{name}.jpg", quality=90)
+            texts = tiny_data.captions_of(split, row)
+            table += [f'{name}.jpg,"{text}",{split.name}' for text in texts]
+    shutil.rmtree(folder.parent / "scenes")
+    tiny_data.put(folder / "captions.csv", table)
 
 
-def run(home, name, *more):
+def run(home, name, system):
     """One of COMMANDS in a child of the loaded process."""
-    return starter.run("tests/flip_and_grade.py", "--bare", *COMMANDS[name], *more, cwd=home)
+    asked = ["dev 0 1" if system == "gru" else "a red circle"] if name == "retrieve" else []
+    return starter.run("tests/flip_and_grade.py", "--bare", *COMMANDS[name], *asked, cwd=home)
 
 
 def contents(home):
-    """{path: bytes} of all files that tell something, but for locks."""
-    return {
-        path.relative_to(home).as_posix(): path.read_bytes()
-        for path in sorted(home.rglob("*"))
-        if path.is_file() and path.stat().st_size and ".lock" not in path.name
-    }
+    """{path: bytes} of all files that are not empty, but for locks."""
+    found = {path.relative_to(home).as_posix(): path for path in sorted(home.rglob("*"))}
+    found = {name: path for name, path in found.items() if path.is_file() and ".lock" not in name}
+    return {name: path.read_bytes() for name, path in found.items() if path.stat().st_size}
 
 
-def damage(path, draw):
-    """Flips a bit of a file or cuts it, and says so."""
-    content, state = bytearray(path.read_bytes()), path.stat()
+def damage(home, draw):
+    """Flips a bit of a file or cuts it; returns which, and what was done to it."""
+    found = list(contents(home))
+    own, *others = ([one for one in found if one.startswith(part)] for part in PARTS)
+    hit = draw.choice(own if draw.random() < 0.5 else draw.choice([one for one in others if one]))
+    content, state = bytearray((home / hit).read_bytes()), (home / hit).stat()
     at = draw.randrange(len(content))
     if cut := draw.random() < 0.25:
         del content[at:]
     else:
         content[at] ^= 1 << draw.randrange(8)
-    path.write_bytes(content)
+    (home / hit).write_bytes(content)
     if kept := draw.random() < 0.5:
-        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-    return f"{'cut' if cut else 'bit'} at {at:,} of {state.st_size:,}{', time kept' * kept}"
+        os.utime(home / hit, ns=(state.st_atime_ns, state.st_mtime_ns))
+    return hit, f"{'cut' if cut else 'bit'} at {at:,} of {state.st_size:,}{', time kept' * kept}"
 
 
-def choose(home, draw):
-    """A file of the run, half of the time, or of its first phase, its cache or its data."""
-    found = list(contents(home))
-    parts = [[one for one in found if one.startswith(part)] for part in PARTS]
-    others = [part for part in parts[1:] if part]
-    return draw.choice(parts[0] if draw.random() < 0.5 else draw.choice(others))
-
-
-def judge(name, done, hit, before, home, expected):
-    """What a command made of the damage: one of IS_RIGHT, or what is wrong."""
-    now, of_data = contents(home), hit.startswith("data/")
+def judge(hit, done, before, now, expected):
+    """Whether the damage was refused, mended, or makes no difference; what is wrong in capitals."""
+    name, wanted = expected
     if "Traceback" in done.stderr:
         return "TRACEBACK"
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error:" in line]
-        lost = [path for path in before if now.get(path) != before[path] and "/log" not in path]
-        if lost or len(lines) != 1:
-            return f"REFUSED, BUT {lost or lines}"
-        told = "other data" if of_data else hit.split("/")[1]
+        if len(lines) != 1 or any(
+            now.get(one) != before[one] for one in before if "/log" not in one
+        ):
+            return "REFUSED, BUT NOT IN ONE LINE, OR WITH A LOSS"
+        told = "other data" if hit.startswith("data/") else hit.split("/")[1]
         return "refused" if told in lines[0] or hit in lines[0] else "refused elsewhere"
     if name == "retrieve":
-        right = done.stdout == expected[name]
+        right = done.stdout == wanted
     elif name == "verify":
         right = not hit.startswith("exp/run/") or hit.endswith(MAY_PASS)
-    elif name == "test":
-        right = all(now[path] == expected[name][path] for path in GRADES)
     else:
-        kept = [path for path in now if path.startswith("exp/") and path != hit]
-        right = all(now[one] == expected[name].get(one) for one in kept if "/log" not in one)
-    anew = "made anew" in done.stderr
-    return ("made anew" if anew else "same") if right else "WRONG"
+        kept = [one for one in now if one.startswith("exp/") and one != hit and "/log" not in one]
+        right = all(now[one] == wanted.get(one) for one in (GRADES if name == "test" else kept))
+    return ("made anew" if "made anew" in done.stderr else "same") if right else "WRONG IN SILENCE"
 
 
-def expect(home, query):
-    """What the commands give without damage."""
+def prepare(home, system):
+    """A finished run, graded; returns what the commands give without damage."""
+    write_data(home / "data", system)
+    done = [starter.run("train.py", *SYSTEMS[system], *SMALL, cwd=home)]
+    done.append(starter.run(*COMMANDS["test"], cwd=home))
+    shutil.copytree(home, home.with_name("whole"))
     expected = {}
     for name in COMMANDS:
-        done = run(home, name, *([query] if name == "retrieve" else []))
-        if done.returncode:
-            raise RuntimeError(f"{name} failed: {done.stderr[-2000:]}")
-        expected[name] = done.stdout if name == "retrieve" else contents(home)
+        done.append(run(home, name, system))
+        expected[name] = done[-1].stdout if name == "retrieve" else contents(home)
+    for one in done:
+        if one.returncode:
+            raise RuntimeError(f"{one.args} failed: {one.stderr[-2000:]}")
     return expected
 
 
 def main(count, systems, seed):
     for system in systems:
         with tempfile.TemporaryDirectory() as folder:
-            home, whole, draw = Path(folder) / "home", Path(folder) / "whole", random.Random(seed)
-            write_data(home / "data", system)
-            home.mkdir(exist_ok=True)
-            for command in (["train.py", *SYSTEMS[system], *SMALL], COMMANDS["test"]):
-                done = starter.run(*command, cwd=home)
-                if done.returncode:
-                    raise RuntimeError(f"{command} failed: {done.stderr[-2000:]}")
-            shutil.copytree(home, whole)
-            query = "dev 0 1" if system == "gru" else "a red circle"
-            expected, told, began = expect(home, query), Counter(), time.perf_counter()
+            home, draw, told = Path(folder) / "home", random.Random(seed), Counter()
+            expected, began = prepare(home, system), time.perf_counter()
             for _ in range(count):
                 shutil.rmtree(home)
-                shutil.copytree(whole, home)
-                hit, found = choose(home, draw), []
-                what = damage(home / hit, draw)
-                for name in COMMANDS:
-                    before = contents(home)
-                    done = run(home, name, *([query] if name == "retrieve" else []))
-                    found.append(judge(name, done, hit, before, home, expected))
-                    if found[-1] not in IS_RIGHT:
+                shutil.copytree(home.with_name("whole"), home)
+                (hit, what), found = damage(home, draw), []
+                for one in expected.items():
+                    before, done = contents(home), run(home, one[0], system)
+                    found.append(judge(hit, done, before, contents(home), one))
+                    if found[-1].isupper():
                         print(done.stdout[-500:], done.stderr[-3000:], sep="\n")
-                print(f"{system}: {hit}, {what}:", *found, sep=" ", flush=True)
+                print(f"{system}: {hit}, {what}:", *found, flush=True)
                 told.update(found)
             print(f"{system}: {count} in {time.perf_counter() - began:.0f} s: {dict(told)}")
 
@@ -188,9 +164,7 @@ def become_bare(argv):
     from grading import export
     from run import figures
 
-    for module, names in ((export, ["export_towers"]), (figures, ["save"])):
-        for name in names:
-            setattr(module, name, lambda *_, **__: None)
+    export.export_towers = figures.save = lambda *_, **__: None
     sys.argv = [str(starter.ROOT / argv[0]), *argv[1:]]
     runpy.run_path(sys.argv[0], run_name="__main__")
 
@@ -199,5 +173,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--bare"]:
         become_bare(sys.argv[2:])
     else:
-        numbers = [int(word) for word in sys.argv[1:] if word.isdigit()] + [0]
-        main(numbers[0] or 5, [w for w in sys.argv[1:] if w in SYSTEMS] or SYSTEMS, numbers[1])
+        numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
+        chosen = [word for word in sys.argv[1:] if word in SYSTEMS] or SYSTEMS
+        main(numbers[0] if numbers else 5, chosen, sum(numbers[1:]))
