@@ -241,7 +241,6 @@ def main(argv):
         answer(run, gallery, asked, explainer)
         return
     encoder = explainer.encoder if explainer else search.QueryEncoder(run)
-    _ = gallery.image  # refused here where it is damaged, not at each query
     if len(argv) > 1:
         answer(run, gallery, search.ask_sentence(encoder, " ".join(argv[1:])), explainer)
         return

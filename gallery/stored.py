@@ -6,7 +6,6 @@
 Shape letters: N images, M captions, D embedding.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,6 @@ from run.onnx_graphs import WRITTEN_BY
 class Gallery:
     """What `test.py` scored last; nothing of it is read before it is asked for.
 
-    The file is compared with its hash in a thread, beside the start of ONNX Runtime. Whoever asks
-    for rows or texts first waits until they are known to be right.
-
     Attributes:
       image: (N, D) float32 unit rows; text: (M, D) float32 unit rows.
       caption_image: (M,) row of each caption's image.
@@ -31,45 +27,19 @@ class Gallery:
       similarity: which of `similarity.SIMILARITIES` the rows are made for.
 
     Raises:
-      ValueError: the run has no projections, or they do not fit together; or, when a row or a text
-        is first asked for, they are damaged.
+      ValueError: the run has no projections, or they are damaged or do not fit together.
     """
 
-    image: Any
-    text: Any
-    caption_image: np.ndarray
-    image_names: files.PackedStrings
-    captions: files.PackedStrings
-    pictures: files.PackedStrings
-
     def __init__(self, run: Run):
-        self.path = run.projections
-        if not self.path.is_file():
-            run.require(self.path, WRITTEN_BY)
-        self._checking = ThreadPoolExecutor(1).submit(run.check, self.path)
-        try:
-            self._open(run)
-        except ValueError:
-            self._checking.result()  # where it is damaged, that is what is told
-            raise
-
-    def __getattr__(self, name: str) -> Any:
-        """Rows and texts, when they are first asked for."""
-        if name not in Gallery.__annotations__:
-            raise AttributeError(name)
-        self._checking.result()
-        self.__dict__ |= self._parts
-        return self._parts[name]
-
-    def _open(self, run: Run) -> None:
+        self.path = run.require(run.projections, WRITTEN_BY)
         self.arrays = files.open_arrays(self.path)
         self._check_weights(run)
         self.similarity = of_arrays(self.arrays, self.path)
-        parts = {name: self._array(name) for name in ("image", "text")}
-        parts["caption_image"] = np.asarray(self._array("caption_image"))
-        names = ("image_names", "captions", "pictures")
-        self._parts = parts | {name: self._strings(name) for name in names}
-        self._check(**self._parts)
+        self.image, self.text = self._array("image"), self._array("text")
+        self.caption_image = np.asarray(self._array("caption_image"))
+        self.image_names, self.captions = self._strings("image_names"), self._strings("captions")
+        self.pictures = self._strings("pictures")
+        self._check()
 
     def _array(self, name: str) -> Any:
         if name not in self.arrays:
@@ -94,19 +64,21 @@ class Gallery:
         if bytes(self.arrays["weights"]).decode("ascii", "replace") not in known:
             raise ValueError(f"{self.path} is of other weights than {run} has now; {WRITTEN_BY}")
 
-    def _check(self, image, text, caption_image, image_names, captions, pictures) -> None:
-        shapes = image.shape, text.shape
-        kinds = (image.dtype.kind, text.dtype.kind, caption_image.dtype.kind)
-        if kinds != ("f", "f", "i") or caption_image.ndim != 1:
+    def _check(self) -> None:
+        shapes = self.image.shape, self.text.shape
+        kinds = (self.image.dtype.kind, self.text.dtype.kind, self.caption_image.dtype.kind)
+        if kinds != ("f", "f", "i") or self.caption_image.ndim != 1:
             raise ValueError(f"{self.path} holds other arrays than numbers of rows; {WRITTEN_BY}")
-        num_captions = {len(text), len(caption_image), len(captions)}
-        num_images = {len(image), len(image_names), len(pictures)}
-        fits = len(num_captions) == len(num_images) == 1 and image.ndim == text.ndim == 2
-        fits = fits and image.shape[1] == text.shape[1] and all(map(all, shapes))
-        if not fits or not 0 <= caption_image.min() <= caption_image.max() < len(image):
+        captions = {self.num_captions, len(self.caption_image), len(self.captions)}
+        images = {self.num_images, len(self.image_names), len(self.pictures)}
+        fits = len(captions) == len(images) == 1 and self.image.ndim == self.text.ndim == 2
+        fits = fits and self.image.shape[1] == self.text.shape[1] and all(map(all, shapes))
+        if not fits or not 0 <= self.caption_image.min() <= self.caption_image.max() < len(
+            self.image
+        ):
             raise ValueError(
                 f"{self.path} does not fit together (image {shapes[0]}, text {shapes[1]}, names "
-                f"{len(image_names)}, captions {len(captions)}); {WRITTEN_BY}"
+                f"{len(self.image_names)}, captions {len(self.captions)}); {WRITTEN_BY}"
             )
 
     @property
