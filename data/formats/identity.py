@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from data.formats.records import Records, Rows, blocks, some
+from run import caches
 from run.files import file_hash, read_json, write_json
 
 logger = logging.getLogger(__name__)
@@ -67,11 +68,10 @@ def first_pictures(paths: Sequence[str], cache_dir: str | os.PathLike | None = N
     if cache_dir and sum(map(len, alike.values())) > MANY:
         key = hashlib.sha256(" ".join(map(str, chain.from_iterable(facts))).encode()).hexdigest()
         kept = Path(cache_dir) / f"same-pictures-{key[:16]}.json"
-        with contextlib.suppress(ValueError, TypeError, OverflowError):
+        if caches.is_whole(kept):
             pairs = np.array(read_json(kept), np.int64).reshape(-1, 2)
-            if ((pairs >= 0) & (pairs < len(first))).all():
-                first[pairs[:, 0]] = pairs[:, 1]
-                return first[first]
+            first[pairs[:, 0]] = pairs[:, 1]
+            return first[first]
     for rows in alike.values():
         _join_equal(paths, rows, first)
     if kept:
