@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.formats.identity import check_pictures, piece_of
+from data.formats.identity import check_pictures, content_of
 from data.formats.records import (
     SPLITS,
     ReadingOptions,
@@ -263,9 +263,8 @@ def _check_one(split: str, records: Records) -> None:
 def fingerprint(split: Split) -> str:
     """SHA-256 of what a split holds, hexadecimal: equal data, equal fingerprint, wherever it lies.
 
-    Covers image names, captions, `caption_image`, concepts, vectors and pictures in memory. Of
-    picture files it covers name and size in bytes, not the content: to read 100,000 files would
-    take longer than to score them.
+    Covers image names, captions, `caption_image`, concepts, vectors and pictures, of files all
+    bytes.
     """
     digest = hashlib.sha256()
     for strings in ([split.name], split.image_names, split.captions):
@@ -282,5 +281,5 @@ def fingerprint(split: Split) -> str:
             digest.update(b"none" if array is None else b"files")
     if isinstance(split.pictures, list):
         for path in split.pictures:
-            digest.update(hashlib.sha256(piece_of(path)).digest())
+            digest.update(content_of(path).encode())
     return digest.hexdigest()

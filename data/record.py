@@ -13,7 +13,7 @@ import numpy as np
 
 from data import datasets
 from data.datasets import Split
-from data.formats.identity import TELLING, piece_of
+from data.formats.identity import TELLING, content_of
 from data.formats.records import some
 from run import files
 from run.folder import Run
@@ -26,12 +26,12 @@ LENGTH = 16  # hexadecimal digits that tell an image's content
 def contents_of(split: Split) -> list[str]:
     """For each of the N images the start of a hash of its content; "" where it is not known.
 
-    Of a picture in memory and of a vector all of it counts, of a picture file its size and a piece
-    of it. Rows of few different numbers, such as tags, say nothing.
+    Of pictures and vectors all bytes count. Rows of few different numbers, such as tags, say
+    nothing.
     """
     if isinstance(split.pictures, list):
-        found = [piece_of(path) for path in split.pictures]
-    elif split.pictures is not None:
+        return [content_of(path)[:LENGTH] for path in split.pictures]
+    if split.pictures is not None:
         found = [np.ascontiguousarray(picture).tobytes() for picture in split.pictures]
     elif split.vectors is not None:
         step = max(1, int(np.prod(split.vectors.shape[1:])) // SAMPLE)

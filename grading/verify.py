@@ -58,6 +58,7 @@ def recompute(run: Run, written: Mapping[str, Any], data_dir: str | None = None)
     Raises:
       ValueError: a file is missing or damaged; or the data of the oracle cannot be read.
     """
+    run.check_all()
     told = written["protocol"]
     arrays = scores.read_embeddings(run.require(run.projections, AGAIN))
     finished = encoding.open_finished(run)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import metrics
+from grading.verify import read_score
 from lab.options import Option, read_command
 from lab.published import PUBLISHED
 from lab.settings import settings_of
@@ -118,7 +119,7 @@ def command_of(settings):
 
 def read_scores(run):
     """What the table shows of score.json: figures with intervals, and the oracle's rsum."""
-    score = files.read_json(run.score)
+    score = read_score(run)
     text, oracle = score["text_to_image"], score.get("oracle_rsum")
     recalls = [text[f"recall@{cutoff}"]["value"] for cutoff in metrics.CUTOFFS]
     return {

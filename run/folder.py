@@ -23,7 +23,8 @@ WRITTEN = (
 # What test.py makes of them; all others are of the training.
 GRADED = (
     "projections.npz", "query.onnx", "image.onnx", "writer_first.onnx", "writer_next.onnx",
-    "score.json",
+    "score.json", "ranks_text_to_image.csv", "ranks_image_to_text.csv", "captions.json",
+    "pairs.json",
 )  # fmt: skip
 
 
@@ -156,6 +157,12 @@ class Run:
             manifest.check(self.folder, path)
         except ValueError as error:
             raise ValueError(f"{error}; {mend}") from None
+
+    def check_all(self) -> None:
+        """Refuses a run of which any file is not as it was written. Raises ValueError."""
+        for name in manifest.hashes_of(self.folder):
+            if (self / name).is_file():
+                self.check(self / name)
 
     def log(self, line: str) -> None:
         """Prints a line and keeps it in `log.txt`."""

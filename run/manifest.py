@@ -17,9 +17,9 @@ from typing import Any
 
 NAME = "manifest.json"
 KIND = "matchbox run"  # other people's manifests are left alone
-# What is read again. Pictures and tables are not: retrieve.py draws them beside a training, and two
-# writers of one manifest would lose each other's hashes.
-KEPT = (".json", ".npz", ".npy", ".h5", ".onnx")
+# What is read again. Pictures are not: retrieve.py draws them beside a training, and two writers of
+# one manifest would lose each other's hashes.
+KEPT = (".json", ".npz", ".npy", ".h5", ".onnx", ".csv", ".u8")
 
 _checked: set[tuple[Any, ...]] = set()  # of this process: files whose hash was right
 
@@ -46,15 +46,15 @@ def renaming(path: Path, written: Path) -> Iterator[None]:
     if folder is None or path == folder / NAME or path.suffix not in KEPT:
         yield
         return
+    name, new = path.relative_to(folder).as_posix(), file_hash(written)
     try:
         known = hashes_of(folder)
     except ValueError:  # damaged, or other people's: whoever reads a file of a run will say so
         yield
         return
-    name, new = path.relative_to(folder).as_posix(), file_hash(written)
     _write(folder, known | {name: [new, *known.get(name, [])]})
     yield
-    _write(folder, known | {name: [new]})
+    _write(folder, hashes_of(folder) | {name: [new]})  # another process may write to a cache, too
 
 
 def check(folder: Path, path: Path) -> None:

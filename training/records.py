@@ -268,11 +268,9 @@ class RunRecords(keras.callbacks.Callback):
         for variable, array in zip(variables, arrays.values(), strict=True):
             variable.assign(np.array(array))
         self.rows, self.best_row = rows, best_row
-        if 0 <= self.best_row < len(self.rows) - 1 and not self.run.best_weights.is_file():
-            raise ValueError(
-                f"{self.run} has lost {self.run.best_weights.name}, the weights of epoch "
-                f"{self.best_epoch}: train it anew with --overwrite"
-            )
+        if 0 <= self.best_row < len(self.rows) - 1:
+            lost = f"weights of epoch {self.best_epoch} are lost: train it anew with --overwrite"
+            self.run.require(self.run.best_weights, lost)
         if self.write:
             self.publish()
         return self.epochs

@@ -10,6 +10,7 @@ Shape letters: N images, F feature.
 """
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
@@ -20,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from data.formats.records import Records, Rows, blocks, some
-from run.files import read_json, write_json
+from run import caches
+from run.files import file_hash, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -66,11 +68,10 @@ def first_pictures(paths: Sequence[str], cache_dir: str | os.PathLike | None = N
     if cache_dir and sum(map(len, alike.values())) > MANY:
         key = hashlib.sha256(" ".join(map(str, chain.from_iterable(facts))).encode()).hexdigest()
         kept = Path(cache_dir) / f"same-pictures-{key[:16]}.json"
-        with contextlib.suppress(ValueError, TypeError, OverflowError):
+        if caches.is_whole(kept):
             pairs = np.array(read_json(kept), np.int64).reshape(-1, 2)
-            if ((pairs >= 0) & (pairs < len(first))).all():
-                first[pairs[:, 0]] = pairs[:, 1]
-                return first[first]
+            first[pairs[:, 0]] = pairs[:, 1]
+            return first[first]
     for rows in alike.values():
         _join_equal(paths, rows, first)
     if kept:
@@ -78,6 +79,19 @@ def first_pictures(paths: Sequence[str], cache_dir: str | os.PathLike | None = N
         with contextlib.suppress(OSError):
             write_json(kept, np.stack([own, first[own]], axis=1).tolist())
     return first[first]
+
+
+def content_of(path: str | os.PathLike) -> str:
+    """SHA-256 of a picture file's bytes, hexadecimal; "" where it is missing. Each is read once."""
+    with contextlib.suppress(OSError):
+        state = os.stat(path)
+        return _hash_of(os.fspath(path), state.st_size, state.st_mtime_ns, state.st_ino)
+    return ""
+
+
+@functools.cache
+def _hash_of(path: str, *_: int) -> str:
+    return file_hash(path)
 
 
 def piece_of(path: str | os.PathLike) -> bytes:

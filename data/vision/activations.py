@@ -37,7 +37,7 @@ from data.formats.records import write_header
 from data.vision import cnn
 from data.vision.network import Layers, Network, cut_crops, read_layers
 from data.vision.rows import open_picture, refuse_broken
-from run import files
+from run import caches, files, manifest
 
 FORMAT = 1  # of stores; another number leaves old ones alone
 MARK = 16  # bytes of a picture's mark in .done; zeros: not there yet
@@ -97,8 +97,9 @@ class ActivationStore:
         return np.flatnonzero((there != wanted).any(axis=1) | ~wanted.any(axis=1))
 
     def is_whole(self) -> bool:
-        """Whether nothing is missing."""
-        return self.whole.is_file() and not len(self.missing())
+        """Whether nothing is missing or damaged; what is damaged is removed, and so said."""
+        there = [caches.is_whole(path) for path in (self.whole, self.facts)]
+        return all(there) and not len(self.missing())
 
     def layers(self) -> Layers:
         """What the columns are."""
@@ -200,7 +201,8 @@ def fill_store(store: ActivationStore, runner) -> tuple[int, float]:
                 writer.write(good, runner(crops))
             bar.update(len(part))
     refuse_broken(split, broken)
-    os.replace(store.partial, store.whole)
+    with manifest.renaming(store.whole, store.partial):
+        os.replace(store.partial, store.whole)
     return len(missing), time.perf_counter() - began
 
 

@@ -215,7 +215,7 @@ def open_store(
     if path is None:
         return PixelStore(np.empty(size, np.uint8), shapes).fill(read, what)
     facts = path.with_suffix(".json")
-    if not path.is_file():
+    if not (caches.is_whole(path) and caches.is_whole(facts)):
         with atomic_path(path, size) as temporary:
             pixels = np.memmap(temporary, np.uint8, "w+", shape=(size,))
             PixelStore(pixels, shapes).fill(read, what)

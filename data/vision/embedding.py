@@ -25,7 +25,7 @@ import numpy as np
 from data.vision import activations, cnn, presets
 from data.vision.network import Layers, Network, cut_crops, places_seen, read_layers
 from data.vision.rows import Descriptor, refuse_without_pictures
-from run import files, onnx_graphs
+from run import caches, files, onnx_graphs
 
 POSITIVE, NEGATIVE = 0.15, -0.25  # a standardised value beyond them is 1 or -1
 KINDS = ("fne", "last", "grid")
@@ -158,13 +158,13 @@ class NetworkDescriptor(Descriptor):
 
     def export(self, settings):
         """Writes the network for ONNX Runtime, unless it is there."""
-        if not self.exported(settings).is_file():
+        if not caches.is_whole(self.exported(settings)):
             cnn.export_network(self.network, self.exported(settings))
 
     def open(self, settings):
         """Opens the exported network. Raises ValueError where it is missing or damaged."""
         path = self.exported(settings)
-        if not path.is_file():
+        if not caches.is_whole(path):
             raise ValueError(f"{path} is missing: {onnx_graphs.WRITTEN_BY}")
         self.tower = onnx_graphs.Tower(path)
 

@@ -10,6 +10,7 @@ import numpy as np
 import metrics
 from gallery import scan
 from grading import intervals
+from grading.verify import AGAIN
 
 RESAMPLES = 1000
 
@@ -20,7 +21,8 @@ def read_ranks(run, direction, places):
     Args:
       places: {image name: its number}, filled by the first run that is read.
     """
-    with open(run / f"ranks_{direction}.csv", newline="", encoding="utf-8") as file:
+    path = run.require(run / f"ranks_{direction}.csv", AGAIN)
+    with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     ranks = np.array([int(row["rank"]) for row in rows])
     owner = np.array([places.setdefault(row["image"], len(places)) for row in rows])

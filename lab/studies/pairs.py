@@ -13,6 +13,7 @@ from typing import Any
 from data import datasets
 from data.pairs import finding
 from grading import pair_recall
+from grading.verify import AGAIN, read_score
 from lab.options import Option
 from lab.settings import settings_of
 from lab.studies import trials
@@ -107,15 +108,17 @@ def grade_regime(work, run, pairs) -> dict[str, Any]:
     """
     if not knows_pairs(run, pairs.split(",")):
         work.test(run, f"--pairs={pairs}")
-    stored, captions = files.read_json(run / "pairs.json"), run / "captions.json"
+    stored = files.read_json(run.require(run / "pairs.json", AGAIN))
+    captions = run / "captions.json"
     macro = {t: stored[t]["macro"]["n>=1"] if t in stored else None for t in TITLES}
-    scores = files.read_json(captions)["scores"] if captions.is_file() else {}
+    found = files.read_json(run.require(captions, AGAIN)) if captions.is_file() else {}
+    scores = found.get("scores", {})
     bleu4 = {width: scores.get(f"beam {width}", {}).get("bleu4") for width in WRITTEN}
     metric = "val_image_to_text_rsum" if bleu4[1] is None else "val_bleu4"
     _, epoch, epochs = trials.best_epoch(run, metric)
-    rsum = files.read_json(run.score)["rsum"]
-    found: dict[str, Any] = {"recall": macro, "bleu4": bleu4, "rsum": rsum}
-    return found | {"epoch": epoch, "epochs": epochs} | trials.read_log(run)
+    rsum = read_score(run)["rsum"]
+    grades: dict[str, Any] = {"recall": macro, "bleu4": bleu4, "rsum": rsum}
+    return grades | {"epoch": epoch, "epochs": epochs} | trials.read_log(run)
 
 
 def knows_pairs(run, names):

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import metrics
+from grading.verify import read_score
 from lab import scripts
 from lab.options import Option
 from lab.settings import compare_settings, settings_of
@@ -107,7 +108,7 @@ class Trials:
         """The run's score.json on the test split, from test.py unless it is there already."""
         if not is_graded(run):
             self.test(run)
-        return files.read_json(run.score)
+        return read_score(run)
 
     def numbers(self, run):
         """A graded run's numbers: test recalls, median rank, rsum; the best epoch; the log's."""
@@ -147,7 +148,7 @@ def is_graded(run):
     """Whether test.py has graded the run's weights as they are, on the test split."""
     if not run.score.is_file():
         return False
-    score = files.read_json(run.score)
+    score = read_score(run)
     graded = score["protocol"].get("split"), score["hashes"].get("weights")
     return graded == ("test", files.file_hash(run.best_weights))
 

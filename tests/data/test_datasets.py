@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from data import datasets
 from data.datasets import DATASETS, fingerprint
 from data.formats import records, text
 from data.pictures import load_picture, picture_references
+from data.record import contents_of
 from data.scenes import world
 
 # Any data set.
@@ -167,6 +169,20 @@ def test_fingerprint_of_picture_files(tmp_path):
     assert fingerprint(here) == fingerprint(there)
     Image.new("RGB", (40, 40)).save(there.pictures[1])
     assert fingerprint(here) != fingerprint(there)
+
+
+def test_fingerprint_of_picture_files_is_of_all_their_bytes(tmp_path):
+    split = opened("flickr8k", flickr(tmp_path, pictures=True))["test"]
+    noise = np.random.default_rng(0).integers(0, 256, (120, 120, 3)).astype(np.uint8)
+    picture = Path(split.pictures[1])
+    Image.fromarray(noise).save(picture, format="PNG")  # of more bytes than pieces have
+    found = {fingerprint(split): contents_of(split)}
+    whole = picture.read_bytes()
+    for at in (0, len(whole) // 3, len(whole) - 1):
+        picture.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        found[fingerprint(split)] = contents_of(split)
+    assert len(found) == 4
+    assert [len({own[row] for own in found.values()}) for row in range(3)] == [1, 4, 1]
 
 
 # Pictures.

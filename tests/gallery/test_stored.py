@@ -5,8 +5,9 @@ import pytest
 from tiny_run import NAMES, gallery_arrays, make_run, unit
 
 from gallery import nearest, stored
-from run import files
+from run import files, manifest
 from run.folder import Run
+from run.manifest import check as check_strictly  # without the exception of conftest.py
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +64,23 @@ def test_a_gallery_that_does_not_fit_is_refused(tmp_path, change, message):
 def test_no_gallery(tmp_path):
     with pytest.raises(ValueError, match=r"no projections\.npz: python test\.py"):
         stored.Gallery(Run(tmp_path))
+
+
+def test_a_damaged_gallery_gives_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "check", check_strictly)
+    manifest.begin(tmp_path)
+    run = make_run(tmp_path)
+    whole = bytearray(run.projections.read_bytes())
+    at = whole.index(gallery_arrays()["image"].tobytes()) + 2
+    run.projections.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    for ask in (
+        lambda gallery: gallery.image,
+        lambda gallery: gallery.num_captions,
+        lambda gallery: gallery.find_image("one.png"),
+        lambda gallery: gallery.best_caption(0, np.eye(7)[0]),
+    ):
+        with pytest.raises(ValueError, match=r"npz is not as it was written: .*python test\.py"):
+            ask(stored.Gallery(run))
+    run.projections.write_bytes(whole[:-9])
+    with pytest.raises(ValueError, match=r"npz is not as it was written: .*python test\.py"):
+        stored.Gallery(run)

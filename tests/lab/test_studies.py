@@ -14,8 +14,9 @@ from tiny_data import precomp
 
 from lab import scripts
 from lab.studies import __main__ as studies
-from lab.studies import gru, trials
-from run import files, folder
+from lab.studies import draws, gru, trials
+from run import files, folder, manifest
+from run.manifest import check as check_strictly  # without the exception of conftest.py
 from systems import config
 
 
@@ -167,6 +168,22 @@ def test_a_run_is_graded_once_for_its_weights(tmp_path, monkeypatch):
     files.write_json(run.score, {**files.read_json(run.score), "protocol": {"split": "validation"}})
     work.grade(run)
     assert len(made.calls) == 4
+
+
+@pytest.mark.parametrize("name", ["score.json", "ranks_text_to_image.csv"])
+def test_damaged_grades_are_refused(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "check", check_strictly)
+    run = folder.Run(tmp_path / "a")
+    manifest.begin(run.folder)
+    files.write_text(run.best_weights, "weights")
+    hashes = {"weights": files.file_hash(run.best_weights)}
+    files.write_json(run.score, {"protocol": {"split": "test"}, "hashes": hashes, "rsum": 1})
+    for direction in ("text_to_image", "image_to_text"):
+        files.write_text(run / f"ranks_{direction}.csv", "image,caption,rank\na.jpg,a,1\n")
+    assert trials.is_graded(run) and draws.rsum_draws([run]).shape[0] == 1
+    (run / name).write_bytes((run / name).read_bytes().replace(b"1", b"2"))
+    with pytest.raises(ValueError, match=f"{name} is not as it was written.*python test.py"):
+        draws.rsum_draws([run] * trials.is_graded(run))
 
 
 def test_nothing_more_is_trained_after_a_failure():

@@ -63,6 +63,31 @@ def test_killed_at_any_step_the_file_is_the_runs(run, monkeypatch):
     assert len(manifest.hashes_of(run.folder)["score.json"]) == 1
 
 
+@pytest.mark.parametrize("name", ["score.json", "ranks_text_to_image.csv", "last/state.npz"])
+def test_every_file_is_looked_at(run, name):
+    for one in ("score.json", "ranks_text_to_image.csv", "last/state.npz", "history.csv"):
+        files.write_text(run / one, one)
+    (run / "history.csv").unlink()
+    run.check_all()
+    (run / name).write_text("edited")
+    with pytest.raises(ValueError, match=f"{name} is not as it was written"):
+        run.check_all()
+
+
+def test_writers_of_one_cache_keep_each_others_hashes(run, monkeypatch):
+    replace = os.replace
+
+    def replace_beside(source, target):
+        replace(source, target)
+        if target == run.score:
+            monkeypatch.undo()
+            files.write_json(run.data, 1)  # by another process, in the meantime
+
+    monkeypatch.setattr(os, "replace", replace_beside)
+    files.write_json(run.score, 0)
+    assert sorted(manifest.hashes_of(run.folder)) == ["data.json", "score.json"]
+
+
 def test_a_missing_or_damaged_manifest_is_refused(run):
     files.write_json(run.score, 0)
     path = run / manifest.NAME

@@ -10,8 +10,9 @@ from PIL import Image
 
 import models
 from data.language.words import Tokens, Vocabulary
-from run import figures, files
+from run import figures, files, manifest
 from run.folder import Run
+from run.manifest import check as check_strictly  # without the exception of conftest.py
 from run.settings import Facts
 from training import waiting
 from training.records import (
@@ -134,6 +135,20 @@ def test_best_weights_lost_in_a_kill_are_written_anew(tmp_path):
     (tmp_path / "best.weights.h5").unlink()  # killed after the state, before the weights
     RunRecords(Run(tmp_path), Scripted([])).restore(make_model())
     assert (tmp_path / "best.weights.h5").read_bytes() == whole
+
+
+def test_damaged_best_weights_are_not_gone_on_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "check", check_strictly)
+    manifest.begin(tmp_path)
+    run_epochs(tmp_path, [0.3, 0.1])
+    path = tmp_path / "best.weights.h5"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(ValueError, match=r"best\.weights\.h5 is not as it was written"):
+        RunRecords(Run(tmp_path), Scripted([])).restore(make_model())
+    path.unlink()
+    with pytest.raises(ValueError, match=r"no best\.weights\.h5: weights of epoch 1 are lost"):
+        RunRecords(Run(tmp_path), Scripted([])).restore(make_model())
 
 
 def test_nothing_to_restore_and_a_foreign_state_are_refused(tmp_path):

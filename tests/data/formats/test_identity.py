@@ -11,6 +11,8 @@ from tiny_data import coco, flickr, karpathy, nus, opened, precomp, put, put_pic
 
 from data import datasets
 from data.formats import drawing, identity, records
+from run import manifest
+from run.manifest import check as check_strictly  # without the exception of conftest.py
 
 NAMES = [f"p{n:02d}.jpg" for n in range(12)]
 SPLIT = dict(zip(NAMES, ["train"] * 8 + ["val"] * 2 + ["test"] * 2, strict=True))
@@ -127,7 +129,8 @@ def test_first_rows_of_any_order_type_and_block(monkeypatch):
     assert identity.first_rows(zeros).tolist() == [0, 0]  # -0 is 0
 
 
-def test_first_pictures_reads_on_where_pieces_are_equal(tmp_path, monkeypatch):
+def test_first_pictures_reads_on_where_pieces_are_equal(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(manifest, "check", check_strictly)
     size = 3 << 15
     paths = []
     for n, (place, byte) in enumerate([(0, 1), (0, 1), (9, 1), (size - 1, 1), (0, 2), (0, 1)]):
@@ -141,17 +144,18 @@ def test_first_pictures_reads_on_where_pieces_are_equal(tmp_path, monkeypatch):
     monkeypatch.setattr(identity, "MANY", 1)
     cache = tmp_path / "cache"
     assert identity.first_pictures(paths, cache).tolist() == expected
-    kept = next(cache.iterdir())
-    monkeypatch.setattr(identity, "_join_equal", lambda *_: pytest.fail("read again"))
-    assert identity.first_pictures(paths, cache).tolist() == expected
-    monkeypatch.undo()
-    monkeypatch.setattr(identity, "MANY", 1)
-    for damage in ("", "[[0]]", "[[0, 99]]", '{"a": 1}', "[[-1, 0]]"):
+    (kept,) = cache.glob("same-pictures-*")
+    with monkeypatch.context() as patch:
+        patch.setattr(identity, "_join_equal", lambda *_: pytest.fail("read again"))
+        assert identity.first_pictures(paths, cache).tolist() == expected
+    for damage in ("", "[[0]]", "[[0, 99]]", '{"a": 1}', "[[-1, 0]]", "[[4, 0]]"):
         kept.write_text(damage)
         assert identity.first_pictures(paths, cache).tolist() == expected
+        assert "it is made anew" in caplog.text
+        caplog.clear()
     os.utime(paths[4], ns=(1, 1))  # touched: looked at anew
     identity.first_pictures(paths, cache)
-    assert len(list(cache.iterdir())) == 2
+    assert len(list(cache.glob("same-pictures-*"))) == 2
 
 
 # Drawing.

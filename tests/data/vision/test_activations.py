@@ -16,6 +16,8 @@ from tiny_network import LAYERS, NETWORK, Counter, answers, make_split
 
 from data.vision import activations, rows
 from data.vision.activations import ActivationStore
+from run import manifest
+from run.manifest import check as check_strictly  # without the exception of conftest.py
 
 
 def rows_of(store):
@@ -47,6 +49,24 @@ def test_blocks_are_small(split, tmp_path, monkeypatch):
     monkeypatch.setattr(activations, "BLOCK_BYTES", 4 * 4 * LAYERS.num_columns)
     assert [len(block) for block in store.blocks()] == [4, 4, 3]
     np.testing.assert_array_equal(rows_of(store), answers(split))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+def test_a_damaged_store_is_made_anew(suffix, split, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(manifest, "check", check_strictly)
+    store = ActivationStore(split, NETWORK, tmp_path / "cache")
+    assert not store.is_whole()
+    activations.fill_store(store, Counter())
+    assert store.is_whole() and not caplog.text
+    path = store.whole.with_suffix(suffix)
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    assert not store.is_whole()
+    assert f"{path.name} is not as it was written: it is made anew" in caplog.text
+    activations.fill_store(store, Counter())
+    assert store.is_whole()
+    np.testing.assert_array_equal(rows_of(store), wanted(split))
 
 
 def test_pictures_in_memory(split, tmp_path):

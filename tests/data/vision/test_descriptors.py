@@ -15,6 +15,8 @@ from data.pictures import load_picture
 from data.scenes import drawing, world
 from data.vision import activations, boxes, cnn, descriptors, embedding, network, regions, rows
 from data.vision.pixels import PixelDescriptor
+from run import files, manifest
+from run.manifest import check as check_strictly  # without the exception of conftest.py
 from systems.dual_path.reading import cluster_rows
 
 COLOURS = {"red": (222, 40, 40), "blue": (35, 95, 235)}
@@ -229,6 +231,24 @@ def one_of(kind, region_descriptor):
         "ready": descriptors.ReadyVectors((36, 2048)),
         "pixels": PixelDescriptor(64, 73, 0.8, True),
     }[kind]
+
+
+def test_a_damaged_network_is_not_opened(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(manifest, "check", check_strictly)
+    settings, described = types.SimpleNamespace(cache_dir=tmp_path), one_of("last", None)
+    path, written = described.exported(settings), []
+    monkeypatch.setattr(
+        cnn, "export_network", lambda _, to: written.append(to) or files.write_text(to, "network")
+    )
+    for _ in range(2):
+        described.export(settings)
+    assert written == [path]
+    path.write_text("netw0rk")
+    with pytest.raises(ValueError, match=r"onnx is missing: python test\.py writes it"):
+        described.open(settings)
+    assert f"{path.name} is not as it was written" in caplog.text
+    described.export(settings)
+    assert written == [path, path]
 
 
 @pytest.mark.parametrize("kind", descriptors.KINDS)

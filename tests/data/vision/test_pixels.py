@@ -17,6 +17,8 @@ from data.pictures import load_picture
 from data.vision import decoding
 from data.vision.pixels import PixelRows
 from data.vision.windows import view_side
+from run import manifest
+from run.manifest import check as check_strictly  # without the exception of conftest.py
 
 SIDE = 16
 BILINEAR = Image.Resampling.BILINEAR
@@ -226,6 +228,19 @@ def test_the_disk_cache_is_not_decoded_twice_and_knows_when_a_file_changes(tmp_p
     os.utime(split.pictures[0], ns=(1, 1))
     opened(split, tmp_path, "disk")
     assert len(list((tmp_path / "cache").glob("pictures-*.u8"))) == 2
+
+
+@pytest.mark.parametrize("suffix", [".u8", ".json"])
+def test_a_damaged_disk_cache_is_decoded_anew(suffix, photos, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(manifest, "check", check_strictly)
+    rows = np.arange(6, dtype=np.int32)
+    expected = read(opened(photos, tmp_path, "disk"), rows)
+    (kept,) = (tmp_path / "cache").glob(f"pictures-*{suffix}")
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2] ^= 4
+    kept.write_bytes(content)
+    np.testing.assert_array_equal(read(opened(photos, tmp_path, "disk"), rows), expected)
+    assert f"{kept.name} is not as it was written: it is made anew" in caplog.text
 
 
 @pytest.mark.parametrize(
