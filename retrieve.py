@@ -14,6 +14,8 @@ place supports the match. Of a caption that was written it shows where each word
 is explanation.png.
 """
 
+import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
+
 import io
 import json
 import sys
@@ -23,7 +25,6 @@ from shutil import get_terminal_size
 
 from absl import flags
 
-import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
 from answering import search
 from data.pictures import load_picture
 from gallery.stored import Gallery

@@ -14,12 +14,13 @@ folder. The same run gives the same bytes of score.json at any batch size, block
 threads. --verify and --embeddings do without TensorFlow. Then: python retrieve.py "a query"
 """
 
+import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
+
 import sys
 from pathlib import Path
 
 from absl import flags
 
-import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
 from data import datasets, record
 from gallery import similarity
 from grading import score as scores

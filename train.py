@@ -8,6 +8,8 @@ r"""Trains a model that brings pictures and sentences into one space.
 Makes exp/<date>_<time>_<model>_<loss>/ (or exp/NAME with --exp NAME). Then: python test.py
 """
 
+import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
+
 import shlex
 import sys
 import time
@@ -15,7 +17,6 @@ from pathlib import Path
 
 from absl import flags
 
-import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
 from data import datasets
 from run import console, files, options, replicas, workers
 from systems import config
