@@ -48,7 +48,8 @@ class Team:
     def __init__(self, addresses: list[str], index: int):
         self.addresses, self.index = addresses, index
         self.others: dict[int, Connection] = {}
-        self.ended = False
+        self.heard: dict[int, float] = {}  # when last
+        self.ended = self.watching = False
 
     def name(self, index: int) -> str:
         return f"worker {index} ({self.addresses[index]})"
@@ -134,14 +135,15 @@ class Team:
         try:
             while said == {}:
                 said = self.others[index].receive(SILENT_SECONDS)
+                self.heard[index] = time.monotonic()
         except TimeoutError:
-            self.refuse(
-                f"{self.name(index)} has been silent for {SILENT_SECONDS} s, so all end: was it "
-                "stopped?"
-            )
+            self.refuse(self.silent(index))
         if said is None:
             self.refuse(f"{self.name(index)} has ended, so all do: see what it told")
         return said
+
+    def silent(self, index: int) -> str:
+        return f"{self.name(index)} is silent, so all end: was it stopped?"
 
     def refuse(self, line: str) -> NoReturn:
         """Tells all others, and raises a ValueError."""
@@ -151,6 +153,7 @@ class Team:
 
     def watch(self) -> None:
         """From now on ends this process, in one line, when another one ends before `__exit__`."""
+        self.watching = True
         for index in self.others:
             threading.Thread(target=self._watch, args=(index,), daemon=True).start()
 
@@ -168,13 +171,20 @@ class Team:
 
     def __exit__(self, kind: type | None, error: object, trace: object) -> None:
         ours = kind is None or issubclass(kind, ValueError | OSError | MemoryError)
-        if self.others and not ours and kind and issubclass(kind, Exception):
-            time.sleep(5)  # TensorFlow's own error of a lost worker: `_watch` tells it better
+        began, lost = time.monotonic(), []
+        if self.watching and not ours and kind and issubclass(kind, Exception):
+            # TensorFlow's own error of a lost worker: we tell it better, worker 0 first.
+            time.sleep((4 if self.index else 2) * BEAT_SECONDS)
+            lost = [index for index in self.others if self.heard.get(index, 0.0) < began]
         self.ended = True
         for connection in self.others.values():
             if kind is None:
                 connection.send({"done": True})
+            if lost:
+                connection.send({"error": self.silent(lost[0])})
             connection.close()
+        if lost:
+            raise ValueError(self.silent(lost[0]))
 
 
 class Connection:

@@ -82,6 +82,9 @@ class Other:
     def send(self, said):
         pass
 
+    def close(self):
+        pass
+
 
 @pytest.mark.parametrize(("last", "ends"), [(None, True), ({"done": True}, False)])
 def test_the_end_of_another_ends_this_one_unless_it_is_done(monkeypatch, last, ends):
@@ -107,7 +110,7 @@ def test_one_that_is_stopped_is_named(monkeypatch):
             heard.set()
 
     said = teams(2, ask)
-    assert all("worker 1 (" in line and "has been silent for 0.2 s" in line for line in said)
+    assert all("worker 1 (" in line and "is silent, so all end: was it" in line for line in said)
 
 
 def test_that_another_is_alive_is_no_answer(monkeypatch):
@@ -119,3 +122,14 @@ def test_that_another_is_alive_is_no_answer(monkeypatch):
         team.agree({"rate": 1}, "{name} {value}")
 
     assert teams(2, ask) == [None, None]
+
+
+def test_what_tensorflow_says_of_one_that_is_silent_is_said_by_its_name(monkeypatch):
+    monkeypatch.setattr(workers, "BEAT_SECONDS", 0.01)
+    team: Any = Team(["a:1", "b:2"], 0)
+    team.others[1], team.watching = Other([]), True
+    with pytest.raises(ValueError, match=r"worker 1 \(b:2\) is silent, so all end"), team:
+        raise RuntimeError("pages")
+    team.heard[1] = time.monotonic() + 9  # while that was waited for
+    with pytest.raises(RuntimeError, match="pages"), team:
+        raise RuntimeError("pages")
