@@ -130,7 +130,7 @@ class DataOptions(Options):
         "5,000 of train, train on all others (113,287 of 2014); five captions of each image.",
         choices=("whole", "5k"),
     )
-    data_seed: int = option(0, "Seed of drawn scenes and drawn splits.")
+    data_seed: int = option(0, "Seed of drawn scenes and drawn splits.", least=0)
     captions: str = option(
         "all",
         "Captions of an image in one epoch: one at random, all of them, or all of them in one "
@@ -367,13 +367,13 @@ class TrainingOptions(Options):
         choices=("constant", "step", "multi_step", "plateau", "cosine"),
     )
     decay_rate: float = option(0.9, "Factor of step, multi_step and plateau.", least=0)
-    decay_epochs: float = option(10.0, "Period of step and of plateau.", least=1e-9)
+    decay_epochs: float = option(10.0, "Period of step and of plateau.", least=1e-9, most=1e6)
     milestones: str = option("1,4,10", "multi_step: completed epochs before each fall.")
     warmup_epochs: float | None = option(
         None,
-        "Linear rise of the learning rate at first, of any schedule. Without the flag 1 before a "
-        "cosine, else 0.",
+        "Linear rise of the learning rate at first; without the flag 1 before a cosine, else 0.",
         least=0,
+        most=1e6,
     )
     precision: str = option(
         "float32",
@@ -402,7 +402,7 @@ class TrainingOptions(Options):
         roles="phase",
     )
     stop_on_collapse: bool = option(False, "Stop when the embeddings have collapsed.")
-    seed: int = option(0, "Seed of weights, batches and dropout.")
+    seed: int = option(0, "Seed of weights, batches, dropout.", least=0, most=10**9)
 
 
 @dataclass(frozen=True)

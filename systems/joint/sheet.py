@@ -40,7 +40,7 @@ class JointSettings(Settings):
         roles="phase",
     )
     attention_dim: int = option(512, "Size of the visual attention.", least=1, roles="shape")
-    max_length: int = option(20, "Most words of a caption that is written.", least=1)
+    max_length: int = option(20, "Most words of a caption that is written.", least=1, most=512)
 
 
 def check_joint(settings: JointSettings) -> None:

@@ -189,6 +189,7 @@ def test_weights(run, network, damage):
 def test_history(run, damage, where, new, types):
     rows = [["epoch", "loss", "val_rsum"], [1, 0.5, 100.0], [2, 0.4, 120.5], [3, 0.3, 110.0]]
     rows = retyped(rows, where, new) if types else rows
+    rows = rows if isinstance(rows, list) else []
     text = "".join(f"{','.join(map(str, row))}\n" for row in rows if isinstance(row, list))
     content = text.encode(errors="surrogatepass")
     run.history.write_bytes(content if types else damaged(content, damage))
