@@ -52,6 +52,8 @@ class Started:
     def __init__(self, name, *arguments, cwd, fresh=False, **environment):
         self.folder = tempfile.TemporaryDirectory()
         self.told = [os.path.join(self.folder.name, stream) for stream in ("stdout", "stderr")]
+        for path in self.told:  # it may be killed before it has any
+            Path(path).touch()
         self.argv = [str(ROOT / name), *map(str, arguments)]
         if FORKS and not fresh:
             load()
