@@ -13,6 +13,8 @@ the image covered by its mean colour. A change below 0 means that the word or re
 match. For a written caption it shows the attention of each word. It draws explanation.png.
 """
 
+import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
+
 import io
 import json
 import sys
@@ -22,7 +24,6 @@ from shutil import get_terminal_size
 
 from absl import flags
 
-import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
 from answering import search
 from data.pictures import load_picture
 from gallery.stored import Gallery

@@ -13,12 +13,13 @@ folder. score.json has the same bytes at any batch size, block size and number o
 --verify and --embeddings do not import TensorFlow. Next: python retrieve.py "a query"
 """
 
+import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
+
 import sys
 from pathlib import Path
 
 from absl import flags
 
-import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
 from data import datasets, record
 from grading import score as scores
 from grading.options import GradeOptions, check_asked

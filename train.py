@@ -9,6 +9,8 @@ Writes the folder exp/<date>_<time>_<model>_<loss>/, or exp/NAME with --exp NAME
 Next: python test.py
 """
 
+import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
+
 import shlex
 import sys
 import time
@@ -16,7 +18,6 @@ from pathlib import Path
 
 from absl import flags
 
-import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
 from data import datasets
 from run import console, files, options, replicas, workers
 from systems import config

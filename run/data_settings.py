@@ -34,7 +34,7 @@ class DataOptions(Options):
         "5,000 of train; five captions an image.",
         choices=("whole", "5k"),
     )
-    data_seed: int = option(0, "Seed of drawn scenes and of drawn splits.")
+    data_seed: int = option(0, "Seed of drawn scenes and of drawn splits.", least=0)
     captions: str = option(
         "all",
         "Captions of an image used in one epoch: one at random, all, or all together in one "

@@ -35,6 +35,7 @@ ROLES = {  # what a field may be, besides a setting
     "phase": "belongs to one phase: not passed on to the first",
     "free": "may be changed when a run is resumed",
 }
+SIZE = 1 << 17  # the most of a whole number that shapes towers: more is a slip, and fills memory
 
 
 def option(
@@ -52,9 +53,11 @@ def option(
       default: its value where the flag is not given.
       help: for `--help`: a noun or a verb first; the default is added.
       choices: the values that a text may have; none: any.
-      least, most: bounds of a number, inclusive.
+      least, most: bounds of a number, inclusive; SIZE is that of a size of the towers.
       roles: words of ROLES.
     """
+    if most is None and type(default) is int and "shape" in roles.split():
+        most = SIZE
     found = {"help": help, "choices": tuple(choices), "least": least, "most": most}
     return dataclasses.field(default=default, metadata={**found, "roles": frozenset(roles.split())})
 

@@ -270,6 +270,7 @@ class TrainingOptions(Options):
         10.0,
         "Epochs between two decays (step), or without improvement before a decay (plateau).",
         least=1e-9,
+        most=1e6,
     )
     milestones: str = option(
         "1,4,10", "multi_step: numbers of epochs after which the learning rate is multiplied."
@@ -279,6 +280,7 @@ class TrainingOptions(Options):
         "Warm-up: epochs in which the learning rate rises linearly from 0 at the start, before "
         "any schedule. Without the flag: 1 for cosine, else 0.",
         least=0,
+        most=1e6,
     )
     precision: str = option(
         "float32",
@@ -314,7 +316,7 @@ class TrainingOptions(Options):
     stop_on_collapse: bool = option(
         False, "Stop when the embeddings have collapsed, i.e. are nearly equal for all inputs."
     )
-    seed: int = option(0, "Seed of initial weights, batches and dropout.")
+    seed: int = option(0, "Seed of initial weights, batches and dropout.", least=0, most=10**9)
 
 
 @dataclass(frozen=True)

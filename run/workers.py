@@ -2,6 +2,7 @@
 
 Worker 0 listens, before TensorFlow does, where TF_CONFIG says; the others connect. The connections
 stay, so that all know at once when one ends: TensorFlow would wait, or end in pages of its own.
+Each says every few seconds that it is alive: one that is stopped, or hangs whole, falls silent.
 
     with workers.find_team("multi_worker") as team:    # any other strategy: a team of one
         team.agree({"learning_rate": 0.1}, "--{name} {value}")
@@ -18,6 +19,8 @@ from typing import Any, NoReturn, Self
 from run import console, replicas
 
 START_SECONDS = 50  # that all must have come within
+SILENT_SECONDS = 55  # more: worker 0 is silent until all have come
+BEAT_SECONDS = 5
 ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}  # a machine that is gone: 30 s
 
 
@@ -31,6 +34,7 @@ def find_team(strategy: str) -> "Team":
         return Team(["here"], 0)
     team = Team(replicas.worker_addresses(), replicas.worker_index())
     team.lead() if team.index == 0 else team.follow()
+    threading.Thread(target=team.beat, daemon=True).start()
     return team
 
 
@@ -44,7 +48,8 @@ class Team:
     def __init__(self, addresses: list[str], index: int):
         self.addresses, self.index = addresses, index
         self.others: dict[int, Connection] = {}
-        self.ended = False
+        self.heard: dict[int, float] = {}  # when last
+        self.ended = self.watching = False
 
     def name(self, index: int) -> str:
         return f"worker {index} ({self.addresses[index]})"
@@ -65,7 +70,9 @@ class Team:
                         f"{names} did not come within {START_SECONDS} s: is it started, with the "
                         "same TF_CONFIG but for its index?"
                     )
-                hello = connection.receive(2.0) or {}
+                hello = {}
+                with contextlib.suppress(TimeoutError):
+                    hello = connection.receive(2.0) or {}
                 if hello.get("workers") == self.addresses and hello.get("index") in missing:
                     self.others[hello["index"]] = connection
 
@@ -113,14 +120,30 @@ class Team:
                         "workers with the same flags and the same data"
                     )
         for connection in self.others.values():
-            connection.send({})
+            connection.send({"agreed": True})
+
+    def beat(self) -> None:
+        """Says until the end that this worker is alive."""
+        while not self.ended:
+            for connection in self.others.values():
+                connection.send({})
+            time.sleep(BEAT_SECONDS)
 
     def hear(self, index: int) -> dict[str, Any]:
-        """What a worker says. Raises ValueError: it has ended."""
-        said = self.others[index].receive()
+        """What a worker says, but for that it is alive. Raises ValueError: it is not."""
+        said: dict[str, Any] | None = {}
+        try:
+            while said == {}:
+                said = self.others[index].receive(SILENT_SECONDS)
+                self.heard[index] = time.monotonic()
+        except TimeoutError:
+            self.refuse(self.silent(index))
         if said is None:
-            self.refuse(f"{self.name(index)} has ended: see what it told")
+            self.refuse(f"{self.name(index)} has ended, so all do: see what it told")
         return said
+
+    def silent(self, index: int) -> str:
+        return f"{self.name(index)} is silent, so all end: was it stopped?"
 
     def refuse(self, line: str) -> NoReturn:
         """Tells all others, and raises a ValueError."""
@@ -130,30 +153,38 @@ class Team:
 
     def watch(self) -> None:
         """From now on ends this process, in one line, when another one ends before `__exit__`."""
-        for index, connection in self.others.items():
-            threading.Thread(target=self._watch, args=(index, connection), daemon=True).start()
+        self.watching = True
+        for index in self.others:
+            threading.Thread(target=self._watch, args=(index,), daemon=True).start()
 
-    def _watch(self, index: int, connection: "Connection") -> None:
-        said = connection.receive()
-        if self.ended or (said and said.get("done")):
-            return
-        line = (said or {}).get("error") or f"{self.name(index)} has ended, so all do"
-        for other in self.others.values():
-            other.send({"error": line})
-        console.end_now(f"error: {line}", 1)
+    def _watch(self, index: int) -> None:
+        try:
+            said = self.hear(index)
+            if not said.get("done"):
+                self.refuse(said.get("error") or f"{self.name(index)} said {said}")
+        except ValueError as error:
+            if not self.ended:
+                console.end_now(f"error: {error}", 1)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type | None, error: object, trace: object) -> None:
         ours = kind is None or issubclass(kind, ValueError | OSError | MemoryError)
-        if self.others and not ours and kind and issubclass(kind, Exception):
-            time.sleep(5)  # TensorFlow's own error of a lost worker: `_watch` tells it better
+        began, lost = time.monotonic(), []
+        if self.watching and not ours and kind and issubclass(kind, Exception):
+            # TensorFlow's own error of a lost worker: we tell it better, worker 0 first.
+            time.sleep((4 if self.index else 2) * BEAT_SECONDS)
+            lost = [index for index in self.others if self.heard.get(index, 0.0) < began]
         self.ended = True
         for connection in self.others.values():
             if kind is None:
                 connection.send({"done": True})
+            if lost:
+                connection.send({"error": self.silent(lost[0])})
             connection.close()
+        if lost:
+            raise ValueError(self.silent(lost[0]))
 
 
 class Connection:
@@ -166,17 +197,24 @@ class Connection:
             if hasattr(socket, name):
                 own.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         self.socket, self.lines = own, own.makefile("r", encoding="utf-8")
+        self.turn = threading.Lock()
 
     def send(self, said: dict[str, Any]) -> None:
         """Says something; whether it arrives shows when the other one is heard."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self.turn:
             self.socket.sendall(json.dumps(said).encode() + b"\n")
 
-    def receive(self, seconds: float | None = None) -> dict[str, Any] | None:
-        """What the other one says next; None where it has ended, or speaks another language."""
+    def receive(self, seconds: float) -> dict[str, Any] | None:
+        """What the other one says next; None where it has ended, or speaks another language.
+
+        Raises:
+          TimeoutError: it says nothing for so long.
+        """
         self.socket.settimeout(seconds)
         try:
             found = json.loads(self.lines.readline(1 << 20))
+        except TimeoutError:
+            raise
         except (OSError, ValueError):
             return None
         return found if isinstance(found, dict) else None

@@ -42,18 +42,24 @@ def run(name, *arguments, cwd, timeout=250):
 class Started:
     """A script that runs beside; `environment` is added to that of the tests.
 
+    Args:
+      fresh: in a process without TensorFlow.
+
     Attributes:
       process: its `multiprocessing.Process`.
     """
 
-    def __init__(self, name, *arguments, cwd, **environment):
+    def __init__(self, name, *arguments, cwd, fresh=False, **environment):
         self.folder = tempfile.TemporaryDirectory()
         self.told = [os.path.join(self.folder.name, stream) for stream in ("stdout", "stderr")]
+        for path in self.told:  # it may be killed before it has any
+            Path(path).touch()
         self.argv = [str(ROOT / name), *map(str, arguments)]
-        if FORKS:
+        if FORKS and not fresh:
             load()
         given = (self.argv, str(cwd), self.told, dict(os.environ) | environment)
-        self.process = PROCESSES.Process(target=become, args=given)
+        processes = multiprocessing.get_context("spawn") if fresh else PROCESSES
+        self.process: Any = processes.Process(target=become, args=given)
         self.process.start()
 
     def finish(self, timeout=250):

@@ -6,6 +6,8 @@ of 1e10 all embeddings are one, and the loss stands still.
 Shape letters: N images, F feature.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 
@@ -13,7 +15,8 @@ from training.reading import largest
 
 FLAT = 1e-6  # of unit rows: what differs by less is the same embedding
 WILD = 1e6  # weights of no training that learns
-LARGE_INPUT, LARGE_MARGIN, SMALL_TEMPERATURE = 1e6, 1e3, 1e-3
+LARGE_INPUT, LARGE_SETTING, SMALL_TEMPERATURE = 1e6, 1e3, 1e-3
+MAY_BE_LARGE = ("learning_rate", "clip_norm", "clip_value", "decay_epochs", "warmup_epochs")
 
 
 def flat_sides(**sides) -> list[str]:
@@ -76,8 +79,9 @@ class DivergenceWatch(keras.callbacks.Callback):
         own = self.settings
         if (size := largest(self.vectors)) > LARGE_INPUT:
             return f"image vectors reach {size:.2g}: scale them, or give --standardize"
-        if own.margin is not None and own.margin > LARGE_MARGIN:
-            return f"--margin {own.margin:g} is large for scores from -1 to 1: try a smaller one"
+        for name, value in dataclasses.asdict(own).items():
+            if isinstance(value, float) and value > LARGE_SETTING and name not in MAY_BE_LARGE:
+                return f"--{name} {value:g} is large: try a smaller one"
         if own.temperature is not None and own.temperature < SMALL_TEMPERATURE:
             return f"--temperature {own.temperature:g} is small: try a larger one"
         if step <= 1:

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import metrics
 from grading.verify import read_score
 from lab import scripts
@@ -154,10 +156,23 @@ def is_graded(run):
 
 
 def best_epoch(run, metric):
-    """(best value of a column of history.csv, its epoch, epochs done); says so."""
-    with open(run.history, encoding="utf-8") as file:
-        rows = [(float(row[metric]), int(row["epoch"])) for row in csv.DictReader(file)]
-    best, epoch = max(rows, key=lambda row: row[0])
+    """(best value of a column of history.csv, its epoch, epochs done); says so.
+
+    Raises:
+      ValueError: it is no table of one line for each epoch.
+    """
+    try:
+        with open(run.history, encoding="utf-8") as file:
+            rows = [(float(row[metric]), int(row["epoch"])) for row in csv.DictReader(file)]
+        (best, epoch), (_, first) = max(rows, key=lambda row: row[0]), rows[0]
+        epochs = [*range(first, first + len(rows))]  # a second phase begins with 0
+        if first not in (0, 1) or [e for _, e in rows] != epochs or not np.isfinite(rows).all():
+            raise ValueError("not one line for each epoch")
+    except (csv.Error, *files.DAMAGE) as error:
+        raise ValueError(
+            f"{run.history} is no history of a training ({files.reason(error)}): train.py "
+            f"--exp {run.folder.name} --resume writes it anew"
+        ) from None
     print(f"{run.folder.name}: {best:.4f} in epoch {epoch}", file=sys.stderr, flush=True)
     return best, epoch, rows[-1][1]
 

@@ -43,7 +43,7 @@ class JointSettings(Settings):
         roles="phase",
     )
     attention_dim: int = option(512, "Dimension of the visual attention.", least=1, roles="shape")
-    max_length: int = option(20, "Largest number of words in a written caption.", least=1)
+    max_length: int = option(20, "Largest number of words in a written caption.", least=1, most=512)
 
 
 def check_joint(settings: JointSettings) -> None:

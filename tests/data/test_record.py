@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tiny_data import opened, precomp
+from tiny_data import opened, precomp, put
 
 from data import record
 from run import files, manifest
@@ -89,3 +89,26 @@ def test_names_count_where_contents_say_nothing(known):
     leaked = dataclasses.replace(taken(tags["train"], [1]), name="test")
     with pytest.raises(ValueError, match="was trained on: train1"):
         record.check_split(run, leaked, other=True)
+
+
+def test_a_table_that_was_sorted_or_grew_since_is_refused(tmp_path):
+    rows = [f"{image},caption {image} {k}" for image in range(19, -1, -1) for k in range(2)]
+    table = tmp_path / "data/t.csv"
+    put(table, ["image,caption", *rows])
+    np.save(table.with_name("features.npy"), np.random.default_rng(0).normal(size=(21, 5)))
+    splits = opened("csv", table.parent)
+    run = Run(tmp_path / "run")
+    manifest.begin(run.folder)
+    files.write_json(run.data, record.describe(splits))
+    for changed, says in (
+        (sorted(rows), "its images stand in another order"),
+        (["20,new", *rows], "1 images are new"),
+        (rows[2:], "1 images are gone"),
+        ([row.replace("caption 9 1", "edited") for row in rows], "its captions, concepts or"),
+    ):
+        put(table, ["image,caption", *changed])
+        now = opened("csv", table.parent)
+        with pytest.raises(ValueError, match=says):
+            record.check_resumed(run, record.describe(now))
+            for split in now.values():
+                record.check_split(run, split)

@@ -10,18 +10,21 @@ import json
 import keras
 import numpy as np
 import pytest
+import tiny_network
 from fuzzing import DAMAGE, PART, VALUES, attempt, damaged, fuzz, replaced, retyped
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_run import gallery_arrays, make_run
+from tiny_run import gallery_arrays, make_run, write_image_tower
 
 from answering import search
 from data.language.words import Vocabulary
 from data.vision import descriptors
+from data.vision.embedding import NetworkDescriptor
 from data.vision.pixels import PixelDescriptor
 from gallery.stored import Gallery
 from grading import score as scores
 from grading import verify
+from lab.studies import trials
 from run import files, hdf5, onnx_graphs
 from systems import config
 from training.records import RunRecords
@@ -34,6 +37,12 @@ ARRAYS = st.sampled_from(
      np.zeros((1, 1, 1, 1)), np.zeros(3, "M8[s]"),
      np.zeros(2, [("a", "i4")])]
 )  # fmt: skip
+KINDS_OF_DAMAGE = st.sampled_from(["bytes", "arrays", "json"])
+DESCRIPTORS = [
+    descriptors.ReadyVectors((7,)),
+    PixelDescriptor(28, 32),
+    NetworkDescriptor(tiny_network.NETWORK, tiny_network.LAYERS, "fne", np.ones(10), np.ones(10)),
+]
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +89,14 @@ def test_vocabulary(run, damage, where, new, types):
 
 
 @fuzz
-@given(st.sampled_from(["ready", "pixels"]), DAMAGE, PART, ARRAYS, st.booleans())
-def test_features(run, kind, damage, where, new, types):
-    descriptor = descriptors.ReadyVectors((7,)) if kind == "ready" else PixelDescriptor(28, 32)
+@given(st.sampled_from(DESCRIPTORS), DAMAGE, PART, ARRAYS, VALUES, KINDS_OF_DAMAGE)
+def test_features(run, descriptor, damage, where, array, value, what):
     arrays = {"kind": np.array(descriptor.kind), **descriptor.arrays()}
-    content = broken_arrays(arrays, damage, where, new, types)
+    if what == "json" and "facts" in arrays:
+        facts = retyped(json.loads(str(arrays["facts"])), where, value)
+        arrays["facts"] = np.array(json.dumps(facts))
+    content = broken_arrays(arrays, damage, where, array, what == "arrays")
+    content = packed(arrays) if what == "json" else content
     with replaced(run.features, content):
         found = attempt(lambda: descriptors.load_descriptor(run.features).row_shape)
     assert found is None or all(size > 0 for size in found)
@@ -120,11 +132,14 @@ def test_score(run, damage, where, new, types):
 
 
 @fuzz
-@given(DAMAGE)
-def test_query_tower(run, damage):
-    content = damaged(run.query_tower.read_bytes(), damage)
-    with replaced(run.query_tower, content):
-        found = attempt(lambda: onnx_graphs.Tower(run.query_tower)(np.ones((1, 2), np.int32)))
+@given(st.booleans(), DAMAGE)
+def test_towers(run, of_images, damage):
+    path, batch = run.query_tower, np.ones((1, 2), np.int32)
+    if of_images:
+        path, batch = run.image_tower, np.ones((1, 7), np.float32)
+        write_image_tower(path, np.eye(7))
+    with replaced(path, damaged(path.read_bytes(), damage)):
+        found = attempt(lambda: onnx_graphs.Tower(path)(batch))
     assert found is None or np.isfinite(found).all()
 
 
@@ -138,7 +153,7 @@ def network():
 
 
 @fuzz
-@given(DAMAGE, PART, ARRAYS, VALUES, st.sampled_from(["bytes", "arrays", "memory"]))
+@given(DAMAGE, PART, ARRAYS, VALUES, KINDS_OF_DAMAGE)
 def test_state(run, network, damage, where, array, value, what):
     records = RunRecords(run, None, write=False)
     records.set_model(network)
@@ -147,11 +162,11 @@ def test_state(run, network, damage, where, array, value, what):
         records.publish = lambda: None
         records.save()
     arrays = dict(files.open_arrays(run.state))
-    if what == "memory":
+    if what == "json":
         memory = retyped(json.loads(arrays["memory"].tobytes()), where, value)
         arrays["memory"] = np.frombuffer(json.dumps(memory).encode(), np.uint8)
     content = broken_arrays(arrays, damage, where, array, what == "arrays")
-    if what == "memory":
+    if what == "json":
         content = packed(arrays)
     with replaced(run.state, content):
         found = attempt(lambda: RunRecords(run, None, write=False).restore(network))
@@ -167,3 +182,16 @@ def test_weights(run, network, damage):
     attempt(lambda: hdf5.load_weights(network, path))
     path.unlink()
     assert all(values.dtype == np.float32 for values in network.get_weights())
+
+
+@fuzz
+@given(DAMAGE, PART, VALUES, st.booleans())
+def test_history(run, damage, where, new, types):
+    rows = [["epoch", "loss", "val_rsum"], [1, 0.5, 100.0], [2, 0.4, 120.5], [3, 0.3, 110.0]]
+    rows = retyped(rows, where, new) if types else rows
+    rows = rows if isinstance(rows, list) else []
+    text = "".join(f"{','.join(map(str, row))}\n" for row in rows if isinstance(row, list))
+    content = text.encode(errors="surrogatepass")
+    run.history.write_bytes(content if types else damaged(content, damage))
+    found = attempt(lambda: trials.best_epoch(run, "val_rsum"))
+    assert found is None or (np.isfinite(found[0]) and 0 <= found[1] <= found[2])

@@ -1,6 +1,9 @@
 """Workers before TensorFlow: who does not come, what differs and who has ended is named."""
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import trying
@@ -52,7 +55,7 @@ def test_one_that_ends_before_it_agrees_is_named():
     said = teams(3, ask)
     assert said[1] == "its own"
     assert all(
-        "worker 1 (" in said[index] and "has ended: see what" in said[index] for index in (0, 2)
+        "worker 1 (" in said[index] and "has ended, so all do" in said[index] for index in (0, 2)
     )
 
 
@@ -67,20 +70,66 @@ def test_one_that_does_not_come_is_named(monkeypatch):
         Team(["a", "b:1"], 1).follow()
 
 
+class Other:
+    """A connection on which some things are heard."""
+
+    def __init__(self, heard):
+        self.heard = iter(heard)
+
+    def receive(self, seconds):
+        return next(self.heard)
+
+    def send(self, said):
+        pass
+
+    def close(self):
+        pass
+
+
 @pytest.mark.parametrize(("last", "ends"), [(None, True), ({"done": True}, False)])
 def test_the_end_of_another_ends_this_one_unless_it_is_done(monkeypatch, last, ends):
     told: list[tuple] = []
     monkeypatch.setattr(workers.console, "end_now", lambda *said: told.append(said))
+    team: Any = Team(["a:1", "b:2"], 0)
+    team.others[1] = Other([{}, {}, last])
+    team._watch(1)
+    line = "error: worker 1 (b:2) has ended, so all do: see what it told"
+    assert told == ([(line, 1)] if ends else [])
 
-    class Other(workers.Connection):
-        def __init__(self):
-            pass
 
-        def receive(self, seconds=None):
-            return last
+def test_one_that_is_stopped_is_named(monkeypatch):
+    monkeypatch.setattr(workers, "SILENT_SECONDS", 0.2)
+    heard = threading.Event()
 
-        def send(self, said):
-            pass
+    def ask(team):
+        if team.index == 1:
+            heard.wait(60)  # as if stopped
+        try:
+            team.agree({}, "")
+        finally:
+            heard.set()
 
-    Team(["a:1", "b:2"], 0)._watch(1, Other())
-    assert told == ([("error: worker 1 (b:2) has ended, so all do", 1)] if ends else [])
+    said = teams(2, ask)
+    assert all("worker 1 (" in line and "is silent, so all end: was it" in line for line in said)
+
+
+def test_that_another_is_alive_is_no_answer(monkeypatch):
+    monkeypatch.setattr(workers, "BEAT_SECONDS", 0.01)
+
+    def ask(team):
+        threading.Thread(target=team.beat, daemon=True).start()
+        time.sleep(0.1)  # some beats go before
+        team.agree({"rate": 1}, "{name} {value}")
+
+    assert teams(2, ask) == [None, None]
+
+
+def test_what_tensorflow_says_of_one_that_is_silent_is_said_by_its_name(monkeypatch):
+    monkeypatch.setattr(workers, "BEAT_SECONDS", 0.01)
+    team: Any = Team(["a:1", "b:2"], 0)
+    team.others[1], team.watching = Other([]), True
+    with pytest.raises(ValueError, match=r"worker 1 \(b:2\) is silent, so all end"), team:
+        raise RuntimeError("pages")
+    team.heard[1] = time.monotonic() + 9  # while that was waited for
+    with pytest.raises(RuntimeError, match="pages"), team:
+        raise RuntimeError("pages")

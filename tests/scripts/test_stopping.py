@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import kill_and_resume
 import pytest
@@ -20,28 +21,24 @@ TINY = [
 @pytest.fixture(scope="module")
 def through(tmp_path_factory):
     folder = tmp_path_factory.mktemp("through")
-    kill_and_resume.run_through(folder)
+    kill_and_resume.begin(folder, "projection")
     return folder
 
 
 @pytest.mark.parametrize("kind", kill_and_resume.SIGNALS)
 def test_a_stopped_run_resumes_to_the_same_bits(through, kind):
-    rows = kill_and_resume.kill_and_resume(through, kind, rows_before=2, kind=kind)
+    rows, differing = kill_and_resume.kill_and_resume(through, "projection", kind, rows=2)
     assert 2 <= rows < kill_and_resume.EPOCHS  # it was stopped before its end
-    assert kill_and_resume.differences(through, kind) == []
+    assert differing == []
 
 
 def test_stopped_in_its_first_phase_its_name_is_enough(tmp_path):
-    kill_and_resume.run_through(tmp_path, "two_phases")
-    for name, kind, moment in (
-        ("a", "SIGKILL", {"seconds": 1.0}),
-        ("b", "SIGTERM", {"rows_before": 1}),
-    ):
-        done = kill_and_resume.kill_and_resume(
-            tmp_path, name, case="two_phases", kind=kind, of=f"{name}-first", **moment
-        )
-        assert done < 3  # epochs of the first phase
-        assert kill_and_resume.differences(tmp_path, name) == []
+    kill_and_resume.begin(tmp_path, "gru")
+    first = Path("exp/a-first")
+    for kind, moment in (("SIGKILL", {"seconds": 1.0}), ("SIGTERM", {"rows": 1})):
+        rows, differing = kill_and_resume.kill_and_resume(tmp_path, "gru", kind, of=first, **moment)
+        assert rows < 3  # epochs of the first phase
+        assert differing == []
 
 
 def wait_for(path, process):

@@ -1,11 +1,14 @@
 """Settings of every system: flags, recipes and the snapshot."""
 
 import dataclasses
+import itertools
 import json
 import re
 from typing import Any
 
+import numpy as np
 import pytest
+from absl import flags
 from conftest import ROOT
 from loss_cases import TRIPLETS
 
@@ -121,6 +124,30 @@ def test_order_embeddings_need_a_ranking_loss():
 def test_settings_that_mean_nothing_are_refused(flags_given, reason):
     with pytest.raises(ValueError, match=re.escape(reason)):
         parse(flags_given.split())
+
+
+ABSURD = ("0", "-1", "1e30", "-1e30", "nan", "inf", "1e-30", "999999999999", "", "x")
+
+
+@pytest.mark.parametrize("model", SYSTEMS)
+def test_absurd_numbers_are_refused_in_one_line_or_are_within_bounds(model):
+    section, values = config.sheet(model).settings, config.train_flags()
+    values(config.with_recipe(["train.py", f"--model={model}"]))
+    kinds = {f.name: options.type_of(section, f.name) for f in options.fields_of(section)}
+    numbers = [name for name, kind in kinds.items() if kind in (int, float)]
+    assert len(numbers) > 30
+    for name, absurd in itertools.product(numbers, ABSURD):
+        flag = values[name]
+        usual = flag.value
+        try:
+            flag.parse(absurd)
+            made = getattr(config.from_flags(values), name)
+        except (ValueError, flags.Error) as error:
+            assert str(error) and "\n" not in str(error)
+        else:
+            assert np.isfinite(made) and (kinds[name] is float or made >= 0 or name == "crops")
+            assert made <= options.SIZE or name not in options.with_role(section, "shape")
+        flag.value = usual
 
 
 def test_flags_of_the_dual_path_that_mean_something_are_not():

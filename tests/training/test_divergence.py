@@ -44,6 +44,7 @@ def test_a_loss_that_is_not_finite_ends_it_at_that_step(loss):
     [
         (np.full((3, 2), 1e9), {"margin": 1e9}, 7, "image vectors reach 1e.09"),
         (None, {"margin": 1e9}, 7, r"--margin 1e\+09 is large"),
+        (None, {"weight_decay": 1e9, "clip_norm": 1e9}, 7, r"--weight_decay 1e\+09 is large"),
         (None, {"temperature": 1e-5}, 7, "--temperature 1e-05 is small"),
         (None, {}, 1, "nothing was learned by then"),
         (None, {"learning_rate": 3.0}, 2, "try a lower --learning_rate than 3, or"),

@@ -66,7 +66,7 @@ def test_a_damaged_store_is_made_anew(suffix, split, tmp_path, caplog, monkeypat
     assert f"{path.name} is not as it was written: it is made anew" in caplog.text
     activations.fill_store(store, Counter())
     assert store.is_whole()
-    np.testing.assert_array_equal(rows_of(store), wanted(split))
+    np.testing.assert_array_equal(rows_of(store), answers(split))
 
 
 def test_pictures_in_memory(split, tmp_path):
