@@ -66,8 +66,7 @@ def start_workers(name, *each, cwd):
     started, workers = [], free_addresses(len(each))
     for index, arguments in enumerate(each):
         cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-        environment = {"TF_CONFIG": json.dumps(cluster)}
-        started.append(starter.Started(name, *arguments, cwd=cwd, **environment))
+        started.append(starter.Started(name, *arguments, cwd=cwd, TF_CONFIG=json.dumps(cluster)))
     return started
 
 

@@ -31,9 +31,9 @@ from lab.settings import settings_of
 from lab.studies.trials import GRADED, KEYS, SIDES, Report, Study
 from systems import config
 
-STRENGTHS = (0.01, 0.1, 1.0)  # of the regularisation, as a share of a column's mean variance
-PAIRS = (128, 256, 512)  # K that are tried
-POWERS = (1, 2)  # of the correlations by which pairs are weighed
+STRENGTHS = (0.1, 1.0, 10.0)  # of the regularisation, as a share of a column's mean variance
+PAIRS = (64, 128, 256)  # K that are tried
+POWERS = (1, 2, 4)  # of the correlations by which pairs are weighed
 
 
 def read_split(split, descriptor, settings, bag):
@@ -152,7 +152,7 @@ def ridge(data, bag, path):
     values, axes = spectrum(train.image - centre)
     toward = axes.T @ ((train.image - centre).T @ (target - middle)) / len(target)
     best = (-1.0, (np.zeros(0), np.zeros(0)), "")
-    for strength in (*STRENGTHS, 10.0):
+    for strength in STRENGTHS:
         weights = axes @ (toward / (values + strength * values.mean())[:, None])
 
         def rows(part, weights=weights):
