@@ -34,7 +34,9 @@ PATHS = [
 ]
 TREES = {path: ast.parse((ROOT / path).read_text(encoding="utf-8")) for path in PATHS}
 HEAVY = {"tensorflow", "tensorflow_text", "keras", "keras_hub"}
-MAY_IMPORT_HEAVY = ("data/vision/cnn.py", "data/vision/pixels.py")  # of the rooms without Keras
+MAY_IMPORT_HEAVY = tuple(  # when called, of the rooms without Keras
+    f"data/vision/{name}.py" for name in ("cnn", "pixels", "presets", "tensors")
+)
 LIGHT = ("run", "gallery", "data", "answering")  # start without TensorFlow
 
 

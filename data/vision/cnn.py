@@ -89,7 +89,7 @@ def describe_network(settings, as_grid: bool = False) -> Network:
                 f"--image_weights {weights}: the preset --cnn {name} brings its own weights, and "
                 "describes pictures with no others: leave --image_weights out"
             )
-        folder = presets.folder_of(name)
+        folder = presets.preset_folder(name)
         identity, weights = presets.identity(name), str(folder or name)
         name = folder.name if folder else name
     else:
@@ -149,7 +149,7 @@ def load_network(network: Network):
     if network.cnn not in NETWORKS:
         if presets.identity(network.weights) != network.weights_id:
             raise ValueError(_other_weights(network.weights))
-        return presets.load(network.weights), False
+        return presets.load_preset(network.weights), False
     replicas.import_tensorflow()
     import keras
 

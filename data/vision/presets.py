@@ -23,10 +23,10 @@ REMEDY = "expected a preset of KerasHub that reads pictures, or its folder"
 
 def is_preset(cnn: str) -> bool:
     """Whether --cnn names a preset: a folder, or a name in KerasHub's form."""
-    return folder_of(cnn) is not None or bool(NAME.fullmatch(cnn))
+    return preset_folder(cnn) is not None or bool(NAME.fullmatch(cnn))
 
 
-def folder_of(cnn: str) -> Path | None:
+def preset_folder(cnn: str) -> Path | None:
     """The folder that --cnn names, absolute, or None."""
     path = Path(cnn).expanduser()
     return path.absolute() if path.is_dir() else None
@@ -38,7 +38,7 @@ def identity(cnn: str) -> str:
     Raises:
       ValueError: the folder lacks a file.
     """
-    folder = folder_of(cnn)
+    folder = preset_folder(cnn)
     if folder is None:
         return cnn
     lacking = [name for name in (ARCHITECTURE, CONVERTER, WEIGHTS) if not (folder / name).is_file()]
@@ -54,7 +54,7 @@ def side_of(cnn: str) -> int:
     Raises:
       ValueError: it cannot be had, or does not say.
     """
-    folder = folder_of(cnn)
+    folder = preset_folder(cnn)
     if folder is None:
         size: Any = _converter(cnn).image_size
     else:
@@ -66,7 +66,7 @@ def side_of(cnn: str) -> int:
     return size[0]
 
 
-def load(cnn: str, weights: bool = True) -> Any:
+def load_preset(cnn: str, weights: bool = True) -> Any:
     """The network: (B, h, w, 3) scaled pixels -> (B, h, w, C) its last map.
 
     The tokens of a vision transformer are a map of (B, T, 1, C).
@@ -80,7 +80,7 @@ def load(cnn: str, weights: bool = True) -> Any:
     replicas.import_tensorflow()
     import keras
 
-    folder = folder_of(cnn) if weights else None
+    folder = preset_folder(cnn) if weights else None
     by_name = weights and folder is None
     base = _ask(cnn, lambda hub, name: hub.models.Backbone.from_preset(name, load_weights=by_name))
     if folder is not None:
@@ -115,6 +115,6 @@ def _ask(cnn, what):
     import keras_hub
 
     try:
-        return what(keras_hub, str(folder_of(cnn) or cnn))
+        return what(keras_hub, str(preset_folder(cnn) or cnn))
     except Exception as error:  # those of the download libraries have no common class
         raise ValueError(f"--cnn {cnn} cannot be had ({files.reason(error)}); {REMEDY}") from error

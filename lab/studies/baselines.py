@@ -54,7 +54,7 @@ def read_split(split, descriptor, settings, bag):
     )
 
 
-def read(settings):
+def read_data(settings):
     """The data of a run's settings: {split name: `read_split`}, and the bag of words."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -177,10 +177,10 @@ def nearest(data, _bag, _path):
     return value, rows(data["test"]), "one neighbour"
 
 
-def compare(work):
+def compare_baselines(work):
     """All three on the data that --train names."""
     settings = settings_of(*work.words)
-    data, bag = read(settings)
+    data, bag = read_data(settings)
     path, found = settings.word_vectors, []
     for make in (cca, *([ridge] if path else []), nearest):
         value, (image, text), chosen = make(data, bag, path)
@@ -201,7 +201,7 @@ STUDIES = {
             "validation rsum": lambda one: f"{one['val_rsum']:.1f}",
             **GRADED,
         },
-        make=compare,
+        make=compare_baselines,
         gives=(),
     )
 }

@@ -45,7 +45,7 @@ def make_backbone(name):
     if name in hub.RESNETS:
         return Backbone(*hub.resnet_graph(name), name="backbone")
     if name not in (SMALL, *cnn.NETWORKS):
-        bare = presets.load(name, weights=False)
+        bare = presets.load_preset(name, weights=False)
         return Backbone(*hub.graph_of_pixels(bare, presets.scaling(name)), name="backbone")
     pixels = keras.Input((None, None, 3), dtype="uint8", name="pixels")
     x = keras.ops.cast(pixels, keras.config.floatx())

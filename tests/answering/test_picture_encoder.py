@@ -49,7 +49,7 @@ def write_network(path):
         helper.make_node("MatMul", ["means", "kernel"], ["out"]),
     ]
     crops = helper.make_tensor_value_info("crops", TensorProto.FLOAT, ["n", "S", "S", 3])
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_model(path, nodes, {"kernel": kernel}, [crops], LAYERS.num_columns)
 
 

@@ -121,9 +121,9 @@ def test_what_is_no_preset_of_pictures_is_refused(folder, tmp_path):
         presets.side_of(str(other))
     (other / presets.WEIGHTS).write_bytes(b"no weights")
     with pytest.raises(ValueError, match="is not a whole HDF5 file"):
-        presets.load(str(other))
+        presets.load_preset(str(other))
     (other / presets.ARCHITECTURE).write_text('{"registered_name": "os>system"}')
     with pytest.raises(ValueError, match=r"cannot be had .* expected a preset of KerasHub"):
-        presets.load(str(other))
+        presets.load_preset(str(other))
     with pytest.raises(ValueError, match="brings its own weights"):
         cnn.describe_network(settings_of(folder, image_weights="none"))
