@@ -2,7 +2,7 @@
 
     found = evaluate(image, text, caption_image)     # rank, AP@10 and nDCG@10 of each query
     summarise(found["text_to_image"].ranks)          # recall@K, MRR, median rank
-    intervals.with_intervals(found)                  # all metrics, with 95 % intervals
+    with_intervals(found)                            # of grading.intervals: with 95 % intervals
 
 A score is the dot product of a text and an image embedding, which is their cosine if both have norm
 1; or another of ``similarity.SIMILARITIES``. Nothing is normalised here. Ranks count from 1.

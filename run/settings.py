@@ -180,10 +180,10 @@ class LossOptions(Options):
     )
     barlow_lambda: float = option(5e-3, "barlow: weight of the redundancy term.", least=0)
     logit_bias: float = option(-10.0, "sigmoid: the bias b, or its initial value if it is trained.")
-    reduction: str = option(
-        "sum",
-        "Sum of a batch's terms (the papers) or their mean. With the mean over the B x B pairs "
-        "of a batch, SGD needs a learning rate B^2 times as large for the same step.",
+    reduction: str | None = option(
+        None,
+        "Sum of a batch's terms or their mean. Without the flag: the loss's own. With the mean "
+        "over the B x B pairs of a batch, SGD needs a learning rate B^2 times as large.",
         choices=("sum", "mean"),
     )
     relevance: str = option(

@@ -180,7 +180,7 @@ def _picture_files(path: Path, rows: list[TableRow], needed: bool) -> dict[str, 
         lines = [row for row in rows if row.image in missing]
         raise ValueError(
             f"{path}, line {lines[0].line}: captions without images: no picture file "
-            f"{lines[0].image} in {path.parent} or the folders in it; {len(lines)} such lines"
+            f"{lines[0].image} in {path.parent} or the folders in it; lines like it: {len(lines)}"
         )
     return {name: file for name, file in zip(names, found, strict=True) if file and not missing}
 

@@ -12,7 +12,7 @@ from gallery import scan
 from grading import intervals
 from lab.settings import settings_of
 from lab.studies import draws, losses
-from losses import LOSSES
+from losses import LOSSES, build_loss
 from run.folder import Run
 from run.settings import Facts
 from systems import config
@@ -66,8 +66,10 @@ def test_every_loss_of_the_league_can_be_built(name):
     ],
 )
 def test_the_numbers_are_those_of_the_recipes(name, recipe, numbers):
-    ours, theirs = settings_of(*losses.flags_of(name, {})), settings_of(f"--recipe={recipe}")
-    for number in ["loss", *numbers.split()]:
+    both = settings_of(*losses.flags_of(name, {})), settings_of(f"--recipe={recipe}")
+    assert both[0].loss == both[1].loss
+    ours, theirs = (build_loss(settings.loss, settings) for settings in both)
+    for number in numbers.split():
         assert getattr(ours, number) == getattr(theirs, number), number
 
 

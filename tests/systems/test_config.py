@@ -40,10 +40,12 @@ def test_the_published_settings_are_recipes():
     expected = {
         "alpha": 0.5, "margin": 0.5, "hidden_dim": 2048, "embed_dim": 32, "batch_size": 256,
         "optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "learning_rate": 5e-5,
-        "schedule": "step", "decay_rate": 0.9, "decay_epochs": 10, "reduction": "sum",
+        "schedule": "step", "decay_rate": 0.9, "decay_epochs": 10, "reduction": None,
         "standardize": False, "recipe": "irse_modified",
     }  # fmt: skip
     assert {name: getattr(published, name) for name in expected} == expected
+    assert build_loss("modified", published).reduction == "sum"
+    assert build_loss("simclr", parse(["--loss=simclr"])).reduction == "mean"  # its own
     assert parse(["--recipe", "irse_beta"]).beta == 0.5
     assert parse(["--recipe", "irse_assignment"]).loss == "assignment"
 

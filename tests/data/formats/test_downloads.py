@@ -221,7 +221,7 @@ def test_open_clip_is_read_as_it_is(tmp_path, caplog):
 def test_csv_says_where_it_looked(tmp_path):
     put(tmp_path / "t.csv", "image,caption\na.jpg,x\nb.jpg,y\n")
     with pytest.raises(
-        ValueError, match=rf"line 2: .* a\.jpg in {tmp_path} or the folders in it; 2 such lines"
+        ValueError, match=rf"line 2: .* a\.jpg in {tmp_path} or the folders in it; lines like it: 2"
     ):
         opened("csv", tmp_path)
     put(tmp_path / "t.csv", "image,caption\n1,x\n2,y\n3,z\n")  # numbers that are pictures
