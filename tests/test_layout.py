@@ -14,7 +14,7 @@ from conftest import ROOT
 
 from systems import SYSTEMS
 
-SCRIPTS = ("train", "test", "retrieve")
+SCRIPTS = ("train", "test", "retrieve", "compare")
 # Rooms from the ground up. A file imports from lower floors and from its own room only.
 ROOMS = [
     {"losses"},

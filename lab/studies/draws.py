@@ -3,31 +3,10 @@
 Shape letters: L losses, Q queries, R resamples, S seeds.
 """
 
-import csv
-
 import numpy as np
 
-import metrics
-from gallery import scan
 from grading import intervals
-from grading.verify import AGAIN
-
-RESAMPLES = 1000
-
-
-def read_ranks(run, direction, places):
-    """A direction's queries, Q pairs of image name and caption or None, and their `Retrieval`.
-
-    Args:
-      places: {image name: its number}, filled by the first run that is read.
-    """
-    path = run.require(run / f"ranks_{direction}.csv", AGAIN)
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    ranks = np.array([int(row["rank"]) for row in rows])
-    owner = np.array([places.setdefault(row["image"], len(places)) for row in rows])
-    queries = [(row["image"], row.get("caption")) for row in rows]
-    return queries, metrics.Retrieval(ranks, owner, int(ranks.max()))
+from grading.paired import RESAMPLES, check_same_queries, read_ranks
 
 
 def rsum_draws(runs):
@@ -41,11 +20,10 @@ def rsum_draws(runs):
     """
     places, asked, found = {}, None, []
     for run in runs:
-        sides = {side: read_ranks(run, side, places) for side in scan.DIRECTIONS}
-        queries = [own for own, _ in sides.values()]
-        if (asked := asked or queries) != queries:
-            raise ValueError("the runs were graded on different queries: grade all on one split")
-        drawn = intervals.bootstrap({k: of for k, (_, of) in sides.items()}, RESAMPLES, (0, 0))
+        ranks = read_ranks(run, places)
+        asked = asked or ranks
+        check_same_queries(asked, ranks)
+        drawn = intervals.bootstrap(ranks.found, RESAMPLES, (0, 0))
         recalls = [v for of in drawn.values() for k, v in of.items() if k.startswith("recall")]
         found.append(np.sum(recalls, axis=0))
     return np.stack(found)

@@ -7,7 +7,6 @@ A finished run is read, not trained anew; the last line of its log.txt says that
 """
 
 import csv
-import re
 import shlex
 import sys
 import threading
@@ -25,14 +24,11 @@ from lab import scripts
 from lab.options import Option
 from lab.settings import compare_settings, settings_of
 from run import files, folder
+from run.log import read_log
 from systems import config
 
 SIDES = ("image_to_text", "text_to_image")
 KEYS = (*(f"recall@{cutoff}" for cutoff in metrics.CUTOFFS), "median_rank")
-BEGAN = re.compile(r"epochs done$", re.MULTILINE)
-ENDED = re.compile(r"^(\d+) s(?:, ([\d,]+) captions/s[^;]*)?; best epoch ", re.MULTILINE)
-COLLAPSED = re.compile(r"^the embeddings have collapsed \(step ([\d,]+)\)", re.MULTILINE)
-APART = re.compile(r"^the embeddings have come apart again", re.MULTILINE)
 Columns = Mapping[str, Callable[[dict], str]]
 
 
@@ -175,28 +171,6 @@ def best_epoch(run, metric):
         ) from None
     print(f"{run.folder.name}: {best:.4f} in epoch {epoch}", file=sys.stderr, flush=True)
     return best, epoch, rows[-1][1]
-
-
-def read_log(run):
-    """What log.txt says.
-
-    Returns:
-      {"finished": bool, "minutes": of training, "parted": whether a part of it was killed, so that
-      its minutes are not told, "pace": captions/s or None, "collapsed": steps at which the collapse
-      watch spoke, "apart": how often it took that back}.
-    """
-    path = run / "log.txt"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    ends = ENDED.findall(text)
-    paces = [float(pace.replace(",", "")) for _, pace in ends if pace]
-    return {
-        "finished": bool(ends) and bool(ENDED.match(text.strip().splitlines()[-1])),
-        "minutes": sum(int(seconds) for seconds, _ in ends) / 60,
-        "parted": len(BEGAN.findall(text)) > len(ends),
-        "pace": paces[-1] if paces else None,
-        "collapsed": [int(step.replace(",", "")) for step in COLLAPSED.findall(text)],
-        "apart": len(APART.findall(text)),
-    }
 
 
 def with_interval(one):

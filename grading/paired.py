@@ -1,0 +1,170 @@
+"""Whether one run is ahead of another: paired differences on the same queries.
+
+    first, second = read_ranks(a), read_ranks(b)
+    compare_pair(first, second)["rsum"]      # {"value", "low", "high", "p"}
+
+A query's figures are subtracted first, so that what is hard for both runs adds no noise. Images are
+drawn with all their queries (`intervals`). The p-value is that of a permutation test: under the
+hypothesis of no difference, the two runs may be exchanged image by image.
+
+Shape letters: G images with captions, P permutations, Q queries, R resamples.
+
+References:
+  Smucker, Allan, Carterette, A comparison of statistical significance tests for information
+    retrieval evaluation, CIKM 2007 (the randomisation test).
+  Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics
+    6, 1979.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import metrics
+from gallery.scan import DIRECTIONS
+from grading import intervals
+from run.folder import Run
+
+RESAMPLES, PERMUTATIONS = 1000, 9999
+EXACT = 13  # up to so many images all exchanges are tried
+AT_ONCE = 500  # permutations held in memory together
+POWER = 1.959964 + 0.841621  # quantiles: level 5 %, two-sided, and power 80 %
+
+
+class Ranks(NamedTuple):
+    """A run's ranks by query.
+
+    Attributes:
+      queries: {direction: [(image, caption or None)]}; found: {direction: `metrics.Retrieval`}.
+    """
+
+    queries: dict[str, list[tuple[str, str | None]]]
+    found: dict[str, metrics.Retrieval]
+
+
+def read_ranks(run: Run, places: dict[str, int] | None = None) -> Ranks:
+    """The ranks that test.py wrote.
+
+    Args:
+      places: {image name: its number}, filled by the first run that is read.
+
+    Raises:
+      ValueError: a file is missing, damaged, or no such table.
+    """
+    places, queries, found = {} if places is None else places, {}, {}
+    for direction in DIRECTIONS:
+        path = run.require(run / f"ranks_{direction}.csv", "python test.py writes it")
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            ranks = np.array([int(row["rank"]) for row in rows])
+            queries[direction] = [(row["image"], row.get("caption")) for row in rows]
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise ValueError(f"{path} is no table of ranks: run python test.py anew") from error
+        if not rows or ranks.min() < 1:
+            raise ValueError(f"{path} holds no ranks from 1 on: run python test.py anew")
+        owner = [places.setdefault(image, len(places)) for image, _ in queries[direction]]
+        found[direction] = metrics.Retrieval(ranks, np.array(owner), int(ranks.max()))
+    return Ranks(queries, found)
+
+
+def check_same_queries(first: Ranks, second: Ranks) -> None:
+    """Refuses ranks of other queries. Raises ValueError."""
+    if first.queries != second.queries:
+        raise ValueError("the runs were graded on different queries: grade all on one split")
+
+
+def compare_pair(first: Ranks, second: Ranks, seed: int = 0) -> dict[str, Any]:
+    """The differences first - second of all metrics that are means of queries, and of rsum.
+
+    Returns:
+      {"rsum": one, direction: {metric: one}}; one is {"value", "low", "high": of the 95 % interval,
+      "p": of the permutation test, "needed": images that would tell it apart with a power of 80 %}.
+
+    Raises:
+      ValueError: they are of different queries.
+    """
+    check_same_queries(first, second)
+    drawn = [intervals.bootstrap(one.found, RESAMPLES, (seed, 0)) for one in (first, second)]
+    names = [(side, name) for side in DIRECTIONS for name in first.found[side].values()]
+    apart = {(s, n): drawn[0][s][n] - drawn[1][s][n] for s, n in names}
+    shares = {(s, n): _shares(first.found[s], second.found[s], n) for s, n in names}
+    recalls = [key for key in names if key[1] in [f"recall@{k}" for k in metrics.CUTOFFS]]
+    apart["", "rsum"] = np.sum([apart[key] for key in recalls], axis=0)
+    width = max(len(share) for share in shares.values())
+    shares = {key: np.pad(share, (0, width - len(share))) for key, share in shares.items()}
+    shares["", "rsum"] = np.sum([shares[key] for key in recalls], axis=0)
+    p = permutation_p(np.stack(list(shares.values())), seed)
+    report: dict[str, Any] = {side: {} for side in DIRECTIONS}
+    images = int(np.any(np.stack(list(shares.values())) != 0, axis=0).sum() or width)
+    for (side, name), value in zip(shares, p, strict=True):
+        one = intervals.interval(apart[side, name])
+        needed = needed_images(one["value"], float(apart[side, name][1:].std()), width)
+        one |= {"p": float(value), "needed": needed, "images": width, "differing": images}
+        (report[side] if side else report)[name] = one
+    return report
+
+
+def _shares(first, second, name):
+    """(G,) what each image adds to a metric's difference of means."""
+    values = first.values()[name] - second.values()[name]
+    return np.bincount(first.query_image, values) / len(values)
+
+
+def permutation_p(shares: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Two-sided p-values of sums, where the sign of each column may be exchanged.
+
+    Args:
+      shares: (metrics, G): what each image adds to a difference.
+
+    Returns:
+      (metrics,) exact for at most `EXACT` images, else of `PERMUTATIONS` drawn exchanges, the
+      observed one counted among them.
+    """
+    told = np.abs(shares.sum(axis=1))
+    bound = told - 1e-9 * np.maximum(np.abs(shares).sum(axis=1), 1e-300)  # equal but for rounding
+    count = shares.shape[1]
+    if count <= EXACT:
+        signs = 1 - 2 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
+        return (np.abs(signs @ shares.T) >= bound).mean(axis=0)
+    draw, hits = np.random.default_rng(seed), np.zeros(len(shares), np.int64)
+    for start in range(0, PERMUTATIONS, AT_ONCE):
+        rows = min(AT_ONCE, PERMUTATIONS - start)
+        signs = 1 - 2 * draw.integers(0, 2, (rows, count), dtype=np.int8)
+        hits += (np.abs(signs.astype(np.float64) @ shares.T) >= bound).sum(axis=0)
+    return (hits + 1) / (PERMUTATIONS + 1)
+
+
+def needed_images(value: float, deviation: float, images: int) -> int | None:
+    """How many images would tell this difference from 0 (5 %, power 80 %); None: no number would.
+
+    Args:
+      deviation: of the difference over resamples of so many images.
+    """
+    return None if value == 0 else int(np.ceil(images * (POWER * deviation / abs(value)) ** 2))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values adjusted for being one of several, in their own order [Holm]."""
+    order, adjusted, largest = np.argsort(p, kind="stable"), np.zeros(len(p)), 0.0
+    for place, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p) - place) * p[index]))
+        adjusted[index] = largest
+    return adjusted.tolist()
+
+
+def verdict(names: tuple[str, str], one: Mapping[str, Any], p: float, metric: str) -> str:
+    """Which of two runs is ahead, in a sentence.
+
+    Args:
+      one: of `compare_pair`; p: its p-value, adjusted where there are several pairs.
+    """
+    span = f"{one['value']:+.4g} {metric} ({one['low']:+.4g} to {one['high']:+.4g}), p {p:.2g}"
+    if p < 0.05:
+        ahead, behind = names if one["value"] > 0 else names[::-1]
+        return f"{ahead} is ahead of {behind}: {span}"
+    told = f"{names[0]} and {names[1]} cannot be told apart on these {one['images']:,} images"
+    more = one["needed"]
+    return f"{told}: {span}" + (f"; about {more:,} would be needed" if more else "")
