@@ -277,7 +277,13 @@ def score_table(score: dict[str, Any]) -> str:
     )
     if "oracle_rsum" in score:
         line += f"; oracle {score['oracle_rsum']['value']:.1f}"
-    return "\n".join([*lines, line])
+    lines.append(line)
+    if "oracle_rsum" in score and "map@10" in score["text_to_image"]:
+        lines.append(
+            "the oracle knows which images fit a caption, not which are alike: no bound for map@10 "
+            "and ndcg@10"
+        )
+    return "\n".join(lines)
 
 
 def _number(metric: str, value: float) -> str:
