@@ -46,9 +46,13 @@ options.define(CompareOptions, FLAGS)
 
 
 def find_runs(asked):
-    """Folders of the runs that are named, each once; all of --exp_root where none is."""
+    """Folders of the runs that are named, each once; all of --exp_root where none is.
+
+    Of these the first phases are left out: what they led to stands for them.
+    """
     if not asked:
-        return folder.list_runs(FLAGS.exp_root)
+        names = {path.name: path for path in folder.list_runs(FLAGS.exp_root)}
+        return [p for n, p in names.items() if n.removesuffix("-first") not in names.keys() - {n}]
     found = {}
     for word in asked:
         pattern = any(sign in word for sign in "*?[")

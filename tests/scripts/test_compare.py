@@ -43,6 +43,7 @@ def home(tmp_path_factory):
     leave(Run(home / "exp/bad"), 1.5, "--loss=modified")
     leave(Run(home / "exp/other"), 0.3, "--loss=modified", data="b")
     config.save(Run(home / "exp/begun"), settings_of(), Facts())
+    config.save(Run(home / "exp/good-first"), settings_of(), Facts())
     return home
 
 
@@ -60,6 +61,7 @@ def test_all_runs_are_listed_by_data_the_best_first(home):
     good = first.splitlines()[3]
     assert "simclr" in good and "--epochs=4" in good and " 3  " in good and " 1.0  " in good
     assert "left out: begun:" in done.stderr and "has no score.json" in done.stderr
+    assert "good-first" not in done.stderr  # it led to good
 
 
 def test_two_runs_are_tested_query_by_query(home):
