@@ -142,7 +142,7 @@ def table_rows(rows: Sequence[Standing], by: str) -> list[dict[str, Any]]:
     for row in ranked(rows, by):
         one = {"run": row.name, "system": row.model, "loss": row.loss, "seed": row.seed}
         one |= {name: value_of(row, name) for name in names}
-        one |= {"best epoch": row.log["epoch"], "minutes": round(row.log["minutes"], 1)}
+        one |= {"best epoch": row.log["best_epoch"], "minutes": round(row.log["minutes"], 1)}
         found.append(one | {"differs": differ[row.name]})
     return found
 

@@ -16,7 +16,7 @@ def read_log(run: Run) -> dict[str, Any]:
 
     Returns:
       {"finished": bool, "minutes": of training, "parted": whether a part of it was killed, so that
-      its minutes are not told, "pace": captions/s or None, "epoch": the best one or None,
+      its minutes are not told, "pace": captions/s or None, "best_epoch": or None,
       "collapsed": steps at which the collapse watch spoke, "apart": how often it took that back}.
     """
     path = run / "log.txt"
@@ -28,7 +28,7 @@ def read_log(run: Run) -> dict[str, Any]:
         "minutes": sum(int(seconds) for seconds, *_ in ends) / 60,
         "parted": len(BEGAN.findall(text)) > len(ends),
         "pace": paces[-1] if paces else None,
-        "epoch": int(ends[-1][2]) if ends else None,
+        "best_epoch": int(ends[-1][2]) if ends else None,
         "collapsed": [int(step.replace(",", "")) for step in COLLAPSED.findall(text)],
         "apart": len(APART.findall(text)),
     }

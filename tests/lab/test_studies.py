@@ -126,7 +126,7 @@ def test_the_log_of_a_run_that_was_killed_and_resumed(tmp_path):
     lines = [begun, watch.describe(seen), "the embeddings have come apart again (step 1,200)"]
     (run / "log.txt").write_text("\n".join([*lines, begun, ended]))
     assert trials.read_log(run) == {
-        "finished": True, "minutes": 61 / 60, "parted": True, "pace": 1234.0, "epoch": 3,
+        "finished": True, "minutes": 61 / 60, "parted": True, "pace": 1234.0, "best_epoch": 3,
         "collapsed": [1100], "apart": 1,
     }  # fmt: skip
     (run / "log.txt").write_text("\n".join([begun, ended, begun]))
