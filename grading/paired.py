@@ -81,7 +81,8 @@ def compare_pair(first: Ranks, second: Ranks, seed: int = 0) -> dict[str, Any]:
 
     Returns:
       {"rsum": one, direction: {metric: one}}; one is {"value", "low", "high": of the 95 % interval,
-      "p": of the permutation test, "needed": images that would tell it apart with a power of 80 %}.
+      "p": of the permutation test, "needed": images that would tell it apart with a power of 80 %,
+      "images": those that there are}.
 
     Raises:
       ValueError: they are of different queries.
@@ -98,11 +99,10 @@ def compare_pair(first: Ranks, second: Ranks, seed: int = 0) -> dict[str, Any]:
     shares["", "rsum"] = np.sum([shares[key] for key in recalls], axis=0)
     p = permutation_p(np.stack(list(shares.values())), seed)
     report: dict[str, Any] = {side: {} for side in DIRECTIONS}
-    images = int(np.any(np.stack(list(shares.values())) != 0, axis=0).sum() or width)
     for (side, name), value in zip(shares, p, strict=True):
         one = intervals.interval(apart[side, name])
         needed = needed_images(one["value"], float(apart[side, name][1:].std()), width)
-        one |= {"p": float(value), "needed": needed, "images": width, "differing": images}
+        one |= {"p": float(value), "needed": needed, "images": width}
         (report[side] if side else report)[name] = one
     return report
 
