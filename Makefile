@@ -13,8 +13,8 @@ help:  ## this list
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv/development: .venv/runtime requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+.venv/development: .venv/runtime tests/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
 demo: .venv/runtime  ## train on the built-in scenes, grade, and answer a query (about two minutes)

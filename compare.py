@@ -25,8 +25,9 @@ from pathlib import Path
 from absl import flags
 
 from grading import paired, standings
-from run import console, files, folder, options
-from run.options import Options, option
+from run import console, files, folder
+from settings import options
+from settings.options import Options, option
 
 FLAGS = flags.FLAGS
 

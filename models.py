@@ -2,9 +2,9 @@
 
     model = build_model(settings, facts)
 
-A system's `build` returns `Parts`: a tower for each side, and heads if it has more than one loss.
-A tower maps its side of a batch to embeddings; L2 normalisation is its last step. `DualEncoder`
-combines the parts and is the same for all systems.
+The towers are in `systems/`. A system's `build` returns `Parts`: a tower for each side, and heads
+if it has more than one loss. A tower's last step is L2 normalisation. `DualEncoder` combines the
+parts and is the same for all systems.
 
 Shape letters: B batch over all replicas, b batch of one replica, D embedding.
 """

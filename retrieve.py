@@ -27,9 +27,10 @@ from absl import flags
 from answering import search
 from data.pictures import load_picture
 from gallery.stored import Gallery
-from run import console, files, folder, options
+from run import console, files, folder
 from run.folder import RunOptions
-from run.options import Options, option
+from settings import options
+from settings.options import Options, option
 
 FLAGS = flags.FLAGS
 

@@ -22,9 +22,10 @@ from absl import flags
 
 from data import datasets, record
 from grading import score as scores
-from grading.options import GradeOptions, check_asked
-from run import console, files, folder, lock, manifest, options
+from run import console, files, folder, lock, manifest
 from run.folder import Run, RunOptions
+from settings import options
+from settings.grading import GradeOptions, check_asked
 
 FLAGS = flags.FLAGS
 SECTIONS = (RunOptions, GradeOptions)
@@ -34,8 +35,8 @@ for _section in SECTIONS:
 
 def grade_run(run, place):
     """Encodes and scores the split; writes into `place`, the run's folder or that of --as."""
+    from figures import charts
     from grading import encoding
-    from run import figures
 
     finished, own = encoding.open_finished(run), place is run
     if FLAGS.test_shifts is not None:
@@ -54,7 +55,7 @@ def grade_run(run, place):
         export.export_towers(run, encoded.model, finished.settings)
     encoding.save_projections(encoded, place)
     scores.write_ranks(place.folder, found, split.captions, split.image_names)
-    figures.recall_curves(found, score, place / "score.png")
+    charts.recall_curves(found, score, place / "score.png")
     files.write_json(place.score, score)
     finish(score)
     grade_words(encoded, question, place)

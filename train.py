@@ -6,7 +6,7 @@ r"""Trains an image and a text encoder whose embeddings share one space.
     python train.py --exp NAME --resume                 # continue after an interruption
 
 Writes the folder exp/<date>_<time>_<model>_<loss>/, or exp/NAME with --exp NAME.
-Next: python test.py
+Flags are fields in `settings/`, and of one system in `systems/NAME/sheet.py`.
 """
 
 import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
@@ -19,7 +19,8 @@ from pathlib import Path
 from absl import flags
 
 from data import datasets
-from run import console, files, options, replicas, workers
+from run import console, files, replicas, workers
+from settings import options
 from systems import config
 from training import reading, starting
 
@@ -54,13 +55,13 @@ def train(team):
     batches = fitting.make_batches(inputs)
     batches.check_replicas(replicas.replicas_here(strategy)[2])
     model = fitting.build(inputs, batches, strategy)
-    watchers = fitting.Watchers(model, inputs, batches, start.run, chief)
-    notes = fitting.set_weights(model, start, inputs, watchers.records)
+    callbacks = fitting.Callbacks(model, inputs, batches, start.run, chief)
+    notes = fitting.set_weights(model, start, inputs, callbacks.records)
     if chief:
-        tell_begin(start.run, model, inputs, watchers.records, notes)
-    fitting.fit(model, batches, strategy, inputs.settings, watchers)
+        tell_begin(start.run, model, inputs, callbacks.records, notes)
+    fitting.fit(model, batches, strategy, inputs.settings, callbacks)
     if chief:
-        tell_end(start.run, watchers, time.perf_counter() - began)
+        tell_end(start.run, callbacks, time.perf_counter() - began)
 
 
 def tell_begin(run, model, inputs, records, notes):
@@ -75,9 +76,9 @@ def tell_begin(run, model, inputs, records, notes):
         run.log(line)
 
 
-def tell_end(run, watchers, seconds):
+def tell_end(run, callbacks, seconds):
     """Logs seconds, speed and the best epoch, and which command comes next."""
-    pace, records = watchers.pace, watchers.records
+    pace, records = callbacks.pace, callbacks.records
     said = f", {pace.rate:,.0f} captions/s" if pace.rate else ""
     if pace.rate and pace.clock.used:
         said += f", {100 * pace.starved:.1f} % of the time waiting for pictures"

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from PIL import Image, ImageDraw
 
 from answering.search import Answer, Asked
+from figures.charts import BACKGROUND, COLOURS, INK, SOFT
+from figures.letters import text_width, write_page
 from run.console import printable, some_words
-from run.figures import BACKGROUND, COLOURS, INK, SOFT, text_width, write_page
 
 EDGE, GAP, RADIUS = 28, 20, 8  # pixels: round the page, between tiles, of corners
 PANEL, HAIRLINE = "#f4f6f8", "#e4e7eb"

@@ -7,9 +7,10 @@ from PIL import Image, ImageDraw
 
 from answering.drawing import EDGE, GAP, Texts, centred, fit, heading, round_mask, text_lines, tile
 from answering.explain import Explanation, Word
-from run import heat
+from figures import heat
+from figures.charts import BACKGROUND, INK, SOFT
+from figures.letters import write_page
 from run.console import printable
-from run.figures import BACKGROUND, INK, SOFT, write_page
 
 SIDE, BARS = 288, 480  # pixels: of a picture, and the width of the words' column
 MOST_BARS = 40

@@ -100,7 +100,7 @@ def draw_looks(
 ) -> None:
     """The page of where each word of a caption looked: the picture once a word, lit there."""
     from answering import drawing
-    from run import heat
+    from figures import heat
 
     cards = [
         drawing.Card(

@@ -15,7 +15,7 @@ from grading import intervals
 from grading import score as scores
 from run import files, hdf5, replicas
 from run.folder import Run
-from run.settings import Facts
+from settings.training import Facts
 from systems import config
 
 

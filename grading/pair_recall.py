@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data.pairs import finding
+from figures.pair_bars import draw_pair_bars
 from gallery import nearest
-from grading.pair_bars import draw_pair_bars
 from run.files import read_json, write_json, write_text
 
 TOP = 5  # captions that may hold the pair

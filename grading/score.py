@@ -77,7 +77,7 @@ def grade_file(path: str, asked: Any) -> dict[str, Any]:
 
     Args:
       path: an `.npz`, see `read_embeddings`.
-      asked: the flags of `grading.options`.
+      asked: the flags of `settings.grading`.
     """
     arrays = merge_equal_rows(read_embeddings(path, asked.normalize), path, asked.merge_equal)
     chosen = asked.similarity or of_arrays(arrays, path)

@@ -1,1 +1,1 @@
-"""One run is one folder: its settings, its files, its figures, and the devices it is trained on."""
+"""One run is one folder: its files and their hashes, locks, logs, the devices it is trained on."""

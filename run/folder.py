@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from run import files, manifest
-from run.options import Options, option
+from settings.options import Options, option
 
 FORMAT = 3  # of config.json; 1 had settings alone, 2 no manifest beside it
 # All that scripts write into a run folder, by name: what --overwrite removes, and nothing else.

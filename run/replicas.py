@@ -11,9 +11,9 @@ import sys
 from absl import logging
 
 from run import files
+from settings.training import STRATEGIES
 
 NEEDED = 3_000_000_000  # bytes of addresses: measured 2.9e9, on two cores
-STRATEGIES = ("auto", "none", "mirrored", "multi_worker")
 
 
 def import_tensorflow():

@@ -5,7 +5,7 @@
     settings, facts = load(run)                 # of config.json
     save(run, settings, facts)
 
-Here the table of systems meets the sections of `run.settings`. No Keras is imported.
+Here the table of systems meets the sections of `settings.training`. No Keras is imported.
 """
 
 import dataclasses
@@ -20,9 +20,10 @@ from absl import flags
 
 from data.datasets import DATASETS
 from losses import LOSSES, hyperparameters
-from run import caches, files, manifest, options
+from run import caches, files, manifest
 from run.folder import FORMAT, Run, RunOptions
-from run.settings import Facts, MachineOptions, Settings, StartOptions
+from settings import options
+from settings.training import Facts, MachineOptions, Settings, StartOptions
 from systems import SYSTEMS
 from systems.system import BOXES, System
 
@@ -99,6 +100,14 @@ def parse(argv: list[str]) -> Any:
     return from_flags(values)
 
 
+def given_names(argv: list[str]) -> list[str]:
+    """Names of the flags that a command line of train.py gives itself, not by its recipe."""
+    values = train_flags()
+    absl_own = set(flags.FlagValues())
+    values(_split_recipe(argv)[1])
+    return [name for name in values if values[name].present and name not in absl_own]
+
+
 def given_flags(argv: list[str], left_out: tuple[str, ...] | list[str] = ()) -> list[str]:
     """The flags that a command line of train.py gives itself, as arguments of another one.
 
@@ -107,13 +116,8 @@ def given_flags(argv: list[str], left_out: tuple[str, ...] | list[str] = ()) -> 
       left_out: names of flags that are not passed on.
     """
     values = train_flags()
-    absl_own = set(flags.FlagValues())
     values(_split_recipe(argv)[1])
-    return [
-        values[name].serialize()
-        for name in values
-        if values[name].present and name not in left_out and name not in absl_own
-    ]
+    return [values[n].serialize() for n in given_names(argv) if n not in left_out]
 
 
 def with_recipe(argv: list[str]) -> list[str]:

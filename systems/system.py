@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from run.settings import Settings
+from settings.training import Settings
 
 VECTORS = ("ready", "regions", "last", "fne")  # features that are one row for each picture
 BOXES = ("bottom_up", "boxes", "grid")  # several rows for each picture
@@ -44,6 +44,7 @@ class System:
       tokeniser: settings -> the rule that splits captions, a name of `words.TOKENISERS`.
       features: values of --features that it reads.
       of_photographs, of_scenes: what --features auto makes of pictures.
+      reads_words: whether its text tower has word embeddings.
       writes: whether it may write captions.
       default_recipe: read where --model names the system and no --recipe is given.
       check: refuses settings that contradict each other. Raises ValueError.
@@ -59,6 +60,7 @@ class System:
     features: tuple[str, ...]
     of_photographs: str
     of_scenes: str
+    reads_words: bool = False
     writes: bool = False
     default_recipe: str | None = None
     check: Callable[[Any], None] = no_check

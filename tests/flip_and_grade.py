@@ -27,8 +27,9 @@ from run import manifest
 
 SMALL = [
     "--exp=run", "--cache_dir=cache", "--threads=1", "--epochs=2", "--embed_dim=16",
-    "--hidden_dim=16", "--batch_size=32", "--image_size=32", "--image_pooling=mean",
+    "--hidden_dim=16", "--batch_size=32",
 ]  # fmt: skip
+PIXELS = ["--image_size=32", "--image_pooling=mean"]
 TWO_PHASES = ["--first_phase=joint_scenes_rank", "--rank_weight=0", "--limit=16", "--max_length=6"]
 SYSTEMS = {
     "projection": ["--data=csv", "--data_dir=data"],
@@ -36,8 +37,11 @@ SYSTEMS = {
     "dual_path": [
         "--recipe=dual_path_scenes", "--data=csv", "--data_dir=data", "--cnn=resnet_8",
         "--text_width=0.02", "--word_dim=8", "--cache=disk", "--test_shifts=1", "--classes=images",
+        *PIXELS,
     ],
-    "transformer": ["--model=transformer", "--limit=12", "--cnn=resnet_8", "--text_size=tiny"],
+    "transformer": [
+        "--model=transformer", "--limit=12", "--cnn=resnet_8", "--text_size=tiny", *PIXELS,
+    ],
     "joint": ["--model=joint", "--attention_dim=8", "--word_dim=8", *TWO_PHASES],
 }  # fmt: skip
 COMMANDS = {
@@ -161,10 +165,10 @@ def main(count, systems, seed):
 
 def become_bare(argv):
     """Goes on as a script that draws no curves and exports no towers."""
+    from figures import charts
     from grading import export
-    from run import figures
 
-    export.export_towers = figures.save = lambda *_, **__: None
+    export.export_towers = charts.save = lambda *_, **__: None
     sys.argv = [str(starter.ROOT / argv[0]), *argv[1:]]
     runpy.run_path(sys.argv[0], run_name="__main__")
 

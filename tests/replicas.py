@@ -26,7 +26,7 @@ from run.replicas import (
     set_devices,
     worker_index,
 )
-from run.settings import Facts
+from settings.training import Facts
 from systems import config
 from systems.system import Targets
 from training.batches import TrainingBatches

@@ -7,7 +7,7 @@ from grading import intervals
 from lab import scripts, settings
 from lab.studies import __main__ as studies
 from run import files, folder
-from run.settings import Facts
+from settings.training import Facts
 from systems import config
 
 END = "{} s, 1,234 captions/s; best epoch {} of {}: val_rsum 1; curves in x; next: y"

@@ -16,7 +16,7 @@ from keras import ops
 
 import models
 from data.language.words import Tokens, Vocabulary
-from run.settings import Facts
+from settings.training import Facts
 from systems import SYSTEMS
 from systems.engine import bag, encoding, layers, optimization
 from systems.engine.parts import Sides

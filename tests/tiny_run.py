@@ -16,7 +16,7 @@ from data.vision.descriptors import ReadyVectors
 from data.vision.pixels import PixelDescriptor
 from run import files
 from run.folder import Run
-from run.settings import Facts
+from settings.training import Facts
 from systems import config
 
 WORDS = ["red", "blue", "circle", "star", "square", "small", "above"]

@@ -1,4 +1,4 @@
-"""The compiled model, its watchers, and the fit."""
+"""The compiled model, its callbacks, and the fit."""
 
 import contextlib
 import dataclasses
@@ -118,7 +118,7 @@ def begin_folder(start: Start, settings, facts, inputs: Inputs) -> None:
     files.write_text(run / "run.md", page)
 
 
-class Watchers:
+class Callbacks:
     """What looks on while a model is trained.
 
     Attributes:
@@ -164,9 +164,9 @@ def caption_scores(model, inputs: Inputs):
     )
 
 
-def fit(model, batches: TrainingBatches, strategy, settings, watchers: Watchers) -> None:
+def fit(model, batches: TrainingBatches, strategy, settings, callbacks: Callbacks) -> None:
     """Trains what is left of the epochs; a progress bar where someone looks on."""
-    records = watchers.records
+    records = callbacks.records
     done = records.epochs
     if done >= settings.epochs or 0 < settings.early_stopping <= done - records.best_epoch:
         return
@@ -177,5 +177,5 @@ def fit(model, batches: TrainingBatches, strategy, settings, watchers: Watchers)
         initial_epoch=done,
         epochs=settings.epochs,
         verbose=0 if not records.write else 1 if sys.stdout.isatty() else 2,
-        callbacks=watchers.all,
+        callbacks=callbacks.all,
     )

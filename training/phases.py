@@ -19,8 +19,8 @@ from typing import Any
 
 from run import files, folder, hdf5
 from run.folder import RunOptions
-from run.options import with_role
-from run.settings import StartOptions
+from settings.options import with_role
+from settings.training import StartOptions
 from systems import config
 
 

@@ -12,7 +12,7 @@ from data.datasets import Split
 from data.language.words import Tokens, Vocabulary, say_wordless
 from data.vision import descriptors
 from run import files
-from run.settings import Facts
+from settings.training import Facts
 from systems import config
 from systems.system import Targets
 from training.relevance import choose_relevance

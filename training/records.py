@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 import metrics
-from run import figures, files
+from figures import charts
+from run import files
 from systems.engine.encoding import encode_split
 from training import divergence
 
@@ -238,9 +239,9 @@ class RunRecords(keras.callbacks.Callback):
         writer.writeheader()
         writer.writerows(self.rows)
         files.write_text(self.run.history, table.getvalue())
-        figures.learning_curves(self.rows, self.best_epoch, self.key, self.run / "history.png")
-        if any(name in names for name in figures.ERRORS):
-            figures.error_curves(self.rows, self.run / "errors.png")
+        charts.learning_curves(self.rows, self.best_epoch, self.key, self.run / "history.png")
+        if any(name in names for name in charts.ERRORS):
+            charts.error_curves(self.rows, self.run / "errors.png")
 
     def restore(self, model) -> int:
         """Sets model and memory as they were after the last whole epoch.

@@ -11,9 +11,9 @@ from typing import Any
 
 from run import console, files, folder, lock
 from run.folder import Run
-from run.options import from_json, own_names, with_role
-from run.settings import Facts
-from systems import config
+from settings.options import from_json, own_names, with_role
+from settings.training import Facts
+from systems import config, unread
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ def open_run(values: Any, argv: list[str], chief: bool) -> Start:
     given = tuple(f.name for f in dataclasses.fields(asked) if values[f.name].present)
     if values.resume and values.overwrite:
         raise ValueError("--resume goes on with a run, --overwrite replaces it: choose one")
+    if not asked.first_phase:  # else they may be for one of the two
+        unread.check_given(asked, set(config.given_names(argv)))
     check_phases(asked, values)
     if values.resume and not (asked.first_phase and not begun(values)):
         run = folder.find(values.exp_root, values.exp, begun=True)

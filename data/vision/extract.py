@@ -23,9 +23,10 @@ from absl import flags
 from data import datasets
 from data.vision import activations, cnn, embedding
 from data.vision.rows import write_blocks
-from run import console, files, lock, options
-from run.options import option
-from run.settings import Settings
+from run import console, files, lock
+from settings import options
+from settings.options import option
+from settings.training import Settings
 
 SHARED = (  # with train.py
     "data", "data_dir", "limit", "validation_images", "coco_split", "data_seed", "cache_dir",

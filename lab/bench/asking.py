@@ -14,7 +14,7 @@ from lab.scripts import run_apart
 from lab.settings import settings_of
 from run import files
 from run.folder import Run
-from run.settings import Facts
+from settings.training import Facts
 from systems import config
 
 QUERY = "a small red circle above a blue star"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from data import datasets
 from data.language.words import Tokens
-from run.settings import Facts
+from settings.training import Facts
 
 CAPTIONS = 5  # of each image
 MEAN, SPREAD, SHORTEST, LONGEST = 12.8, 3.8, 4, 38  # tokens of Flickr8k's captions, the end one too

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from run.options import option
-from run.settings import Settings
+from settings.options import option
+from settings.training import Settings
 from systems.system import VECTORS, System
 
 
@@ -114,6 +114,7 @@ SYSTEM = System(
     build="systems.dual_path.towers:build",
     tokeniser=lambda settings: "lower_split" if settings.lowercase else "split",
     features=("pixels", *VECTORS),
+    reads_words=True,
     of_photographs="pixels",
     of_scenes="pixels",
     default_recipe="dual_path_scenes",

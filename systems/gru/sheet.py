@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from run.options import option
-from run.settings import Settings
+from settings.options import option
+from settings.training import Settings
 from systems.system import VECTORS, System
 
 
@@ -28,6 +28,7 @@ SYSTEM = System(
     build="systems.gru.towers:build",
     tokeniser=lambda settings: "words",
     features=VECTORS,
+    reads_words=True,
     of_photographs="fne",
     of_scenes="regions",  # needs no published weights
 )

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from run.options import option
-from run.settings import Settings
+from settings.options import option
+from settings.training import Settings
 from systems.system import BOXES, System
 
 PARTS = ("image", "caption", "words")  # that --freeze names
@@ -81,6 +81,7 @@ SYSTEM = System(
     build="systems.joint.towers:build",
     tokeniser=lambda settings: "plain_words",
     features=("ready", *BOXES),
+    reads_words=True,
     of_photographs="grid",
     of_scenes="boxes",
     default_recipe="joint_scenes",

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from run.options import option
-from run.settings import Settings
+from settings.options import option
+from settings.training import Settings
 from systems.system import VECTORS, System
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from run.options import option
-from run.settings import Settings
+from settings.options import option
+from settings.training import Settings
 from systems.system import VECTORS, System
 
 

@@ -9,8 +9,8 @@ from PIL import Image, ImageColor
 from answering import drawing
 from answering.explain import Explanation, Word
 from answering.explanation_page import draw_explanation
-from run import heat
-from run.figures import text_width
+from figures import heat
+from figures.letters import text_width
 
 
 def cards(number):

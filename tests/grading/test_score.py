@@ -13,7 +13,7 @@ import metrics
 from grading import chance
 from grading.score import grade_embeddings, protocol, read_embeddings, score_table, write_ranks
 from run import files
-from run.settings import SELECT
+from settings.training import SELECT
 
 
 def random_rows(seed=0, images=12):

@@ -20,7 +20,7 @@ from data.language import word_pieces, words
 from grading import export, serving
 from run import onnx_graphs, replicas
 from run.folder import Run
-from run.settings import Facts
+from settings.training import Facts
 from systems import config
 from systems.dual_path import text_cnn
 

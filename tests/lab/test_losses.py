@@ -14,7 +14,7 @@ from lab.settings import settings_of
 from lab.studies import draws, losses
 from losses import LOSSES, build_loss
 from run.folder import Run
-from run.settings import Facts
+from settings.training import Facts
 from systems import config
 
 OWNER = {"text_to_image": np.repeat(np.arange(60), 3), "image_to_text": np.arange(60)}

@@ -10,7 +10,7 @@ from stand_ins import RANKS, Scripts, grade
 from lab import rows, settings
 from lab.published import PUBLISHED
 from run.folder import Run
-from run.settings import Facts
+from settings.training import Facts
 from systems import config
 
 STORED = ROOT / rows.STORED

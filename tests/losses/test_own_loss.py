@@ -13,7 +13,7 @@ from loss_cases import SAME, batch, slopes
 import losses
 import models
 from losses import PairLoss, ops
-from run.settings import Facts
+from settings.training import Facts
 from systems.engine import blocks, learned, optimization
 
 

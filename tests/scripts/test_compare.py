@@ -11,7 +11,7 @@ from grading import score as scores
 from lab.settings import settings_of
 from run import files
 from run.folder import Run
-from run.settings import Facts
+from settings.training import Facts
 from systems import config
 
 OWNER = np.repeat(np.arange(30), 2)

@@ -124,7 +124,7 @@ def test_a_query_executes_few_files_and_what_draws_its_answer(tmp_path):
     code = [name for name in names if not name.endswith("__init__.py")]  # those are one line each
     assert len(code) <= 20 and lines <= 5000, (lines, sorted(names))
     idle = ("systems/", "training/", "grading/", "data/vision/", "data/formats/", "data/pairs/")
-    assert not [n for n in names if n.startswith((*idle, "run/settings", "metrics"))]
+    assert not [n for n in names if n.startswith((*idle, "settings/training", "metrics"))]
     assert not names & {f"answering/{name}.py" for name in ("explain", "pictures", "writing")}
     assert (tmp_path / "exp" / "scenes" / "answer.png").is_file()
 

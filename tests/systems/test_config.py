@@ -14,9 +14,10 @@ from loss_cases import TRIPLETS
 
 from data.language import words
 from losses import build_loss
-from run import files, options
+from run import files
 from run.folder import Run, RunOptions
-from run.settings import Facts, Settings
+from settings import options
+from settings.training import Facts, Settings
 from systems import SYSTEMS, config
 from systems.transformer.sheet import resolve_transformer
 
@@ -353,7 +354,7 @@ def test_the_snapshot_survives_its_file_and_newer_settings_get_defaults(tmp_path
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("margin", "wide", "margin is 'wide'; expected a number of 1e-09 or more"),
+        ("margin", "wide", "margin is 'wide'; expected a number from 1e-09 to 100"),
         ("epochs", -3, "epochs is -3; expected a whole number of 1 or more"),
         ("dropout", 7.0, "dropout is 7.0; expected a number from 0 to 0.99"),
         ("loss", "love", "expected one of assignment, modified"),

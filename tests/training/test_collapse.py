@@ -7,7 +7,7 @@ import tiny_settings
 
 import models
 from data.language.words import Tokens, Vocabulary
-from run.settings import Facts
+from settings.training import Facts
 from training import collapse
 
 

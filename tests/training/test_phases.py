@@ -9,7 +9,7 @@ import pytest
 import models
 from run import files
 from run.folder import Run
-from run.settings import Facts
+from settings.training import Facts
 from systems import config
 from systems.dual_path import text_cnn
 from systems.dual_path.sheet import DualPathSettings

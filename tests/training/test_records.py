@@ -10,10 +10,11 @@ from PIL import Image
 
 import models
 from data.language.words import Tokens, Vocabulary
-from run import figures, files, manifest
+from figures import charts
+from run import files, manifest
 from run.folder import Run
 from run.manifest import check as check_strictly  # without the exception of conftest.py
-from run.settings import Facts
+from settings.training import Facts
 from training import waiting
 from training.records import (
     Complaints,
@@ -212,8 +213,8 @@ def test_pictures_that_could_not_be_read_are_told_of():
 
 def test_errors_of_the_classifier_have_a_picture_of_their_own(tmp_path, monkeypatch):
     drawn = []
-    error_curves = figures.error_curves
-    monkeypatch.setattr(figures, "error_curves", lambda rows, path: drawn.append(rows) or path)
+    error_curves = charts.error_curves
+    monkeypatch.setattr(charts, "error_curves", lambda rows, path: drawn.append(rows) or path)
     records = run_epochs(tmp_path / "plain", [0.1])
     assert not drawn  # other systems have no classifier
     logs = {"loss": 5.0, "visual_error": 0.75, "textual_error": 0.5}

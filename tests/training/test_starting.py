@@ -6,7 +6,7 @@ import pytest
 
 from run import console, files, folder, lock
 from run.folder import Run
-from run.settings import Facts
+from settings.training import Facts
 from systems import config
 from training import phases, starting
 

@@ -15,7 +15,7 @@ from reference import numerical_gradient
 import models
 from data.language.words import Tokens
 from losses import build_loss
-from run.settings import Facts
+from settings.training import Facts
 from systems.dual_path import head, text_cnn, towers
 from systems.engine import backbone, encoding, optimization
 

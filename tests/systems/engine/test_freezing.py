@@ -10,7 +10,7 @@ import tiny_settings
 
 import models
 from run.folder import Run
-from run.settings import Facts
+from settings.training import Facts
 from systems import SYSTEMS, config
 from systems.dual_path import text_cnn
 from systems.engine import freezing, optimization

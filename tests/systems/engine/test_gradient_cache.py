@@ -11,7 +11,7 @@ from keras import ops
 
 import losses
 import models
-from run.settings import Facts
+from settings.training import Facts
 from systems.engine import gradient_cache, optimization
 from systems.engine.heads import Head
 from systems.engine.parts import Parts, reader

@@ -12,7 +12,7 @@ from reference_ranking import cosine_scores
 import models
 from losses import LOSSES, build_loss
 from run.folder import Run
-from run.settings import Facts
+from settings.training import Facts
 from systems.engine import learned, optimization
 from training.records import RunRecords
 

@@ -8,7 +8,7 @@ import tiny_settings
 import models
 from data.language import word_pieces
 from data.language.words import Tokens, Vocabulary
-from run.settings import Facts
+from settings.training import Facts
 from systems import SYSTEMS, config
 from systems.dual_path import text_cnn
 from systems.engine import optimization

@@ -11,7 +11,7 @@ from keras import ops
 from reference_ranking import cosine_scores
 
 import models
-from run.settings import Facts
+from settings.training import Facts
 from systems.dual_path import text_cnn
 from systems.engine import encoding
 from systems.engine.layers import UnitNorm, before_norm

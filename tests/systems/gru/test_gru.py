@@ -9,7 +9,7 @@ from keras import ops
 
 import models
 from run import replicas
-from run.settings import Facts
+from settings.training import Facts
 from systems.engine import encoding
 from systems.gru import towers
 

@@ -8,8 +8,8 @@ import reference_joint
 from PIL import Image
 
 from data.language.words import Vocabulary
+from figures import heat
 from grading import caption_grades
-from run import heat
 from systems.joint import beam
 
 START, END, IDS = 4, 3, (1, 2, 3)

@@ -14,7 +14,7 @@ from answering import writing
 from data.language.words import Vocabulary
 from grading import export as grading_export
 from run import folder, onnx_graphs
-from run.settings import Facts
+from settings.training import Facts
 from systems import config
 from systems.engine import freezing, optimization
 from systems.joint import beam, gradnorm, writer

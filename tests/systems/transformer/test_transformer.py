@@ -17,7 +17,7 @@ from data.language import word_pieces
 from data.language.words import Tokens, Vocabulary
 from run import files, folder
 from run.files import file_hash
-from run.settings import Facts
+from settings.training import Facts
 from systems import config
 from systems.engine import backbone, encoding, hub, layers, optimization
 from systems.transformer import sizes, towers

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from run import figures
+from figures import charts
 
 ACROSS = 3  # pairs in a row of the picture
 
@@ -28,11 +28,11 @@ def draw_pair_bars(
     Reference: recall_comparison.png of the paper.
     """
     down = -(-len(names) // ACROSS)
-    figure = figures.new_figure(10, 0.6 + 2.2 * down)
+    figure = charts.new_figure(10, 0.6 + 2.2 * down)
     panels = np.ravel(figure.subplots(down, ACROSS, sharey=True, squeeze=False))
     width, handles = 0.8 / max(1, len(found)), []
     titles = list(order or found)
-    colours = [figures.COLOURS[titles.index(title) % len(figures.COLOURS)] for title in found]
+    colours = [charts.COLOURS[titles.index(title) % len(charts.COLOURS)] for title in found]
     for row, (name, panel) in enumerate(zip(names, panels, strict=False)):
         handles = []
         for place, (colour, cells) in enumerate(zip(colours, found.values(), strict=True)):
@@ -40,7 +40,7 @@ def draw_pair_bars(
             n = np.flatnonzero(images)
             x = n + 1 + width * (place - (len(found) - 1) / 2)
             handles.append(panel.bar(x, hits[n] / images[n], width, color=colour))
-        figures.style(panel, name)
+        charts.style(panel, name)
         images = next(iter(found.values())).images[row]
         panel.set_xticks(np.arange(1, len(images) + 1))
         panel.set_xticklabels([f"{n}\n({count:,})" for n, count in enumerate(images, 1)])
@@ -51,6 +51,6 @@ def draw_pair_bars(
     figure.legend(
         handles, list(found), loc="outside upper center", ncols=3, frameon=False, fontsize=9
     )
-    figure.supylabel("recall", fontsize=9, color=figures.INK)
+    figure.supylabel("recall", fontsize=9, color=charts.INK)
     figure.supxlabel("captions of the image that say the pair (images)", fontsize=9)
-    figures.save(figure, path)
+    charts.save(figure, path)

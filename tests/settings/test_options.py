@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 from absl import flags
 
-from run import options
-from run.options import Options, option
+from settings import options
+from settings.options import Options, option
 
 
 @dataclass(frozen=True)

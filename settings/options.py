@@ -46,6 +46,7 @@ def option(
     least: float | None = None,
     most: float | None = None,
     roles: str = "",
+    when: str = "",
 ) -> Any:
     """A field that is a flag.
 
@@ -55,10 +56,11 @@ def option(
       choices: the values that a text may have; none: any.
       least, most: bounds of a number, inclusive; SIZE is that of a size of the towers.
       roles: words of ROLES.
+      when: "setting=value,value", of which one must hold so that the flag is read; "": always read.
     """
     if most is None and type(default) is int and "shape" in roles.split():
         most = SIZE
-    found = {"help": help, "choices": tuple(choices), "least": least, "most": most}
+    found = {"help": help, "choices": tuple(choices), "least": least, "most": most, "when": when}
     return dataclasses.field(default=default, metadata={**found, "roles": frozenset(roles.split())})
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from run import heat
+from figures import heat
 
 
 def test_a_cell_is_the_mean_of_the_patches_over_it():

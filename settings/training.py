@@ -1,6 +1,6 @@
 """The settings of a run: every flag of training that more than one system reads, by sections.
 
-Those of data and images are in `run/data_settings.py`. A system adds its own by inheritance, in
+Those of data and images are in `settings/data.py`. A system adds its own by inheritance, in
 `systems/NAME/sheet.py`, so its towers read `settings.embed_dim` and `settings.attention_dim` alike.
 `systems.config` reads settings from a command line or a run's folder. `Facts` come from the data.
 
@@ -10,14 +10,15 @@ Immutable: `resolve` in `training.reading` makes a copy with values in place of 
 from dataclasses import dataclass
 
 from losses import LOSSES, SIMILARITIES
-from run.data_settings import DataOptions, PictureOptions, PixelOptions
-from run.options import Options, option
-from run.replicas import STRATEGIES
+from settings.data import DataOptions, PictureOptions, PixelOptions
+from settings.options import Options, option
 
 SELECT = (
     "mrr", "rsum", "recall@1", "recall@5", "recall@10", "median_rank", "loss",
     "image_to_text_rsum", "bleu4",
 )  # fmt: skip
+
+STRATEGIES = ("auto", "none", "mirrored", "multi_worker")
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,10 @@ class LossOptions(Options):
         "modified", "Training loss; losses.py has their formulas.", choices=LOSSES, roles="phase"
     )
     margin: float | None = option(
-        None, "Margin of losses that have one. Without the flag: the loss's own.", least=1e-9
+        None,
+        "Margin of losses that have one. Without the flag: the loss's own.",
+        least=1e-9,
+        most=100,
     )
     alpha: float = option(
         0.7,
@@ -161,6 +165,7 @@ class LossOptions(Options):
         "simclr, cross_entropy, sigmoid: temperature that divides the scores. Without the flag: "
         "the loss's own.",
         least=1e-6,
+        most=100,
     )
     similarity: str = option(
         "cosine",
@@ -178,8 +183,13 @@ class LossOptions(Options):
     include_positive: bool = option(
         False, "simclr: the denominator includes the positive pair (InfoNCE)."
     )
-    barlow_lambda: float = option(5e-3, "barlow: weight of the redundancy term.", least=0)
-    logit_bias: float = option(-10.0, "sigmoid: the bias b, or its initial value if it is trained.")
+    barlow_lambda: float = option(5e-3, "barlow: weight of the redundancy term.", least=0, most=1e4)
+    logit_bias: float = option(
+        -10.0,
+        "sigmoid: the bias b, or its initial value if it is trained.",
+        least=-1e4,
+        most=1e4,
+    )
     reduction: str | None = option(
         None,
         "Sum of a batch's terms or their mean. Without the flag: the loss's own. With the mean "
@@ -237,8 +247,8 @@ class TrainingOptions(Options):
     )
     optimizer: str = option("adam", "Optimiser.", choices=("sgd", "adam", "adamw"))
     learning_rate: float = option(2e-3, "Learning rate, the highest of the schedule.", least=1e-12)
-    momentum: float = option(0.9, "Momentum of sgd.", least=0, most=1)
-    nesterov: bool = option(False, "Nesterov momentum for sgd.")
+    momentum: float = option(0.9, "Momentum of sgd.", least=0, most=1, when="optimizer=sgd")
+    nesterov: bool = option(False, "Nesterov momentum for sgd.", when="optimizer=sgd")
     weight_decay: float = option(
         0.0,
         "Weight decay: L2 regularisation for sgd and adam (as in PyTorch), decoupled for adamw.",
@@ -264,16 +274,22 @@ class TrainingOptions(Options):
         choices=("constant", "step", "multi_step", "plateau", "cosine"),
     )
     decay_rate: float = option(
-        0.9, "Factor of the schedules step, multi_step and plateau.", least=0
+        0.9,
+        "Factor of the schedules step, multi_step and plateau.",
+        least=0,
+        when="schedule=step,multi_step,plateau",
     )
     decay_epochs: float = option(
         10.0,
         "Epochs between two decays (step), or without improvement before a decay (plateau).",
         least=1e-9,
         most=1e6,
+        when="schedule=step,plateau",
     )
     milestones: str = option(
-        "1,4,10", "multi_step: numbers of epochs after which the learning rate is multiplied."
+        "1,4,10",
+        "multi_step: numbers of epochs after which the learning rate is multiplied.",
+        when="schedule=multi_step",
     )
     warmup_epochs: float | None = option(
         None,

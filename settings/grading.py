@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from gallery import similarity
-from run.options import Options, option
+from losses import SIMILARITIES
+from settings.options import Options, option
 
 NAME = re.compile(r"\w[\w.-]{0,63}")  # of --as
 
@@ -59,7 +59,7 @@ class GradeOptions(Options):
         None,
         "Score of two rows of --embeddings: cosine, or order (order embeddings). Without the "
         "flag: what the file says, else cosine. A run's own is in its settings.",
-        choices=tuple(similarity.SIMILARITIES),
+        choices=tuple(SIMILARITIES),
     )
     test_shifts: str | None = option(
         None,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from run.options import Options, option
+from settings.options import Options, option
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,7 @@ class PictureOptions(Options):
         "CNN features are the mean over 10 crops (corners and centre, mirrored), or of 1, the "
         "centre.",
         roles="pictures",
+        when="features=auto,last,fne",
     )
     resize: str = option(
         "squash",
@@ -133,12 +134,18 @@ class PictureOptions(Options):
         choices=("squash", "short_side"),
         roles="pictures",
     )
-    pre_activation: bool = option(False, "fne: read activations before the ReLU.", roles="pictures")
+    pre_activation: bool = option(
+        False,
+        "fne: read activations before the ReLU.",
+        roles="pictures",
+        when="features=auto,fne",
+    )
     grid: int = option(
         6,
         "With --features grid: cells along each side of the CNN's last feature map.",
         least=1,
         roles="pictures",
+        when="features=auto,grid",
     )
 
 
