@@ -78,7 +78,7 @@ def write_ranks(run, direction, images, ranks):
 
 def study(capsys, *words):
     """Runs the script of studies in this process: (head, rows) of its table, all that it told."""
-    studies.main(["lab.studies", *map(str, words)])
+    studies.main(["lab.studies", *map(str, words), "--nobaselines"])
     told = capsys.readouterr().out
     lines = [line.strip("| ").split(" | ") for line in told.splitlines() if line.startswith("|")]
     return lines[0], lines[2:], told

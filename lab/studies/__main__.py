@@ -33,6 +33,7 @@ COMMON = (
     Option("exp_root", None, "Folder that keeps the runs."),
     Option("keep", False, "Keep the runs in exp/study-NAME (or in --exp_root)."),
     Option("jobs", 1, "Runs at the same time.", 1),
+    Option("baselines", True, "Print linear baselines on the same image vectors under the table."),
     *MEASURING,
 )
 GIVEN = ("exp", "exp_root", "resume", "overwrite")  # flags of train.py that every study gives
@@ -67,6 +68,19 @@ def print_table(report, columns):
         print(f"\n{report.notes}")
 
 
+def print_baselines(words):
+    """What every learned row above must beat; or why nothing can be said."""
+    from lab.studies import baselines
+
+    try:
+        report = baselines.compare_baselines(Trials(None, words))
+    except ValueError as error:
+        print(f"\nNo baseline: {error}")
+        return
+    print()
+    print_table(report, STUDIES["baselines"].columns)
+
+
 def main(argv):
     """A study's name -> runs -> a table, and JSON."""
     if {"--help", "-h"} & set(argv[1:]):
@@ -91,6 +105,8 @@ def main(argv):
     with folder as place:
         report = study.make(Trials(place, words, values, values.threads, values.jobs))
     print_table(report, report.columns or study.columns)
+    if values.baselines and study.baselines:
+        print_baselines(words)
     if values.output:
         files.write_json(values.output, {"train": values.train, name: report.found})
 

@@ -159,6 +159,7 @@ STUDIES = {
         count_columns(5),
         count_pairs,
         (PAIRS, Option("occurrences", None, "Folder for occurrence files as the original has.")),
+        baselines=False,
     ),
     "regimes": trials.Study(
         "system 5 with --pairs held out: ranking, writing, both, one after the other; none held",

@@ -42,6 +42,7 @@ class Study(NamedTuple):
       own: its own flags.
       gives: flags of train.py that it gives itself, so that --train may not hold them.
       instead: what to do in place of that.
+      baselines: whether linear baselines on the same images are printed under its table.
     """
 
     trains: str
@@ -51,6 +52,7 @@ class Study(NamedTuple):
     own: tuple[Option, ...] = ()
     gives: tuple[str, ...] = ("recipe",)
     instead: str = "leave it out"
+    baselines: bool = True
 
 
 class Report(NamedTuple):
