@@ -29,10 +29,10 @@ class DataOptions(Options):
     )
     coco_split: str = option(
         "whole",
-        "coco with a train and a val file. whole: test on all of val, validate on images drawn "
-        "from train. 5k (system 4): test on the first 5,000 ids of val, validate on the last "
-        "5,000 of train; five captions an image.",
-        choices=("whole", "5k"),
+        "coco with a train and a val file. whole: all of val is tested. 5k (system 4): the first "
+        "5,000 ids of val. random (system 3): 5,000 drawn of both. 1k (system 2): 1,000 of val, or "
+        "of Karpathy's test list.",
+        choices=("whole", "5k", "random", "1k"),
     )
     data_seed: int = option(0, "Seed of drawn scenes and of drawn splits.", least=0)
     captions: str = option(

@@ -127,7 +127,8 @@ def with_recipe(argv: list[str]) -> list[str]:
       argv: the command line, the script's name first.
 
     Returns:
-      The command line with `--flagfile=recipes/NAME.flags` as its first flag, if one was asked for.
+      The command line with `--flagfile=recipes/NAME.flags` as its first flag, if one was asked for;
+      recipes that it names by a line `--recipe=BASE` come before it.
 
     Raises:
       ValueError: there is no such recipe; the recipes are listed.
@@ -142,7 +143,15 @@ def with_recipe(argv: list[str]) -> list[str]:
         asked = f"unknown recipe {name[:80]!r}; {RECIPES} holds: {', '.join(known)}"
         own = "; a file of your own is --flagfile=PATH" if {*name} & {*"/\\."} else ""
         raise ValueError(asked + own)
-    return [rest[0], f"--flagfile={RECIPES / name}.flags", f"--recipe={name}", *rest[1:]]
+    read = [f"--flagfile={RECIPES / one}.flags" for one in (*_bases(name), name)]
+    return [rest[0], *read, f"--recipe={name}", *rest[1:]]
+
+
+def _bases(name: str) -> list[str]:
+    """The recipes that a recipe begins with, by a line --recipe=BASE; the first of all first."""
+    lines = (RECIPES / f"{name}.flags").read_text(encoding="utf-8").splitlines()
+    found = [line.partition("=")[2] for line in lines if line.startswith("--recipe=")]
+    return [base for one in found for base in (*_bases(one), one)]
 
 
 def _split_recipe(argv: list[str]) -> tuple[str | None, list[str]]:

@@ -15,12 +15,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from data.formats.drawing import draw_three, draw_validation
+from data.formats.drawing import draw_apart, draw_three, draw_validation
 from data.formats.pictures import Shelf, find_pictures
 from data.formats.records import SPLITS, ReadingOptions, Records, find_file, join, some, split_word
 from data.formats.text import caption_texts, json_entries, name_text, read_json_text, shown
 
-COCO_APART, COCO_CAPTIONS = 5000, 5  # of --coco_split 5k
+COCO_APART, COCO_CAPTIONS = 5000, 5  # of --coco_split 5k and random
+FIRST = 1000  # of --coco_split 1k
 
 
 # COCO.
@@ -35,26 +36,37 @@ def read_coco(source: Path, options: ReadingOptions) -> dict[str, Records]:
       5k      by ascending id: test is the first 5,000 of val, validation the last 5,000 of train,
               all others of both files train; the first five captions of each image, in the file's
               order. Of 2014: 113,287 / 5,000 / 5,000
+      random  5,000 images of both files are drawn for test, 5,000 for validation (`drawing.py`),
+              all others train. Of 2014: 113,287 / 5,000 / 5,000
+      1k      by ascending id: validation is the first 1,000 of val, test the next 1,000, all of
+              train trains. Of 2014: 82,783 / 1,000 / 1,000
 
-    `whole` keeps every caption. With one file (or when `data_dir` points at one), the splits are
+    All but `5k` keep every caption. With one file (or where `data_dir` is one), the splits are
     drawn (`drawing.py`). Pictures are looked for in `<split><year>/`, `images/<split><year>/`, and
     then as everywhere.
 
     Reference: 5k is that of Timofeev et al., Multi-modal retrieval with smooth weighting of
-      negatives, 2021, its authors' code.
+      negatives, 2021, its authors' code; random that of Zheng et al., Dual-path convolutional
+      image-text embeddings with instance loss, 2017; 1k has the sizes of Vilalta et al., 2019.
+    Differs from the papers: random draws other images than MATLAB's rng(1); 1k of Vilalta et al. is
+      the first 1,000 of Karpathy's lists, which `--data karpathy --coco_split 1k` reads.
     """
-    files = _coco_files(source)
-    if len(files) == 1 and options.coco_split == "5k":
+    files, chosen = _coco_files(source), options.coco_split
+    if len(files) == 1 and chosen != "whole":
         raise ValueError(
-            f"{files[0]} is alone: --coco_split 5k needs the train and the val file of a year in "
-            "one folder; or give --coco_split whole"
+            f"{files[0]} is alone: --coco_split {chosen} needs the train and the val file of a "
+            "year in one folder; or give --coco_split whole"
         )
     whole = [_read_coco_file(path) for path in files]
     if len(files) == 1:
         return draw_three(whole[0], options, str(files[0]))
-    if options.coco_split == "5k":
-        return _coco_5k(*whole)
     train, test = whole
+    if chosen == "5k":
+        return _coco_5k(train, test)
+    if chosen == "random":
+        return draw_apart(join(train, test), COCO_APART, options, str(source))
+    if chosen == "1k":
+        return _coco_1k(train, test)
     train, validation = draw_validation(train, options, str(source))
     return {"train": train, "validation": validation, "test": test}
 
@@ -77,6 +89,17 @@ def _coco_5k(train: Records, val: Records) -> dict[str, Records]:
         "validation": train.take(range(last, len(train.names))),
         "test": val.take(range(COCO_APART)),
     }
+
+
+def _coco_1k(train: Records, val: Records) -> dict[str, Records]:
+    """`--coco_split 1k` of the two files, images ascending by id."""
+    if len(val.names) < 2 * FIRST:
+        raise ValueError(
+            f"the val file has {len(val.names):,} images; --coco_split 1k takes {2 * FIRST:,} of "
+            "them: give --coco_split whole"
+        )
+    validation, test = (val.take(range(start, start + FIRST)) for start in (0, FIRST))
+    return {"train": train, "validation": validation, "test": test}
 
 
 def _coco_files(source: Path) -> list[Path]:
@@ -163,10 +186,18 @@ def _refusal(path: Path, what: str, expected: str) -> Callable[[str], ValueError
 def read_karpathy(source: Path, options: ReadingOptions) -> dict[str, Records]:
     """`dataset_*.json`: images with `filename`, `split` and `sentences` (`raw`); restval trains.
 
+    With `coco_split` 1k restval is left out, and of val and test only the first 1,000 images are
+    kept: of COCO 82,783 / 1,000 / 1,000, as in Vilalta et al., 2019. 5k and random are of COCO
+    files.
+
     Raises:
       ValueError: the file is laid out otherwise, or an image's split is none of train, restval, val
-        and test.
+        and test; `coco_split` is for other files.
     """
+    if options.coco_split not in ("whole", "1k"):
+        raise ValueError(
+            f"--coco_split {options.coco_split} is for --data coco; expected whole or 1k"
+        )
     path = find_file(source, ("dataset*.json",), "dataset JSON (dataset_*.json)")
     refuse = _refusal(path, "Karpathy dataset", "images with filename, split and sentences (raw)")
     names: dict[str, list[str]] = {split: [] for split in SPLITS}
@@ -177,6 +208,11 @@ def read_karpathy(source: Path, options: ReadingOptions) -> dict[str, Records]:
         name = name_text(image["filename"], f"{path}, entry {place} of images", "filename")
         where = f"{path}, image {name}"
         split = split_word(image["split"], where)
+        if options.coco_split == "1k" and (
+            image["split"].strip().lower() == "restval"
+            or (split != "train" and len(names[split]) == FIRST)
+        ):
+            continue
         folder = image.get("filepath")
         inside = f"{name_text(folder, where, 'filepath')}/" if folder not in (None, "") else ""
         names[split].append(name)

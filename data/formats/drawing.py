@@ -74,6 +74,30 @@ def draw_three(records: Records, options: ReadingOptions, where: str) -> dict[st
     return found
 
 
+def draw_apart(
+    records: Records, size: int, options: ReadingOptions, where: str
+) -> dict[str, Records]:
+    """Test and validation of `size` images each, by the smallest u; the rest trains.
+
+    Args:
+      records: all images; where: file or folder, for the line.
+
+    Raises:
+      ValueError: that leaves no image to train on.
+    """
+    groups, _ = _groups(records, options)
+    upto = np.cumsum([len(group) for group in groups])
+    tested, held = (int(np.searchsorted(upto, count)) + 1 for count in (size, 2 * size))
+    if held >= len(groups):
+        raise ValueError(
+            f"{where}: {len(records.names):,} images are too few to set {size:,} apart for test "
+            "and as many for validation"
+        )
+    rows = {"train": groups[held:], "validation": groups[tested:held], "test": groups[:tested]}
+    drawn = f"{size:,} each drawn by a hash of each image's name, seed {options.seed}"
+    return {split: _taken(records, rows[split], drawn) for split in SPLITS}
+
+
 def draw_validation(
     records: Records, options: ReadingOptions, where: str
 ) -> tuple[Records, Records]:

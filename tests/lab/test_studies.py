@@ -205,11 +205,11 @@ def test_nothing_more_is_trained_after_a_failure():
 def test_runs_are_kept_only_on_request(tmp_path, monkeypatch, capsys):
     made = Scripts(monkeypatch, {"sh": [20.0]}, {"sh": RANKS})
     monkeypatch.chdir(tmp_path)
-    studies.main(["lab.studies", "recipes", "--recipes=sh"])
+    studies.main(["lab.studies", "recipes", "--recipes=sh", "--nobaselines"])
     place = made.calls[0][-2].removeprefix("--exp_root=")
     assert not files.Path(place).exists() and not list(tmp_path.iterdir())
     assert "--keep" in capsys.readouterr().err
-    studies.main(["lab.studies", "recipes", "--recipes=sh", "--keep"])
+    studies.main(["lab.studies", "recipes", "--recipes=sh", "--keep", "--nobaselines"])
     assert (tmp_path / "exp" / "study-recipes" / "sh" / "score.json").is_file()
 
 

@@ -197,6 +197,39 @@ def test_coco_as_system_4_splits_it(tmp_path, monkeypatch):
     refused("coco", tmp_path, coco_split="5k", says="has 6 images; --coco_split 5k sets 6 of")
 
 
+def test_coco_as_systems_2_and_3_split_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(coco_json, "COCO_APART", 2)
+    monkeypatch.setattr(coco_json, "FIRST", 2)
+    folder = tmp_path / "annotations"
+    coco(folder / "captions_train2014.json", [2, 30, 31, 4], tag="train")
+    val = coco(folder / "captions_val2014.json", [1, 3, 5, 29, 32], tag="val")
+
+    def ids(coco_split):
+        splits = opened("coco", tmp_path, coco_split=coco_split).items()
+        return {name: [int(one[-10:-4]) for one in own.image_names] for name, own in splits}
+
+    assert ids("1k") == {"train": [2, 4, 30, 31], "validation": [1, 3], "test": [5, 29]}
+    drawn = ids("random")
+    assert [len(drawn[name]) for name in ("train", "validation", "test")] == [5, 2, 2]
+    assert sorted(i for own in drawn.values() for i in own) == [1, 2, 3, 4, 5, 29, 30, 31, 32]
+    assert ids("random") == drawn
+    for name in ("1k", "random"):
+        refused("coco", val, coco_split=name, says=f"is alone: --coco_split {name} needs")
+    monkeypatch.setattr(coco_json, "FIRST", 3)
+    refused("coco", tmp_path, coco_split="1k", says="has 5 images; --coco_split 1k takes 6")
+    monkeypatch.setattr(coco_json, "COCO_APART", 5)
+    refused("coco", tmp_path, coco_split="random", says="9 images are too few to set 5 apart")
+
+
+def test_karpathys_lists_as_system_2_cuts_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(coco_json, "FIRST", 1)
+    karpathy(tmp_path / "dataset_tiny.json")
+    splits = opened("karpathy", tmp_path, coco_split="1k")
+    names = {name: own.image_names for name, own in splits.items()}
+    assert names == {"train": ["0.jpg", "2.jpg"], "validation": ["4.jpg"], "test": ["6.jpg"]}
+    refused("karpathy", tmp_path, coco_split="5k", says="--coco_split 5k is for --data coco")
+
+
 def test_the_sizes_of_coco_as_system_4_splits_it():
     def of(tag, count):
         return records.Records([f"{tag}{i}" for i in range(count)], [["a b"]] * count)
