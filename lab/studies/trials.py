@@ -64,6 +64,13 @@ class Report(NamedTuple):
     columns: Columns | None = None
 
 
+def two_of(kinds):
+    """The two --kinds that a study compares. Raises ValueError: there are not two."""
+    if len(kinds) != 2:
+        raise ValueError(f"--kinds has {len(kinds)} names; expected two to compare: last,fne")
+    return kinds
+
+
 class Trials:
     """The runs of a study.
 

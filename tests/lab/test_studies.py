@@ -291,6 +291,31 @@ def test_the_table_of_features(tmp_path, monkeypatch, capsys):
     assert (own.recipe, own.features, own.seed) == ("gru_best", "fne", 1)
 
 
+def test_the_table_of_pipelines(tmp_path, monkeypatch, capsys):
+    """MH gains, MOE-bl does not start with FNE and so stays out of the mean, SH is level."""
+    ranks = {
+        f"{recipe}_{kind}_{s}": RANKS
+        for recipe in ("mh", "moe_bl", "sh")
+        for kind in ("last", "fne")
+        for s in (0, 1)
+    }
+    ranks |= {"mh_last_0": WORSE, "mh_last_1": WORSE}  # fmt: skip
+    low = {name: [2.0 if name.startswith("moe_bl_fne") else 20.0] for name in ranks}
+    made = Scripts(monkeypatch, low, ranks)
+    words = f"--exp_root={tmp_path}", "--recipes=mh,moe_bl,sh", f"--train={DATA}"
+    head, rows, told = study(capsys, "pipelines", *words)
+    assert head[0] == "pipeline" and head[-1].startswith("mean recall, the paper's")
+    assert [row[0] for row in rows] == ["mh", "moe_bl", "sh", "mean of 2 that started"]
+    assert [row[1:3] for row in rows] == [["325.0", "425.0"], ["425.0"] * 2, ["425.0"] * 2,
+                                          ["375.0", "425.0"]]  # fmt: skip
+    assert rows[0][5].startswith("+100.00 (") and rows[3][5].startswith("+50.00 (")
+    # The paper's own: MH 281.4 - 253.1 of six recalls.
+    assert [row[-1] for row in rows] == ["+4.72", "-40.55", "+2.40", "+3.46"]
+    assert len(made.trained()) == 12
+    gains = [(b - a) / 6 for name, (a, b) in gru.PIPELINES.items() if name != "moe_bl"]
+    assert np.mean(gains) == pytest.approx(gru.MEAN_GAIN, abs=0.005)
+
+
 def test_the_table_of_stages(tmp_path, monkeypatch, capsys):
     names = ["ranking-I", "instance-I", "both-I", "instance-II", "ranking-II", "both-II"]
     names.append("kclass-500")
