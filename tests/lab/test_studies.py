@@ -303,7 +303,7 @@ def test_the_table_of_pipelines(tmp_path, monkeypatch, capsys):
     low = {name: [2.0 if name.startswith("moe_bl_fne") else 20.0] for name in ranks}
     made = Scripts(monkeypatch, low, ranks)
     words = f"--exp_root={tmp_path}", "--recipes=mh,moe_bl,sh", f"--train={DATA}"
-    head, rows, told = study(capsys, "pipelines", *words)
+    head, rows, _ = study(capsys, "pipelines", *words)
     assert head[0] == "pipeline" and head[-1].startswith("mean recall, the paper's")
     assert [row[0] for row in rows] == ["mh", "moe_bl", "sh", "mean of 2 that started"]
     assert [row[1:3] for row in rows] == [["325.0", "425.0"], ["425.0"] * 2, ["425.0"] * 2,
