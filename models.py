@@ -23,7 +23,6 @@ from systems.engine.learned import LearnedNumbers, choose_learned
 from systems.engine.parts import Sides, reader
 
 VIEWS = {"image_views": ("image", "image_view"), "text_views": ("text", "text_view")}
-
 COMPARED = {  # name of a term of the pair loss -> the embeddings that it compares
     "image_text": ("image", "text"),
     "ranking": ("image", "text"),

@@ -6,11 +6,10 @@ r"""Scores a run: encodes a split and ranks the whole gallery, text to image and
     python test.py --examples 8                      # also draw good and bad results
     python test.py --embeddings file.npz --output score.json    # another model's embeddings
     python test.py --data_dir OTHER --as other       # other data; the run's own score stays
-    python test.py --pairs brown_dog,sit_cat         # also recall of these pairs of words
 
 Writes score.json, ranks_*.csv, score.png, projections.npz, query.onnx and image.onnx into the run's
 folder. score.json has the same bytes at any batch size, block size and number of threads.
---verify and --embeddings do not import TensorFlow. Next: python retrieve.py "a query"
+--verify and --embeddings do not import TensorFlow.
 """
 
 import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on

@@ -2,7 +2,6 @@ r"""Trains an image and a text encoder whose embeddings share one space.
 
     python train.py --loss modified                     # built-in images, about a minute
     python train.py --recipe gru_best --data_dir f8k_precomp
-    python train.py --recipe ph --data flickr8k --data_dir Flickr8k --features fne
     python train.py --exp NAME --resume                 # continue after an interruption
 
 Writes the folder exp/<date>_<time>_<model>_<loss>/, or exp/NAME with --exp NAME.

@@ -108,7 +108,7 @@ class ModelOptions(Options):
 class SentenceOptions(Options):
     """Word tables and pooling of the systems that read sentences word by word."""
 
-    title = "Words and sentences (gru, dual_path, joint)"
+    title = "Words and sentences (gru, dual_path, joint; projection: word means)"
     word_dim: int = option(
         300,
         "Dimension of the word embeddings. With --word_vectors: that of the file.",

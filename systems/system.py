@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from settings.training import Settings
+from settings.options import own_names
+from settings.training import SentenceOptions, Settings
 
+SENTENCES = tuple(own_names(SentenceOptions))  # what a reader of words one by one reads
 VECTORS = ("ready", "regions", "last", "fne")  # features that are one row for each picture
 BOXES = ("bottom_up", "boxes", "grid")  # several rows for each picture
 
@@ -44,7 +46,7 @@ class System:
       tokeniser: settings -> the rule that splits captions, a name of `words.TOKENISERS`.
       features: values of --features that it reads.
       of_photographs, of_scenes: what --features auto makes of pictures.
-      reads_words: whether its text tower has word embeddings.
+      reads_words: fields of `SentenceOptions` that its text tower reads.
       writes: whether it may write captions.
       default_recipe: read where --model names the system and no --recipe is given.
       check: refuses settings that contradict each other. Raises ValueError.
@@ -60,7 +62,7 @@ class System:
     features: tuple[str, ...]
     of_photographs: str
     of_scenes: str
-    reads_words: bool = False
+    reads_words: tuple[str, ...] = ()
     writes: bool = False
     default_recipe: str | None = None
     check: Callable[[Any], None] = no_check

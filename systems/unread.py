@@ -37,7 +37,7 @@ def reads(system: str, name: str) -> bool:
     """Whether a system reads a flag: those of words and of pixels are not for all of them."""
     of = sheet(system)
     if name in own_names(SentenceOptions):
-        return of.reads_words
+        return name in of.reads_words
     return "pixels" in of.features or name not in own_names(PixelOptions)
 
 

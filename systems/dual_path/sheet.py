@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from settings.options import option
 from settings.training import Settings
-from systems.system import VECTORS, System
+from systems.system import SENTENCES, VECTORS, System
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ SYSTEM = System(
     build="systems.dual_path.towers:build",
     tokeniser=lambda settings: "lower_split" if settings.lowercase else "split",
     features=("pixels", *VECTORS),
-    reads_words=True,
+    reads_words=SENTENCES,
     of_photographs="pixels",
     of_scenes="pixels",
     default_recipe="dual_path_scenes",

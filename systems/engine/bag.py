@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from systems.engine.parts import WordTable
+
 SCALES = ("count", "mean", "sqrt")
 
 
@@ -17,19 +19,23 @@ class BagOfWords(keras.layers.Layer):
       units: H.
       scale: "count" as in the paper; "mean" divides by the number of words, "sqrt" by its root.
       word_dropout: share of words left out in training, in [0, 1).
+      initializer: of the rows of W.
     """
 
-    def __init__(self, vocabulary_size, units, scale="count", word_dropout=0.0, **kwargs):
+    def __init__(
+        self, vocabulary_size, units, scale="count", word_dropout=0.0,
+        initializer="glorot_uniform", **kwargs,
+    ):  # fmt: skip
         super().__init__(**kwargs)
         if scale not in SCALES:
             raise ValueError(f"scale is {scale!r}: choose from {', '.join(SCALES)}")
         self.vocabulary_size, self.units = vocabulary_size, units
-        self.scale, self.word_dropout = scale, word_dropout
+        self.scale, self.word_dropout, self.initializer = scale, word_dropout, initializer
         self.dropout = keras.layers.Dropout(word_dropout)
 
     def build(self, input_shape):
         shape = (self.vocabulary_size, self.units)  # as the dense layer's
-        self.kernel = self.add_weight(shape=shape, initializer="glorot_uniform", name="kernel")
+        self.kernel = self.add_weight(shape=shape, initializer=self.initializer, name="kernel")
         self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
 
     def call(self, tokens, training=False):
@@ -44,3 +50,24 @@ class BagOfWords(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.units)
+
+
+def first_layers(settings, vocabulary_size):
+    """From token ids (B, T) to the first layer's (B, H): a bag of words, or means of word vectors.
+
+    The vectors are those of --word_vectors, zeros for words that the file lacks; none is trained.
+
+    Reference: Sijmkens, IRSE project report, 2021, section 1; the assignment's second part.
+    """
+    if not settings.word_means:
+        bag = {"scale": settings.bag_scale, "word_dropout": settings.word_dropout}
+        return [BagOfWords(vocabulary_size, settings.hidden_dim, **bag)]
+    fixed = {"initializer": "zeros", "trainable": False, "name": "words"}
+    means = BagOfWords(vocabulary_size, settings.word_dim, "mean", settings.word_dropout, **fixed)
+    return [means, keras.layers.Dense(settings.hidden_dim)]
+
+
+def word_table(tower):
+    """The fixed word vectors of a tower of `first_layers`, or None."""
+    found = [layer for layer in tower.layers if layer.name == "words"]
+    return WordTable(found[0].kernel, padding=0) if found else None

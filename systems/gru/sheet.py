@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from settings.options import option
 from settings.training import Settings
-from systems.system import VECTORS, System
+from systems.system import SENTENCES, VECTORS, System
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ SYSTEM = System(
     build="systems.gru.towers:build",
     tokeniser=lambda settings: "words",
     features=VECTORS,
-    reads_words=True,
+    reads_words=SENTENCES,
     of_photographs="fne",
     of_scenes="regions",  # needs no published weights
 )

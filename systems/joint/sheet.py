@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from settings.options import option
 from settings.training import Settings
-from systems.system import BOXES, System
+from systems.system import BOXES, SENTENCES, System
 
 PARTS = ("image", "caption", "words")  # that --freeze names
 
@@ -81,7 +81,7 @@ SYSTEM = System(
     build="systems.joint.towers:build",
     tokeniser=lambda settings: "plain_words",
     features=("ready", *BOXES),
-    reads_words=True,
+    reads_words=SENTENCES,
     of_photographs="grid",
     of_scenes="boxes",
     default_recipe="joint_scenes",

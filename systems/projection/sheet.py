@@ -1,9 +1,10 @@
-"""System 1: two projection MLPs, the text a bag of words."""
+"""System 1: two projection MLPs; the text is a bag of words, or the mean of its words' vectors."""
 
 from dataclasses import dataclass
 
 from settings.options import option
 from settings.training import Settings
+from systems.projection.checks import check_projection
 from systems.system import VECTORS, System
 
 
@@ -14,9 +15,13 @@ class ProjectionSettings(Settings):
     title = "System 1 (projection)"
     bag_scale: str = option(
         "count",
-        "Bag of words: the sum of the word embeddings (the paper), their mean, or the sum over "
-        "the square root of their number.",
+        "Bag of words: sum of words' rows (the paper), mean, or sum over the root of their number.",
         choices=("count", "mean", "sqrt"),
+    )
+    word_means: bool = option(
+        False,
+        "Text is the mean of its words' --word_vectors, which are not trained; no bag of words.",
+        roles="shape",
     )
 
 
@@ -27,4 +32,6 @@ SYSTEM = System(
     features=VECTORS,
     of_photographs="regions",
     of_scenes="regions",
+    reads_words=("word_dim", "word_vectors"),
+    check=check_projection,
 )

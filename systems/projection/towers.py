@@ -1,4 +1,4 @@
-"""System 1: two projection MLPs; the text is a bag of words.
+"""System 1: two projection MLPs; the text is a bag of words, or the mean of its words' vectors.
 
 Shape letters: B batch, D embedding, F feature, T tokens.
 
@@ -8,7 +8,7 @@ Reference: [IRSE] M. Sijmkens, IRSE project report, 2021, section 1.
 import keras
 
 from run import replicas
-from systems.engine.bag import BagOfWords
+from systems.engine import bag
 from systems.engine.layers import Standardize, UnitNorm
 from systems.engine.parts import Parts
 
@@ -16,7 +16,6 @@ from systems.engine.parts import Parts
 def projection_head(settings):
     """The layers after the first linear one: BatchNorm, ReLU, Dropout, Linear, L2 norm.
 
-    Reference: [IRSE] section 1.
     Differs from the paper: its PyTorch layers start uniform(+-1 / sqrt(fan in)) and average batch
       statistics at 0.9 with epsilon 1e-5; here Keras' Glorot uniform, 0.99 and 1e-3.
     """
@@ -44,12 +43,12 @@ def image_projection(settings, feature_dim):
 def text_projection(settings, vocabulary_size):
     """(B, T) int32 word ids, padded with 0 -> (B, D) float32 embeddings of norm 1."""
     first = [keras.Input((None,), dtype="int32", name="tokens")]
-    bag = {"scale": settings.bag_scale, "word_dropout": settings.word_dropout}
-    first += [BagOfWords(vocabulary_size, settings.hidden_dim, **bag)]
+    first += bag.first_layers(settings, vocabulary_size)
     return keras.Sequential([*first, *projection_head(settings)], name="text_tower")
 
 
 def build(settings, facts, loss):
     """The two towers, from a run's settings and the sizes of its data."""
     image = image_projection(settings, facts.feature_dim)
-    return Parts(image, text_projection(settings, facts.vocabulary_size))
+    text = text_projection(settings, facts.vocabulary_size)
+    return Parts(image, text, words=bag.word_table(text))
