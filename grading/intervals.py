@@ -89,8 +89,8 @@ def fold_slices(num_images: int, folds: int) -> list[slice]:
 
 def interval(sample: Floats) -> Interval:
     """Read an interval from (1 + R,) figures, of which the first is the value on all queries."""
-    value = float(sample[0])
-    low, high = (float(bound) for bound in np.quantile(sample[1:], LEVEL))
+    value = float(sample[0]) + 0.0  # no -0.0, which a difference of equals may be
+    low, high = (float(bound) + 0.0 for bound in np.quantile(sample[1:], LEVEL))
     return {"value": value, "low": min(low, value), "high": max(high, value)}
 
 

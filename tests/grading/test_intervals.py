@@ -182,3 +182,8 @@ def test_nothing_to_resample_is_refused():
         with_intervals(both_ways(), 0)
     with pytest.raises(ValueError, match="at least one of each"):
         with_intervals([])
+
+
+def test_an_interval_has_no_negative_zero():
+    found = intervals.interval(np.array([-0.0, -0.0, 0.0, -0.0]))
+    assert [str(found[key]) for key in ("value", "low", "high")] == ["0.0"] * 3
