@@ -63,6 +63,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "split": part_at_marks,
     "lower_split": part_lowered,
     "pieces": word_pieces.spell_in_piece,
+    "cased_pieces": word_pieces.spell_in_cased_piece,
 }
 
 

@@ -10,7 +10,8 @@ pieces that the vocabulary holds.
 Shape letter: V pieces of the vocabulary.
 
 Reference:
-  [BERT] Devlin et al., BERT, NAACL 2019, and the authors' code (tokenization.py), uncased.
+  [BERT] Devlin et al., BERT, NAACL 2019, and the authors' code (tokenization.py): uncased, which
+         folds case and accents, and cased, which keeps both.
 """
 
 from collections import Counter
@@ -27,22 +28,22 @@ BYTES = 256  # of a piece in UTF-8: tensorflow-text, which serves queries, takes
 
 
 @cache
-def _rules():
-    """BERT's own normaliser and splitter, uncased."""
+def _rules(cased: bool):
+    """BERT's own normaliser and splitter."""
     from tokenizers.normalizers import BertNormalizer  # 40 ms, not needed for --help
     from tokenizers.pre_tokenizers import BertPreTokenizer
 
-    return BertNormalizer(lowercase=True), BertPreTokenizer()
+    return BertNormalizer(lowercase=not cased), BertPreTokenizer()
 
 
-def spell_in_piece(character: str) -> str:
+def spell_in_piece(character: str, cased: bool = False) -> str:
     """What a character becomes before its caption is split at spaces, whatever stands beside it.
 
     Letters in lower case and without their accents; Hangul in its jamo; punctuation and Chinese
     characters between two spaces; marks, control and unassigned characters and lone surrogates
-    nothing.
+    nothing. Cased: letters, marks and Hangul as they are.
     """
-    normalise, split = _rules()
+    normalise, split = _rules(cased)
     if "\ud800" <= character <= "\udfff":
         return ""
     # Between two letters, or spaces at its ends would not be seen.
@@ -50,16 +51,28 @@ def spell_in_piece(character: str) -> str:
     return " ".join(part for part, _ in parts)[1:-1]
 
 
-_SPELLING = Spelling(spell_in_piece)
+def spell_in_cased_piece(character: str) -> str:
+    """`spell_in_piece` of a cased vocabulary."""
+    return spell_in_piece(character, cased=True)
 
 
-def bert_words(caption: str) -> list[str]:
-    """Words and punctuation marks of a caption, in lower case, in order, before they are cut.
+_SPELLINGS = {False: Spelling(spell_in_piece), True: Spelling(spell_in_cased_piece)}
+
+
+def are_cased(pieces: Iterable[str]) -> bool:
+    """Whether pieces tell capital letters from small ones: one of them has a capital."""
+    return any(piece != piece.lower() for piece in pieces if piece not in SPECIAL)
+
+
+def bert_words(caption: str, cased: bool = False) -> list[str]:
+    """Words and punctuation marks of a caption, in order, before they are cut.
+
+    In lower case, unless `cased`.
 
     Differs from the paper: where a letter bears several marks that BERT keeps (some scripts have
     such), they stay in the order in which they came.
     """
-    return caption.translate(_SPELLING).split()
+    return caption.translate(_SPELLINGS[cased]).split()
 
 
 class WordPieces:
@@ -69,6 +82,7 @@ class WordPieces:
       words: the V pieces whose ids are 1, 2, ... V. Id 0 is [PAD]: with BERT's vocabulary these are
         the lines of its file from the second one on.
       longest: pieces of a caption at most, its start and its end counted.
+      cased: whether captions keep capital letters and accents.
 
     Attributes:
       start, end, unknown: ids of [CLS], [SEP] and [UNK]; special: the pieces that are no words.
@@ -81,7 +95,7 @@ class WordPieces:
 
     special = SPECIAL
 
-    def __init__(self, words: Sequence[str], longest: int = LONGEST):
+    def __init__(self, words: Sequence[str], longest: int = LONGEST, cased: bool = False):
         from tokenizers import Tokenizer, models, pre_tokenizers
 
         ids = {word: number for number, word in enumerate(words, start=1)}
@@ -92,7 +106,7 @@ class WordPieces:
                 "expected one of BERT's, or what learn_pieces made"
             )
         self.start, self.end, self.unknown = ids[START], ids[END], ids[UNKNOWN]
-        self.longest = longest
+        self.longest, self._spelling = longest, _SPELLINGS[cased]
         model = models.WordPiece(
             ids,
             unk_token=UNKNOWN,
@@ -106,11 +120,11 @@ class WordPieces:
         """All pieces of a caption, in order, without start and end; of a word that cannot be spelt
         it is [UNK].
         """
-        return self._tokeniser.encode(caption.translate(_SPELLING)).tokens
+        return self._tokeniser.encode(caption.translate(self._spelling)).tokens
 
     def encode(self, caption: str) -> list[int]:
         """Ids of [CLS], the first `longest` - 2 pieces at most, and [SEP]: 2 or more of them."""
-        ids = self._tokeniser.encode(caption.translate(_SPELLING)).ids
+        ids = self._tokeniser.encode(caption.translate(self._spelling)).ids
         return [self.start, *ids[: self.longest - 2], self.end]
 
     def knows(self, word: str) -> bool:
@@ -136,7 +150,7 @@ def read_vocabulary(path: str | Path) -> list[str]:
     if lines[0] != PADDING or missing:
         fault = "lacks " + " and ".join(missing) if missing else f"begins with {lines[0][:30]!r}"
         raise ValueError(
-            f"{path} {fault}: expected the vocabulary of an uncased BERT, which begins with "
+            f"{path} {fault}: expected the vocabulary of a BERT, which begins with "
             f"{PADDING} and holds {', '.join(SPECIAL[1:4])}"
         )
     if damaged := [word for word in lines if not word or len(word.encode()) > BYTES]:
@@ -174,7 +188,7 @@ def learn_pieces(captions: Iterable[str], size: int, min_count: int = 1) -> list
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    spelt = [caption.translate(_SPELLING) for caption in captions]
+    spelt = [caption.translate(_SPELLINGS[False]) for caption in captions]
     letters = sorted(set().union(*spelt) - {" "})
     if not letters:
         raise ValueError("no caption has a word: is the file right?")

@@ -139,14 +139,23 @@ def piece_words(caption: str) -> list[str]:
     return word_pieces.bert_words(caption)
 
 
+def cased_piece_words(caption: str) -> list[str]:
+    """The same for a vocabulary with capital letters."""
+    from data.language import word_pieces
+
+    return word_pieces.bert_words(caption, cased=True)
+
+
 TOKENISERS = {
     "bag": bag_words,
     "words": word_tokens,
     "split": split_words,
     "lower_split": lower_split_words,
     "pieces": piece_words,
+    "cased_pieces": cased_piece_words,
     "plain_words": plain_words,
 }
+PIECES = ("pieces", "cased_pieces")  # captions are cut into BERT's word pieces
 ENDED = ("words", "plain_words")  # captions are read in order and end with a mark
 WORDS_ARE = {
     "bag": "two or more of a-z, 0-9 and _",
@@ -154,6 +163,7 @@ WORDS_ARE = {
     "split": "what stands between spaces and - . , ( ) ?",
     "lower_split": "what stands between spaces and - . , ( ) ?",
     "pieces": "what can be spelt with the pieces of the vocabulary",
+    "cased_pieces": "what can be spelt with the pieces of the vocabulary",
     "plain_words": "letters and digits of any script",
 }
 
@@ -162,7 +172,7 @@ class Vocabulary:
     """Words and their ids: 1..V in order of falling frequency; 0 pads.
 
     With the tokeniser "words", V + 1 stands for every word that is not in the vocabulary, and
-    V + 2 ends every caption. With "pieces" the words are BERT's word pieces, and `word_pieces` cuts
+    V + 2 ends every caption. With `PIECES` the words are BERT's word pieces, and `word_pieces` cuts
     captions into them. With the others there is neither: unknown words are dropped.
 
     Args:
@@ -188,10 +198,11 @@ class Vocabulary:
         in_order = tokeniser in ENDED
         self.unknown_id, self.end_id = (size + 1, size + 2) if in_order else (None, None)
         self.pieces: Any = None
-        if tokeniser == "pieces":
+        if tokeniser in PIECES:
             from data.language import word_pieces
 
-            self.pieces = word_pieces.WordPieces(self.words, longest)
+            cased = tokeniser == "cased_pieces"
+            self.pieces = word_pieces.WordPieces(self.words, longest, cased)
 
     def __len__(self) -> int:
         """Number of words; padding, unknown words and the end are not counted."""
@@ -228,7 +239,7 @@ class Vocabulary:
         """
         if tokeniser not in TOKENISERS:
             raise ValueError(f"unknown tokeniser {tokeniser!r}: choose from {sorted(TOKENISERS)}")
-        if tokeniser == "pieces":
+        if tokeniser in PIECES:
             from data.language import word_pieces
 
             words = word_pieces.learn_pieces(captions, max_words, min_count)

@@ -108,13 +108,13 @@ def distilled(bert):
 
 
 def preset_vocabulary(weights):
-    """The word pieces that a preset was trained with, those from id 1 on.
+    """The word pieces that a preset was trained with, those from id 1 on; whether it is cased.
 
     Args:
       weights: a preset of KerasHub, or its folder.
 
     Raises:
-      ValueError: it cannot be had, or keeps capital letters.
+      ValueError: it cannot be had.
     """
     import keras_hub
 
@@ -122,12 +122,7 @@ def preset_vocabulary(weights):
         found = keras_hub.models.Tokenizer.from_preset(preset_name(weights))
     except Exception as error:  # those of the download libraries have no common class
         raise ValueError(_cannot_have("--text_weights", weights, error)) from error
-    if not found.lowercase:
-        raise ValueError(
-            f"--text_weights {weights} tells capital letters from small ones: expected an uncased "
-            "one, such as distil_bert_base_en_uncased"
-        )
-    return list(found.get_vocabulary())[1:]
+    return list(found.get_vocabulary())[1:], not found.lowercase
 
 
 # ---- Pictures -----------------------------------------------------------------------------------

@@ -13,12 +13,13 @@ def vocabulary(settings, captions):
     """
     if settings.word_pieces:
         pieces = word_pieces.read_vocabulary(settings.word_pieces)
+        cased = word_pieces.are_cased(pieces)
     elif settings.text_weights not in cnn.RANDOM:
-        pieces = activations.in_own_process(preset_pieces, settings.text_weights)
+        pieces, cased = activations.in_own_process(preset_pieces, settings.text_weights)
     else:
         counts = settings.max_words, "pieces", settings.min_count, settings.max_pieces
         return Vocabulary.from_captions(captions, *counts)
-    return Vocabulary(pieces, "pieces", settings.max_pieces)
+    return Vocabulary(pieces, "cased_pieces" if cased else "pieces", settings.max_pieces)
 
 
 def preset_pieces(weights):

@@ -39,7 +39,7 @@ class TransformerSettings(Settings):
     )
     word_pieces: str | None = option(
         None,
-        "Vocabulary of an uncased BERT (vocab.txt). Without the flag: that of --text_weights, "
+        "Vocabulary of a BERT (vocab.txt), cased or not. Without the flag: that of --text_weights, "
         "or one learned from the training captions, of at most --max_words word pieces.",
         roles="words place",
     )

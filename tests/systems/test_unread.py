@@ -18,7 +18,10 @@ def check(*words):
         ("--optimizer=adam --momentum=0.9", "--momentum is for --optimizer sgd, not adam"),
         ("--schedule=cosine --milestones=1,2", "--milestones is for --schedule multi_step"),
         ("--features=regions --crops=1", "--crops is for --features auto or last or fne"),
-        ("--model=transformer --loss=simclr --word_dim=8", "--word_dim is for --model projection or gru"),
+        (
+            "--model=transformer --loss=simclr --word_dim=8",
+            "--word_dim is for --model projection or gru",
+        ),
         ("--image_size=64", "--image_size is for --model dual_path or transformer"),
     ],
 )

@@ -122,15 +122,40 @@ def test_special_words_of_a_caption_are_no_special_pieces():
     assert ids.count(PIECES.start) == ids.count(PIECES.end) == 1
 
 
-def test_ids_are_those_of_the_library_itself():
+CASED = [
+    *word_pieces.SPECIAL[1:],
+    "A",
+    "a",
+    "Dog",
+    "dog",
+    "##s",
+    "Caf\u00e9",
+    "Cafe",
+    "\u4e2d",
+    ".",
+]
+
+
+@pytest.mark.parametrize("cased", [False, True])
+def test_ids_are_those_of_the_library_itself(cased):
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-    whole = Tokenizer(models.WordPiece({**IDS, "[PAD]": 0}, unk_token="[UNK]"))
-    whole.normalizer = normalizers.BertNormalizer(lowercase=True)
+    ids = {word: i for i, word in enumerate(CASED, 1)} if cased else IDS
+    pieces = WordPieces(CASED, cased=True) if cased else PIECES
+    whole = Tokenizer(models.WordPiece({**ids, "[PAD]": 0}, unk_token="[UNK]"))
+    whole.normalizer = normalizers.BertNormalizer(lowercase=not cased)
     whole.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    for caption in ODD + random_captions(500):
+    own = ["A Dog. dogs a Caf\u00e9 Cafe\u0301 \u4e2d\u4e2d DOG"]
+    for caption in own + ODD + random_captions(500):
         clean = caption.encode("utf-8", "ignore").decode()
-        assert PIECES.cut(caption) == whole.encode(clean).tokens, ascii(caption)
+        assert pieces.cut(caption) == whole.encode(clean).tokens, ascii(caption)
+
+
+def test_a_vocabulary_with_capitals_is_cased():
+    assert word_pieces.are_cased(CASED)
+    assert not word_pieces.are_cased([*word_pieces.SPECIAL, "dog", "##s", "\u4e2d", "caf\u00e9"])
+    assert WordPieces(CASED, cased=True).cut("A Dog") == ["A", "Dog"]
+    assert WordPieces(CASED).cut("A Dog") == ["a", "dog"]
 
 
 CAPTIONS = ["a dog runs", "two dogs running", "a caf\u00e9 , a dog", "dogs run \u4e2d"] * 3

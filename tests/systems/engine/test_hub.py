@@ -272,9 +272,8 @@ def test_a_preset_brings_its_vocabulary(tmp_path, monkeypatch):
         made.save_to_preset(folder)
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in (str(tmp_path / "True"), "~/True"):
-        assert hub.preset_vocabulary(name) == words[1:]
-    with pytest.raises(ValueError, match="capital letters"):
-        hub.preset_vocabulary(str(tmp_path / "False"))
+        assert hub.preset_vocabulary(name) == (words[1:], False)
+    assert hub.preset_vocabulary(str(tmp_path / "False")) == (words[1:], True)
 
 
 # ---- Export -------------------------------------------------------------------------------------
