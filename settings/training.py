@@ -98,7 +98,7 @@ class ModelOptions(Options):
     )
     word_dropout: float = option(
         0.0,
-        "Probability that a word of a caption is left out in training (not for transformer).",
+        "Probability that a word of a caption is left out in training (transformer: of its bag).",
         least=0,
         most=0.99,
     )
@@ -108,7 +108,7 @@ class ModelOptions(Options):
 class SentenceOptions(Options):
     """Word tables and pooling of the systems that read sentences word by word."""
 
-    title = "Words and sentences (gru, dual_path, joint; projection: word means)"
+    title = "Words and sentences"
     word_dim: int = option(
         300,
         "Dimension of the word embeddings. With --word_vectors: that of the file.",
@@ -123,6 +123,11 @@ class SentenceOptions(Options):
         "From tokens to one vector. gru: the last state, or the maximum or mean over all "
         "tokens. dual_path: the maximum (the paper) or mean over its last 8 positions.",
         choices=("last", "max", "mean"),
+        roles="shape",
+    )
+    bag: bool = option(
+        False,
+        "gru, transformer: add a bag-of-words embedding to the output of the text network.",
         roles="shape",
     )
     word_vectors: str | None = option(

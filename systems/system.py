@@ -7,7 +7,7 @@ from typing import Any
 from settings.options import own_names
 from settings.training import SentenceOptions, Settings
 
-SENTENCES = tuple(own_names(SentenceOptions))  # what a reader of words one by one reads
+SENTENCES = tuple(name for name in own_names(SentenceOptions) if name != "bag")
 VECTORS = ("ready", "regions", "last", "fne")  # features that are one row for each picture
 BOXES = ("bottom_up", "boxes", "grid")  # several rows for each picture
 

@@ -13,7 +13,6 @@ class GruSettings(Settings):
 
     title = "System 2 (gru)"
     bidirectional: bool = option(False, "Read captions in both directions.", roles="shape")
-    bag: bool = option(False, "Add a bag-of-words embedding to the GRU's output.", roles="shape")
     image_bias: bool = option(False, "Bias in the linear map of the image.", roles="shape")
     absolute: bool = option(
         False, "Take absolute values of the embeddings after the L2 norm.", roles="shape"
@@ -28,7 +27,7 @@ SYSTEM = System(
     build="systems.gru.towers:build",
     tokeniser=lambda settings: "words",
     features=VECTORS,
-    reads_words=SENTENCES,
+    reads_words=(*SENTENCES, "bag"),
     of_photographs="fne",
     of_scenes="regions",  # needs no published weights
 )

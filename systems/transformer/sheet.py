@@ -80,6 +80,7 @@ SYSTEM = System(
     build="systems.transformer.towers:build",
     tokeniser=lambda settings: "pieces",
     features=("pixels", *VECTORS),
+    reads_words=("bag",),
     of_photographs="pixels",
     of_scenes="pixels",
     default_recipe="transformer_scenes",

@@ -14,6 +14,7 @@ from keras import ops
 
 from systems.engine import hub
 from systems.engine.backbone import find_backbone, image_backbone, load_backbone, strongest_places
+from systems.engine.bag import BagOfWords
 from systems.engine.layers import Standardize, UnitNorm, lengths
 from systems.engine.parts import Parts, Sides, rates_of, reader
 from systems.transformer.sizes import parse_size
@@ -83,6 +84,8 @@ def picture_tower(settings, feature_dim):
 def piece_tower(settings, num_pieces):
     """(B, T) ids of word pieces, 0 pads -> (B, D) unit rows.
 
+    With `bag`, a sum of the pieces' own rows of size D is added to what the transformer has read.
+
     Args:
       settings: the run's configuration.
       num_pieces: V.
@@ -93,7 +96,11 @@ def piece_tower(settings, num_pieces):
     bare = hub.transformer_tower(
         num_pieces, settings.embed_dim, size, settings.dropout, settings.text_pooling
     )
-    return keras.Model(bare.input, UnitNorm(name="unit")(bare.output), name="text_tower")
+    row = bare.output
+    if settings.bag:
+        bag = BagOfWords(num_pieces, settings.embed_dim, word_dropout=settings.word_dropout)
+        row = keras.layers.Add()([row, bag(bare.input)])
+    return keras.Model(bare.input, UnitNorm(name="unit")(row), name="text_tower")
 
 
 def build(settings, facts, loss):

@@ -20,6 +20,7 @@ from run.files import file_hash
 from settings.training import Facts
 from systems import config
 from systems.engine import backbone, encoding, hub, layers, optimization
+from systems.engine.bag import BagOfWords
 from systems.transformer import sizes, towers
 from training import phases
 
@@ -132,8 +133,19 @@ def test_the_norm_is_a_layer_of_its_own_and_the_last():
     np.testing.assert_allclose(np.array(model.text_tower(TOKENS)), unit(rows), rtol=1e-5)
 
 
-def test_padding_has_no_influence():
-    tower = build().text_tower
+def test_a_bag_adds_the_rows_of_the_pieces():
+    tower = build(bag=True).text_tower
+    (bag,) = (layer for layer in tower.layers if isinstance(layer, BagOfWords))
+    kernel = np.random.default_rng(3).normal(size=bag.kernel.shape).astype(np.float32)
+    bag.kernel.assign(kernel)
+    head = np.array(keras.Model(tower.input, tower.get_layer("text_head").output)(TOKENS))
+    sums = [kernel[row[row > 0] - 1].sum(0) for row in TOKENS]
+    np.testing.assert_allclose(np.array(tower(TOKENS)), unit(head + sums), rtol=1e-4)
+
+
+@pytest.mark.parametrize("bag", [False, True])
+def test_padding_has_no_influence(bag):
+    tower = build(bag=bag).text_tower
     rows = np.array(tower(TOKENS))
     np.testing.assert_allclose(np.array(tower(np.pad(TOKENS, ((0, 0), (0, 27))))), rows, atol=1e-6)
     np.testing.assert_allclose(np.array(tower(TOKENS[1:, :3])), rows[1:], atol=1e-6)
@@ -316,9 +328,9 @@ def test_eight_pictures_are_learned_by_heart():
 # ---- Export -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pooling", ["mean", "places"])
-def test_both_towers_in_onnx_equal_keras(tmp_path, pooling):
-    model = build(image_pooling=pooling)
+@pytest.mark.parametrize(("pooling", "bag"), [("mean", False), ("places", True)])
+def test_both_towers_in_onnx_equal_keras(tmp_path, pooling, bag):
+    model = build(image_pooling=pooling, bag=bag)
     image, text = model.image_tower, model.text_tower
     image(pictures(2))
     image.export(tmp_path / "image.onnx", format="onnx", verbose=False)
