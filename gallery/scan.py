@@ -162,6 +162,7 @@ class Pairs:
     Attributes:
         own: (M,) score of each caption with its image; best: (N,) the highest of an image's own.
         tie: Scores that are closer than this tie.
+        norms: The largest L2 norm of an image, and of a caption.
 
     Raises:
         ValueError: They do not fit together, or hold values that are not finite.
@@ -172,8 +173,8 @@ class Pairs:
     ):
         self.similarity = choose(similarity)
         self.image, self.text = np.asarray(image), np.asarray(text)
-        norms = _largest_norm(self.image, "image"), _largest_norm(self.text, "text")
-        largest = self.similarity.bound(*norms[::-1])
+        self.norms = _largest_norm(self.image, "image"), _largest_norm(self.text, "text")
+        largest = self.similarity.bound(*self.norms[::-1])
         self.tie = TIE * (largest or 1.0)
         if self.image.shape[1] != self.text.shape[1]:
             raise ValueError(
@@ -249,8 +250,8 @@ def rank_all(
         for captions in slices(len(pairs.owner), edge):
             texts = pairs.text[captions].astype(np.float64)
             scores = pairs.similarity.scores(texts, gallery)  # (captions, images)
-            above_text[captions] += _count(scores > text_bar[captions, None], axis=1)
-            above_image[images] += _count(scores > image_bar[images], axis=0)
+            above_text[captions] += count(scores > text_bar[captions, None], axis=1)
+            above_image[images] += count(scores > image_bar[images], axis=0)
             for axis, top in zip((1, 0), tops, strict=False):
                 top.look(scores, captions, images, axis)
     # The bar lies below the own score, so a caption has counted itself, an image its best captions.
@@ -259,7 +260,7 @@ def rank_all(
     return above_text, above_image[np.unique(pairs.owner)]
 
 
-def _count(mask: NDArray[np.bool_], axis: int) -> Integers:
+def count(mask: NDArray[np.bool_], axis: int) -> Integers:
     """Count along an axis in bytes, at most 255 at a time: ten times as fast as count_nonzero."""
     total = np.zeros(mask.shape[1 - axis], np.int64)
     for part in slices(mask.shape[axis], 255):
@@ -269,6 +270,22 @@ def _count(mask: NDArray[np.bool_], axis: int) -> Integers:
 
 
 # The best of every query.
+
+
+def by_query(query: NDArray, score: NDArray, touched: NDArray) -> tuple[NDArray, NDArray]:
+    """Sort (P,) entries by query, then falling score.
+
+    Args:
+        touched: (T,) the queries that occur, ascending.
+
+    Returns:
+        (P,) the order, and (T,) where each query begins in it.
+    """
+    order = np.argsort(-score)
+    narrow = np.min_scalar_type(touched[-1] - touched[0])  # 16 bits sort many times as fast
+    local = (query[order] - touched[0]).astype(narrow)
+    order = order[np.argsort(local, kind="stable")]
+    return order, np.flatnonzero(np.diff(query[order], prepend=-1) > 0)
 
 
 class TopTen:
@@ -298,6 +315,10 @@ class TopTen:
     def look(self, scores: Floats, captions: slice, images: slice, axis: int) -> None:
         """Look at a block of scores whose candidates lie along ``axis``."""
         queries, candidates = (captions, images) if axis == 1 else (images, captions)
+        self.look_at(scores, np.arange(queries.start, queries.stop), candidates.start, axis)
+
+    def look_at(self, scores: Floats, queries: NDArray, first: int, axis: int) -> None:
+        """Look at scores of any ``queries`` with candidates from ``first`` on, along ``axis``."""
         bar = self.bar[queries]
         if bar[0] == -np.inf and scores.shape[axis] >= TOP:
             few = np.moveaxis(scores, axis, 1)[:, :512]  # their tenth best bounds that of all
@@ -307,24 +328,21 @@ class TopTen:
             return
         row, column = np.divmod(place, scores.shape[1])
         query, candidate = (row, column) if axis == 1 else (column, row)
-        self._merge(query + queries.start, candidate + candidates.start, scores.ravel()[place])
+        self.merge(queries[query], candidate + first, scores.ravel()[place])
 
-    def _merge(self, query: NDArray, candidate: NDArray, score: Floats) -> None:
+    def merge(self, query: NDArray, candidate: NDArray, score: Floats) -> None:
         """Put newcomers, (P,) each, among what is kept, and raise the bars of their queries."""
         touched = np.flatnonzero(np.bincount(query))
         known = self.candidate[touched] >= 0  # (touched, 10)
         query = np.concatenate([np.repeat(touched, known.sum(axis=1)), query])
         candidate = np.concatenate([self.candidate[touched][known], candidate])
         score = np.concatenate([self.score[touched][known], score])
-        order = np.argsort(-score)
-        narrow = np.min_scalar_type(touched[-1] - touched[0])  # 16 bits sort many times as fast
-        local = (query[order] - touched[0]).astype(narrow)
-        order = order[np.argsort(local, kind="stable")]  # by query, then falling score
+        order, start = by_query(query, score, touched)
         query, candidate, score = query[order], candidate[order], score[order]
-        begins = np.diff(query, prepend=-1) > 0
+        begins = np.zeros(len(query), bool)
+        begins[start] = True
         tied = ~begins & (-np.diff(score, prepend=score[:1]) <= self.tie)  # with the one before
         settled = self._order_ties(query, candidate, tied) if tied.any() else None
-        start = np.flatnonzero(begins)
         place = np.arange(len(query)) - np.repeat(start, np.diff(start, append=len(query)))
         kept = place < TOP
         self.score[query[kept], place[kept]] = score[kept]

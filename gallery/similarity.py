@@ -30,12 +30,14 @@ class Similarity(NamedTuple):
             pair has the same score in whatever company. One side may have a single row.
         bound: largest norm of a caption, of an image -> the largest size that a score can have.
         told: what the scores are called in a protocol.
+        product: whether scores are dot products, which `screening` can bound.
     """
 
     scores: Callable[[NDArray, NDArray], NDArray]
     pairs: Callable[[NDArray, NDArray], NDArray[np.float64]]
     bound: Callable[[float, float], float]
     told: str
+    product: bool = False
 
     def swapped(self) -> "Similarity":
         """Give the same with images as the first argument and captions as the second."""
@@ -128,6 +130,7 @@ SIMILARITIES = {
         pair_by_cosine,
         lambda caption, image: caption * image,
         "float64 dot products",
+        product=True,
     ),
     "order": Similarity(
         score_by_order,

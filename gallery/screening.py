@@ -1,0 +1,228 @@
+"""The ranks of `scan` at the price of a float32 product: only close calls are decided in float64.
+
+    text_to_image, image_to_text = rank_all(pairs)      # those of `scan.rank_all`
+
+A float32 product of rows c and i differs from c . i by less than
+
+    E = g(D + 4) |c| |i|,   g(k) = k u / (1 - k u),   u = 2^-24
+
+in whatever order it adds, with fused products or not; two roundings of each factor are among the
+D + 4. A score further than E from a bar is on its side of it; a closer one is computed again in
+float64. So every comparison is that of float64 scores, and every rank the same.
+
+Shape letters: B rows of a block, C candidates, D embedding, M captions, N images, Q queries.
+
+Reference: Higham, Accuracy and stability of numerical algorithms, 2002, section 3.1 (the bound).
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from math import inf, isqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery import scan
+from gallery.scan import BLOCK_BYTES, CHUNK, TOP, Floats, Integers, Pairs, TopTen, slices
+
+HALF = 2.0**-24  # u, half a unit in the last place of float32
+LARGEST = 1e18  # of a norm: its square, and all sums, are far below float32's largest number
+CROWD = 1 / 64  # of a block's cells to be decided in float64: more, and all of it is
+PLACES = TOP + 6  # kept of each query by float32 scores; ten and what may stand before them
+Single = NDArray[np.float32]
+
+
+def bound(pairs: Pairs) -> float:
+    """Give E for all pairs of rows, or infinity where float32 cannot hold them."""
+    steps = (pairs.image.shape[1] + 4) * HALF
+    if max(pairs.norms) > LARGEST or steps > 0.5:
+        return inf
+    tiny = pairs.image.shape[1] * 2.0**-126  # what numbers below float32's least may lose
+    return steps / (1 - steps) * pairs.norms[0] * pairs.norms[1] + tiny + pairs.tie
+
+
+def rank_all(
+    pairs: Pairs, block_bytes: int = BLOCK_BYTES, tops: Sequence[TopTen] = ()
+) -> tuple[Integers, Integers]:
+    """Rank the whole gallery both ways, as `scan.rank_all`, whose arguments and results it has."""
+    error = bound(pairs) if pairs.similarity.product else inf
+    if error == inf:
+        return scan.rank_all(pairs, block_bytes, tops)
+    return Screen(pairs, error, block_bytes).rank(tops)
+
+
+def shifted(bar: Floats, by: float) -> Single:
+    """Give `bar` + `by` in float32, rounded outwards."""
+    moved = (bar + by).astype(np.float32)
+    return np.nextafter(moved, np.float32(np.copysign(inf, by)))
+
+
+class Screen:
+    """One look at all float32 scores, block by block.
+
+    Args:
+        pairs: the embeddings; error: E, above 0; block_bytes: of a block of scores.
+
+    Attributes:
+        rechecked: cells that were decided in float64, alone or with their block.
+    """
+
+    def __init__(self, pairs: Pairs, error: float, block_bytes: int):
+        self.pairs, self.error, self.rechecked = pairs, error, 0
+        self.edge = max(1, isqrt(block_bytes // 4))
+        self.bars = pairs.own - pairs.tie, pairs.best - pairs.tie  # of captions, of images
+        self.low = [shifted(bar, -error) for bar in self.bars]
+        self.high = [shifted(bar, error) for bar in self.bars]
+        self.above = [np.zeros(len(bar), np.int64) for bar in self.bars]
+
+    def rank(self, tops: Sequence[TopTen] = ()) -> tuple[Integers, Integers]:
+        """Rank both ways, and fill `tops`."""
+        pairs = self.pairs
+        shortlists = [Shortlist(top, self.error) for top in tops]
+        for scores, captions, images in self.blocks():
+            for side in (0, 1):
+                self.count(scores, captions, images, side)
+            for axis, shortlist in zip((1, 0), shortlists, strict=False):
+                shortlist.look(scores, captions, images, axis)
+        for axis, shortlist in zip((1, 0), shortlists, strict=False):
+            self.rechecked += shortlist.settle(pairs, axis)
+        # A caption has counted itself, an image its own captions above its bar.
+        own_above = pairs.owner[pairs.own > self.bars[1][pairs.owner]]
+        self.above[1] += 1 - np.bincount(own_above, minlength=pairs.num_images)
+        return self.above[0], self.above[1][np.unique(pairs.owner)]
+
+    def blocks(self) -> Iterator[tuple[Single, slice, slice]]:
+        """Give the blocks of (captions, images) scores; the next is computed while one is read."""
+
+        def product(texts: Single, gallery: Single) -> Single:
+            return texts @ gallery.T
+
+        previous = None
+        with ThreadPoolExecutor(1) as pool:
+            for images in slices(self.pairs.num_images, self.edge):
+                gallery = self.pairs.image[images].astype(np.float32, copy=False)
+                for captions in slices(len(self.pairs.owner), self.edge):
+                    texts = self.pairs.text[captions].astype(np.float32, copy=False)
+                    begun = pool.submit(product, texts, gallery), captions, images
+                    if previous:
+                        yield previous[0].result(), *previous[1:]
+                    previous = begun
+            if previous:
+                yield previous[0].result(), *previous[1:]
+
+    def count(self, scores: Single, captions: slice, images: slice, side: int) -> None:
+        """Count scores above the bars of a block's captions (0) or images (1)."""
+        queries, axis = ((captions, 1), (images, 0))[side]
+        low, high = self.low[side][queries], self.high[side][queries]
+        if side == 0:
+            low, high = low[:, None], high[:, None]
+        sure = scores > high
+        self.above[side][queries] += scan.count(sure, axis)
+        doubtful = np.flatnonzero((scores > low).view(np.uint8) ^ sure.view(np.uint8))
+        if not doubtful.size:
+            return
+        row, column = np.divmod(doubtful, scores.shape[1])
+        if doubtful.size > CROWD * scores.size + self.edge:
+            self.rechecked += scores.size
+            exact = self.pairs.similarity.scores(
+                self.pairs.text[captions].astype(np.float64),
+                self.pairs.image[images].astype(np.float64),
+            )[row, column]
+        else:
+            exact = self.exact(row + captions.start, column + images.start)
+        query = (row, column)[side]
+        counted = query[exact > self.bars[side][queries][query]]
+        self.above[side][queries] += np.bincount(counted, minlength=len(self.bars[side][queries]))
+
+    def exact(self, caption: NDArray, image: NDArray) -> Floats:
+        """Give the float64 score of each of (P,) captions with an image."""
+        own = self.pairs.owner[caption] == image
+        found = self.pairs.own[caption]
+        others = np.flatnonzero(~own)
+        self.rechecked += len(others)
+        found[others] = exact_scores(self.pairs, caption[others], image[others])
+        return found
+
+
+def exact_scores(pairs: Pairs, caption: NDArray, image: NDArray) -> Floats:
+    """Give (P,) float64 scores, each summed by itself."""
+    found = np.empty(len(caption))
+    for part in slices(len(caption)):
+        found[part] = pairs.similarity.pairs(pairs.text[caption[part]], pairs.image[image[part]])
+    return found
+
+
+class Shortlist:
+    """What may be among the ten best of every query, by float32 scores; then the ten, exactly.
+
+    Args:
+        top: of the queries; it is filled by `settle`.
+        error: E. A candidate more than 2 E below the tenth is not among the ten.
+    """
+
+    def __init__(self, top: TopTen, error: float):
+        self.top, self.slack = top, 2 * error + top.tie
+        self.score = np.full((len(top.candidate), PLACES), -np.inf, np.float32)  # falling
+        self.candidate = np.full((len(top.candidate), PLACES), -1)
+        self.bar = np.full(len(top.candidate), -np.inf, np.float32)
+
+    def look(self, scores: Single, captions: slice, images: slice, axis: int) -> None:
+        """Look at a block of scores whose candidates lie along ``axis``."""
+        queries, candidates = (captions, images) if axis == 1 else (images, captions)
+        bar = self.bar[queries]
+        if bar[0] == -np.inf and scores.shape[axis] >= TOP:
+            few = np.moveaxis(scores, axis, 1)[:, :512]  # their tenth best bounds that of all
+            bar = shifted(np.partition(few, -TOP, axis=1)[:, -TOP].astype(np.float64), -self.slack)
+        place = np.flatnonzero(scores > np.expand_dims(bar, axis))
+        if place.size == 0:
+            return
+        row, column = np.divmod(place, scores.shape[1])
+        query, candidate = (row, column) if axis == 1 else (column, row)
+        self._merge(query + queries.start, candidate + candidates.start, scores.ravel()[place])
+
+    def _merge(self, query: NDArray, candidate: NDArray, score: Single) -> None:
+        """Put newcomers, (P,) each, among what is kept, and raise the bars of their queries."""
+        touched = np.flatnonzero(np.bincount(query))
+        known = self.candidate[touched] >= 0  # (touched, PLACES)
+        query = np.concatenate([np.repeat(touched, known.sum(axis=1)), query])
+        candidate = np.concatenate([self.candidate[touched][known], candidate])
+        score = np.concatenate([self.score[touched][known], score])
+        order, start = scan.by_query(query, score, touched)
+        query, candidate, score = query[order], candidate[order], score[order]
+        place = np.arange(len(query)) - np.repeat(start, np.diff(start, append=len(query)))
+        kept = place < PLACES
+        self.score[query[kept], place[kept]] = score[kept]
+        self.candidate[query[kept], place[kept]] = candidate[kept]
+        self.bar[touched] = shifted(self.score[touched, TOP - 1].astype(np.float64), -self.slack)
+
+    def settle(self, pairs: Pairs, axis: int) -> int:
+        """Fill the top ten; give how many cells were computed in float64."""
+        near = self.score[:, TOP - 1].astype(np.float64) - self.slack  # what is below is out
+        crowded = self.score[:, -1] >= near
+        crowded &= self.candidate[:, -1] >= 0
+        kept = (self.candidate >= 0) & (self.score >= near[:, None]) & ~crowded[:, None]
+        score = self.score.astype(np.float64)
+        # Where neighbours may stand in either order, both are computed again.
+        with np.errstate(invalid="ignore"):  # of places that are empty
+            close = kept[:, 1:] & (score[:, :-1] - score[:, 1:] <= self.slack)
+        doubtful = np.pad(close, ((0, 0), (1, 0))) | np.pad(close, ((0, 0), (0, 1)))
+        query, place = np.nonzero(doubtful)
+        ends = query, self.candidate[query, place]
+        score[query, place] = exact_scores(pairs, *(ends if axis == 1 else ends[::-1]))
+        query, place = np.nonzero(kept)
+        if len(query):
+            self.top.merge(query, self.candidate[query, place], score[query, place])
+        again = np.flatnonzero(crowded)
+        for part in slices(len(again), CHUNK):
+            self._read_again(pairs, again[part], axis)
+        computed = int(doubtful.sum())
+        return computed + len(again) * len(pairs.image if axis == 1 else pairs.text)
+
+    def _read_again(self, pairs: Pairs, queries: NDArray, axis: int) -> None:
+        """Find the ten of some queries by float64 scores."""
+        sides = (pairs.text, pairs.image) if axis == 1 else (pairs.image, pairs.text)
+        similarity = pairs.similarity if axis == 1 else pairs.similarity.swapped()
+        own = sides[0][queries].astype(np.float64)
+        for candidates in slices(len(sides[1]), CHUNK):
+            scores = similarity.scores(own, sides[1][candidates].astype(np.float64))
+            self.top.look_at(scores, queries, candidates.start, 1)

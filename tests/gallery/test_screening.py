@@ -1,0 +1,108 @@
+"""Float32 screening gives the ranks and metrics of float64 scores, whatever is close."""
+
+import numpy as np
+import pytest
+
+import metrics
+from gallery import scan, screening
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def compare(image, text, owner, concepts=None, block_bytes=scan.BLOCK_BYTES):
+    """Both ways of all metrics, screened and not; gives the screened ones."""
+    found = metrics.evaluate(image, text, owner, concepts, block_bytes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screening, "bound", lambda pairs: np.inf)
+        exact = metrics.evaluate(image, text, owner, concepts, block_bytes)
+    for direction, one in exact.items():
+        np.testing.assert_array_equal(found[direction].ranks, one.ranks)
+        np.testing.assert_array_equal(found[direction].ap, one.ap)
+        np.testing.assert_array_equal(found[direction].ndcg, one.ndcg)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_random_galleries(seed):
+    rng = np.random.default_rng(seed)
+    images, per, dim = rng.integers(1, 60), rng.integers(1, 6), rng.integers(1, 80)
+    owner = rng.integers(0, images, max(1, images * per))
+    image = unit(rng.normal(size=(images, dim)))
+    text = unit(image[owner] + rng.normal(size=(len(owner), dim)) * rng.uniform(0, 3))
+    kind = (np.float16, np.float32, np.float64)[seed % 3]
+    concepts = rng.integers(0, 2, (images, 4)) if seed % 2 else None
+    blocks = scan.BLOCK_BYTES if seed % 3 else 4 * 25**2
+    compare(image.astype(kind), text.astype(kind), owner, concepts, blocks)
+
+
+@pytest.mark.parametrize("dim", [2, 33, 512])
+def test_scores_that_are_one_step_of_float32_apart(dim):
+    """Every gallery row is the right one with one number moved by a step or two, up or down."""
+    rng = np.random.default_rng(dim)
+    base = unit(rng.normal(size=(1, dim))).astype(np.float32)
+    image = np.repeat(base, 90, axis=0)
+    for row in range(1, len(image)):
+        toward = np.float32(np.inf if row % 2 else -np.inf)
+        for _ in range(row % 3):
+            place = rng.integers(dim)
+            image[row, place] = np.nextafter(image[row, place], toward)
+    text = np.repeat(base, 180, axis=0)
+    found = compare(image, text, np.arange(180) % 90)
+    assert len(np.unique(found["text_to_image"].ranks)) > 5  # they are told apart
+
+
+def test_duplicated_rows_and_equal_embeddings():
+    rng = np.random.default_rng(4)
+    image = unit(rng.normal(size=(40, 16)))
+    image[20:] = image[:20]
+    text = unit(np.repeat(image, 5, axis=0) + 0.1 * rng.normal(size=(200, 16)))
+    owner = np.repeat(np.arange(40), 5)
+    compare(image, text, owner)
+    equal = np.full((40, 16), 0.25)
+    found = compare(equal, np.full((200, 16), 0.25), owner)
+    assert set(found["text_to_image"].ranks) == {40}  # ties stand against the model
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1e12, 1e30])
+def test_rows_of_any_length(scale):
+    rng = np.random.default_rng(5)
+    image, text = rng.normal(size=(50, 9)) * scale, rng.normal(size=(100, 9)) * scale
+    compare(image, text, np.arange(100) % 50)
+
+
+def test_many_close_candidates_behind_the_tenth():
+    """More than are kept by float32 scores lie within its rounding of the tenth best."""
+    rng = np.random.default_rng(6)
+    image = unit(rng.normal(size=(300, 64)))
+    image[5:200] = unit(image[5] + 1e-7 * rng.normal(size=(195, 64)))
+    text = unit(image + 0.2 * rng.normal(size=image.shape))
+    compare(image, text, np.arange(300), rng.integers(0, 2, (300, 5)))
+
+
+def test_only_close_calls_are_computed_again():
+    rng = np.random.default_rng(7)
+    image = unit(rng.normal(size=(400, 128))).astype(np.float32)
+    text = unit(np.repeat(image, 5, 0) + rng.normal(size=(2000, 128)) / 4).astype(np.float32)
+    pairs = scan.Pairs(image, text, np.repeat(np.arange(400), 5), "cosine")
+    screen = screening.Screen(pairs, screening.bound(pairs), scan.BLOCK_BYTES)
+    ranks = screen.rank()
+    assert 0 < screen.rechecked < 2e-3 * 400 * 2000
+    for one, other in zip(ranks, scan.rank_all(pairs), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_bound_covers_a_product_of_any_order():
+    """Forward, backward and pairwise sums of float32 products, against exact rational ones."""
+    rng = np.random.default_rng(8)
+    for dim in (1, 7, 100, 1000):
+        c, i = (rng.normal(size=dim) * 10 ** rng.uniform(-3, 3, dim) for _ in range(2))
+        pairs = scan.Pairs(i[None], c[None], np.zeros(1, int), "cosine")
+        exact = np.dot(c.astype(np.longdouble), i.astype(np.longdouble))
+        products = c.astype(np.float32) * i.astype(np.float32)
+        for order in (products, products[::-1], np.sort(products)):
+            total = np.float32(0)
+            for one in order:
+                total = np.float32(total + one)
+            assert abs(total - exact) <= screening.bound(pairs)
