@@ -27,7 +27,8 @@ from gallery.scan import BLOCK_BYTES, CHUNK, TOP, Floats, Integers, Pairs, TopTe
 
 HALF = 2.0**-24  # u, half a unit in the last place of float32
 LARGEST = 1e18  # of a norm: its square, and all sums, are far below float32's largest number
-CROWD = 1 / 64  # of a block's cells to be decided in float64: more, and all of it is
+CROWD = 64  # more than a 64th of a block's cells to be decided in float64, and all of it is
+FEW = 32  # fewer than a 32nd of a block's cells are above the bars: they are listed
 PLACES = TOP + 6  # kept of each query by float32 scores; ten and what may stand before them
 Single = NDArray[np.float32]
 
@@ -113,34 +114,35 @@ class Screen:
     def count(self, scores: Single, captions: slice, images: slice, side: int) -> None:
         """Count scores above the bars of a block's captions (0) or images (1)."""
         queries, axis = ((captions, 1), (images, 0))[side]
-        low, high = self.low[side][queries], self.high[side][queries]
-        if side == 0:
-            low, high = low[:, None], high[:, None]
-        sure = scores > high
-        self.above[side][queries] += scan.count(sure, axis)
-        doubtful = np.flatnonzero((scores > low).view(np.uint8) ^ sure.view(np.uint8))
-        if not doubtful.size:
-            return
-        row, column = np.divmod(doubtful, scores.shape[1])
-        if doubtful.size > CROWD * scores.size + self.edge:
-            self.rechecked += scores.size
-            exact = self.pairs.similarity.scores(
-                self.pairs.text[captions].astype(np.float64),
-                self.pairs.image[images].astype(np.float64),
-            )[row, column]
-        else:
-            exact = self.exact(row + captions.start, column + images.start)
+        low, high = (of[side][queries] for of in (self.low, self.high))
+        above = scores > np.expand_dims(low, axis)
+        number = scan.count(above, axis)
+        if number.sum() * FEW > scores.size:  # few are above: these alone are looked at
+            above ^= scores > np.expand_dims(high, axis)
+        place = np.flatnonzero(above)
+        row, column = np.divmod(place, scores.shape[1])
         query = (row, column)[side]
-        counted = query[exact > self.bars[side][queries][query]]
-        self.above[side][queries] += np.bincount(counted, minlength=len(self.bars[side][queries]))
+        doubtful = scores.ravel()[place] <= high[query]
+        row, column, query = row[doubtful], column[doubtful], query[doubtful]
+        if len(query):
+            exact = self.exact(row, column, captions, images)
+            below = query[exact <= self.bars[side][queries][query]]
+            number -= np.bincount(below, minlength=len(number))
+        self.above[side][queries] += number
 
-    def exact(self, caption: NDArray, image: NDArray) -> Floats:
-        """Give the float64 score of each of (P,) captions with an image."""
-        own = self.pairs.owner[caption] == image
-        found = self.pairs.own[caption]
-        others = np.flatnonzero(~own)
-        self.rechecked += len(others)
-        found[others] = exact_scores(self.pairs, caption[others], image[others])
+    def exact(self, row: NDArray, column: NDArray, captions: slice, images: slice) -> Floats:
+        """Give the float64 scores of (P,) cells of a block."""
+        pairs = self.pairs
+        caption, image = row + captions.start, column + images.start
+        found, others = pairs.own[caption], np.flatnonzero(pairs.owner[caption] != image)
+        size = (captions.stop - captions.start) * (images.stop - images.start)
+        if len(others) > size // CROWD:
+            sides = pairs.text[captions].astype(np.float64), pairs.image[images].astype(np.float64)
+            self.rechecked += size
+            found[others] = pairs.similarity.scores(*sides)[row[others], column[others]]
+        else:
+            self.rechecked += len(others)
+            found[others] = exact_scores(pairs, caption[others], image[others])
         return found
 
 
