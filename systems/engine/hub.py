@@ -24,6 +24,7 @@ from run import files, hdf5
 
 NO_WEIGHTS = ("none", "random")  # both mean weights that were drawn
 POSITIONS = 512  # that the published transformers know
+LAYERS = 3  # whose means "layers" puts side by side
 
 
 class ImageSize(NamedTuple):
@@ -54,15 +55,17 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def transformer_tower(num_pieces, embed_dim, size, dropout=0.1, pooling="cls"):
     """(B, T) ids of word pieces, 0 pads -> (B, D), not of norm 1.
 
-    The last layer's row at the first position, [CLS], or the mean of its rows, through a dense
-    layer without activation. Padding is known by its id, and has no influence.
+    The last layer's row at the first position, [CLS], or the mean of its rows, or the means of the
+    last three layers' rows side by side, through a dense layer without activation. Padding is known
+    by its id, and has no influence.
 
     Args:
       num_pieces: V, the largest id; the word table has a row for padding too.
       embed_dim: D.
       size: (layers, heads, W, width of the inner dense layer).
       dropout: share of activations dropped in training, in [0, 1).
-      pooling: "cls", or "mean" over the pieces, [CLS] and [SEP] among them.
+      pooling: "cls"; or "mean" over the pieces, [CLS] and [SEP] among them; or "layers", the means
+        of the last `LAYERS` layers (lower ones say more of single words).
 
     Reference: [Sanh] (its pooling: none); DistilBERT's own size, (6, 12, 768, 3072), has 66,362,880
       weights before the dense layer with the 30,521 pieces of BERT's vocabulary.
@@ -72,10 +75,13 @@ def transformer_tower(num_pieces, embed_dim, size, dropout=0.1, pooling="cls"):
     backbone = keras_hub.models.DistilBertBackbone(
         num_pieces + 1, *size, dropout, POSITIONS, name="backbone"
     )
+    if pooling == "layers":
+        outputs = [layer.output for layer in backbone.transformer_layers[-LAYERS:]]
+        backbone = keras.Model(backbone.input, keras.layers.Concatenate()(outputs), name="backbone")
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     mask = ops.cast(ops.not_equal(tokens, 0), "int32")
-    rows = backbone({"token_ids": tokens, "padding_mask": mask})  # (B, T, W)
-    if pooling == "mean":
+    rows = backbone({"token_ids": tokens, "padding_mask": mask})  # (B, T, W), or 3 W wide
+    if pooling != "cls":
         kept = ops.cast(mask, "float32")[:, :, None]
         rows = ops.sum(ops.cast(rows, "float32") * kept, 1) / ops.maximum(ops.sum(kept, 1), 1.0)
     else:

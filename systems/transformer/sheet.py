@@ -23,8 +23,9 @@ class TransformerSettings(Settings):
     )
     text_pooling: str = option(
         "cls",
-        "Embedding of a caption: that of the [CLS] token, or the mean over all tokens.",
-        choices=("cls", "mean"),
+        "Embedding of a caption: that of the [CLS] token; the mean over all tokens; or layers, the "
+        "means of the last three layers, concatenated.",
+        choices=("cls", "mean", "layers"),
         roles="shape",
     )
     text_rate: float = option(

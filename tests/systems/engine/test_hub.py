@@ -157,6 +157,23 @@ def test_the_mean_of_the_pieces_heeds_no_padding():
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_means_of_several_layers_stand_side_by_side():
+    """Of four layers the last three, each asked by itself."""
+    keras.utils.set_random_seed(0)
+    deep = (4, *TINY[1:])
+    network = hub.transformer_tower(20, 6, deep).get_layer("backbone")
+    tower = hub.transformer_tower(20, 6, deep, pooling="layers")
+    tower.get_layer("backbone").set_weights(network.get_weights())
+    given = {"token_ids": TOKENS, "padding_mask": (TOKENS != 0).astype("int32")}
+    kernel, bias = tower.get_layer("text_head").get_weights()
+    means = []
+    for layer in network.transformer_layers[1:]:
+        rows = np.array(keras.Model(network.input, layer.output)(given))
+        means.append([own[caption != 0].mean(0) for own, caption in zip(rows, TOKENS, strict=True)])
+    expected = np.concatenate(means, axis=1) @ kernel + bias
+    np.testing.assert_allclose(np.array(tower(TOKENS)), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_bert_becomes_a_transformer_of_its_size(tmp_path):
     import keras_hub
 

@@ -330,7 +330,7 @@ def test_eight_pictures_are_learned_by_heart():
 
 @pytest.mark.parametrize(("pooling", "bag"), [("mean", False), ("places", True)])
 def test_both_towers_in_onnx_equal_keras(tmp_path, pooling, bag):
-    model = build(image_pooling=pooling, bag=bag)
+    model = build(image_pooling=pooling, bag=bag, text_pooling="layers" if bag else "cls")
     image, text = model.image_tower, model.text_tower
     image(pictures(2))
     image.export(tmp_path / "image.onnx", format="onnx", verbose=False)
