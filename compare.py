@@ -24,7 +24,7 @@ from pathlib import Path
 
 from absl import flags
 
-from grading import paired, standings
+from grading.comparison import paired, standings
 from run import console, files, folder
 from settings import options
 from settings.options import Options, option

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 import metrics
-from grading import intervals, paired
+from grading import intervals
+from grading.comparison import paired
 from run import files
 from run.folder import Run
 
