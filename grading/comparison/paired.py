@@ -25,11 +25,13 @@ import numpy as np
 import metrics
 from gallery.scan import DIRECTIONS
 from grading import intervals
+from run import manifest
 from run.folder import Run
 
 RESAMPLES, PERMUTATIONS = 1000, 9999
 EXACT = 13  # up to so many images all exchanges are tried
 AT_ONCE = 500  # permutations held in memory together
+RSUM = ("", "rsum")  # a key of `image_shares`
 POWER = 1.959964 + 0.841621  # quantiles: level 5 %, two-sided, and power 80 %
 
 
@@ -48,6 +50,7 @@ def read_ranks(run: Run, places: dict[str, int] | None = None) -> Ranks:
     """The ranks that test.py wrote.
 
     Args:
+      run: its folder, or one of results alone, which has no manifest to be compared with.
       places: {image name: its number}, filled by the first run that is read.
 
     Raises:
@@ -55,7 +58,11 @@ def read_ranks(run: Run, places: dict[str, int] | None = None) -> Ranks:
     """
     places, queries, found = {} if places is None else places, {}, {}
     for direction in DIRECTIONS:
-        path = run.require(run / f"ranks_{direction}.csv", "python test.py writes it")
+        path = run / f"ranks_{direction}.csv"
+        if not is_bare(run):
+            run.require(path, "python test.py writes it")
+        elif not path.is_file():
+            raise ValueError(f"{run} has no {path.name}: python test.py writes it")
         try:
             with open(path, newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
@@ -68,6 +75,30 @@ def read_ranks(run: Run, places: dict[str, int] | None = None) -> Ranks:
         owner = [places.setdefault(image, len(places)) for image, _ in queries[direction]]
         found[direction] = metrics.Retrieval(ranks, np.array(owner), int(ranks.max()))
     return Ranks(queries, found)
+
+
+def is_bare(run: Run) -> bool:
+    """Whether a folder holds results only, and is no run."""
+    return not (run.config.is_file() or (run / manifest.NAME).is_file())
+
+
+class Apart(NamedTuple):
+    """What two runs differ by in each query, as `intervals.bootstrap` takes it."""
+
+    first: metrics.Retrieval
+    second: metrics.Retrieval
+
+    @property
+    def query_image(self) -> np.ndarray:
+        return self.first.query_image
+
+    def values(self) -> dict[str, np.ndarray]:
+        second = self.second.values()
+        return {name: of - second[name] for name, of in self.first.values().items()}
+
+    def median(self, weights: np.ndarray, cluster: np.ndarray) -> np.ndarray:
+        """Of no use: it is no mean of queries."""
+        return np.zeros(len(weights))
 
 
 def check_same_queries(first: Ranks, second: Ranks) -> None:
@@ -88,29 +119,32 @@ def compare_pair(first: Ranks, second: Ranks, seed: int = 0) -> dict[str, Any]:
       ValueError: they are of different queries.
     """
     check_same_queries(first, second)
-    drawn = [intervals.bootstrap(one.found, RESAMPLES, (seed, 0)) for one in (first, second)]
-    names = [(side, name) for side in DIRECTIONS for name in first.found[side].values()]
-    apart = {(s, n): drawn[0][s][n] - drawn[1][s][n] for s, n in names}
-    shares = {(s, n): _shares(first.found[s], second.found[s], n) for s, n in names}
-    recalls = [key for key in names if key[1] in [f"recall@{k}" for k in metrics.CUTOFFS]]
-    apart["", "rsum"] = np.sum([apart[key] for key in recalls], axis=0)
-    width = max(len(share) for share in shares.values())
-    shares = {key: np.pad(share, (0, width - len(share))) for key, share in shares.items()}
-    shares["", "rsum"] = np.sum([shares[key] for key in recalls], axis=0)
-    p = permutation_p(np.stack(list(shares.values())), seed)
+    both = {side: Apart(first.found[side], second.found[side]) for side in DIRECTIONS}
+    drawn = intervals.bootstrap(both, RESAMPLES, (seed, 0))
+    shares, others = image_shares(first), image_shares(second)
+    apart = {(s, n): drawn[s][n] for s, n in shares if s}
+    apart[RSUM] = np.sum([of for (_, name), of in apart.items() if "recall" in name], axis=0)
+    differences = np.stack([own - others[key] for key, own in shares.items()])  # (metrics, G)
+    p, images = permutation_p(differences, seed), differences.shape[1]
     report: dict[str, Any] = {side: {} for side in DIRECTIONS}
     for (side, name), value in zip(shares, p, strict=True):
         one = intervals.interval(apart[side, name])
-        needed = needed_images(one["value"], float(apart[side, name][1:].std()), width)
-        one |= {"p": float(value), "needed": needed, "images": width}
+        needed = needed_images(one["value"], float(apart[side, name][1:].std()), images)
+        one |= {"p": float(value), "needed": needed, "images": images}
         (report[side] if side else report)[name] = one
     return report
 
 
-def _shares(first, second, name):
-    """(G,) what each image adds to a metric's difference of means."""
-    values = first.values()[name] - second.values()[name]
-    return np.bincount(first.query_image, values) / len(values)
+def image_shares(run: Ranks) -> dict[tuple[str, str], np.ndarray]:
+    """What each image adds to a metric: {(direction, metric), of rsum `RSUM`: (G,) float64}."""
+    width = 1 + max(int(one.query_image.max()) for one in run.found.values())
+    shares = {
+        (side, name): np.bincount(one.query_image, of, width) / len(of)
+        for side, one in run.found.items()
+        for name, of in one.values().items()
+    }
+    recalls = [share for (_, name), share in shares.items() if "recall" in name]
+    return shares | {RSUM: np.sum(recalls, axis=0)}
 
 
 def permutation_p(shares: np.ndarray, seed: int = 0) -> np.ndarray:
