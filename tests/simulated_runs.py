@@ -114,7 +114,7 @@ def bootstrap_both(settings, resamples=1000):
 
 def compare(settings, bootstrap):
     """One comparison as compare.py does it: that of rsum."""
-    return bootstrap_both(settings) if bootstrap else seeds.compare_settings(*settings)["rsum"]
+    return bootstrap_both(settings) if bootstrap else seeds.compare_means(*settings)["rsum"]
 
 
 def main(tries, names, bootstrap):

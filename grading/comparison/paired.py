@@ -199,6 +199,10 @@ def verdict(names: tuple[str, str], one: Mapping[str, Any], p: float, metric: st
     if p < 0.05:
         ahead, behind = names if one["value"] > 0 else names[::-1]
         return f"{ahead} is ahead of {behind}: {span}"
-    told = f"{names[0]} and {names[1]} cannot be told apart on these {one['images']:,} images"
-    more = one["needed"]
-    return f"{told}: {span}" + (f"; about {more:,} would be needed" if more else "")
+    told = f"on these {one['images']:,} images"
+    wanted, what = one.get("needed"), ""
+    if "seeds" in one:
+        told += f" and {one['seeds'][0]} against {one['seeds'][1]} seeds"
+        wanted, what = one["needed_seeds"], " seeds of each"
+    told = f"{names[0]} and {names[1]} cannot be told apart {told}: {span}"
+    return told + (f"; about {float(f'{wanted:.2g}'):,.0f}{what} would be needed" if wanted else "")

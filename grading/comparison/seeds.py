@@ -1,6 +1,6 @@
 """Several seeds of one setting as one: how sure a difference of settings is.
 
-    compare_settings([ranks of A, seed by seed], [ranks of B, seed by seed])["rsum"]
+    compare_means([ranks of A, seed by seed], [ranks of B, seed by seed])["rsum"]
 
 Two things vary: the test images, which all runs share, and the seeds, which each setting has of its
 own. With d = mean of A's seeds - mean of B's, S_A and S_B seeds, and w = 1 / S_A + 1 / S_B,
@@ -34,7 +34,7 @@ from grading.comparison import paired
 from grading.comparison.paired import POWER, Ranks
 
 
-def compare_settings(first: Sequence[Ranks], second: Sequence[Ranks]) -> dict[str, Any]:
+def compare_means(first: Sequence[Ranks], second: Sequence[Ranks]) -> dict[str, Any]:
     """The differences first - second of two settings' means over their seeds.
 
     Args:

@@ -1,19 +1,19 @@
 """Many runs side by side: what each is, how it differs from the others, and its score.
 
-rows, left = read_runs(folder.list_runs("exp"))
-for data, group in by_data(rows):        # only runs of the same queries are ranked together
-    print(table(group, "rsum"))
+entries = join_seeds(rows)                     # seeds of one setting become one entry
+for data, group in by_data(entries):     # only runs of the same queries are ranked together
+    print(tables.as_text(table_rows(group, "rsum")))
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
-from pathlib import Path
+from itertools import groupby, takewhile
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import metrics
-from grading.verify import read_score
-from run.folder import Run
-from run.log import read_log
+from grading.comparison.sources import Standing
 from systems import config
 
 SHOWN = ("mrr", *(f"recall@{cutoff}" for cutoff in metrics.CUTOFFS))  # text to image, beside rsum
@@ -21,59 +21,63 @@ SMALL_IS_GOOD = ("median_rank", "mean_rank")
 UNTOLD = ("recipe", "data_dir", "cache_dir", "init_from", "seed", "data", "model", "loss")
 
 
-class Standing(NamedTuple):
-    """A graded run.
+class Entry(NamedTuple):
+    """A line of the table: one run, or a run of each seed of one setting.
 
     Attributes:
-      run: its folder; model, loss, seed: its settings'.
-      settings: {flag: value} of those that are not the defaults.
-      score: its score.json; log: of `run.log.read_log`.
+      name: another one for each entry; runs: by seed.
     """
 
-    run: Run
-    model: str
-    loss: str
-    seed: int
-    settings: dict[str, Any]
-    score: dict[str, Any]
-    log: dict[str, Any]
+    name: str
+    runs: list[Standing]
 
     @property
-    def name(self) -> str:
-        return self.run.folder.name
+    def first(self) -> Standing:
+        return self.runs[0]
 
     @property
     def data(self) -> str:
-        """What the score is of, as a line; runs of other lines are not comparable."""
-        facts, found = self.score["protocol"], str(self.score["hashes"].get("data", ""))
-        parts = [facts.get("data"), facts.get("split"), f"{facts.get('images')} images"]
-        if facts.get("folds", 1) > 1:
-            parts.append(f"{facts['folds']} folds")
-        return f"{', '.join(map(str, parts))} (fingerprint {found[:12]})"
+        return self.first.data
 
 
-def read_standing(folder: Path) -> Standing:
-    """A run with its score.
+def join_seeds(rows: Sequence[Standing], seeds: bool = True) -> list[Entry]:
+    """Entries, in the order of their first runs.
 
-    Raises:
-      ValueError: it is not graded, or a file is damaged.
+    Args:
+      seeds: runs of the same data whose settings differ only in the seed and in places become one
+        entry. A second run of a seed stands alone.
     """
-    run = Run(folder)
-    settings, _ = config.load(run)
-    score = read_score(run)
-    told = config.differences(settings)
-    return Standing(run, settings.model, settings.loss, settings.seed, told, score, read_log(run))
+    groups: list[list[Standing]] = []
+    for row in rows:
+        alike = [
+            group for group in groups
+            if seeds and row.setting is not None and group[0].setting == row.setting
+            and group[0].data == row.data and row.seed not in [one.seed for one in group]
+        ]  # fmt: skip
+        if alike:
+            alike[0].append(row)
+        else:
+            groups.append([row])
+    groups = [sorted(group, key=lambda row: (row.seed or 0, row.name)) for group in groups]
+    names = [_shared_name([row.name for row in group]) for group in groups]
+    known = Counter(names)
+    full = [", ".join(str(row.run) for row in group) for group in groups]
+    names = [n if known[n] == 1 else path for n, path in zip(names, full, strict=True)]
+    return [Entry(name, group) for name, group in zip(names, groups, strict=True)]
 
 
-def read_runs(folders: Iterable[Path]) -> tuple[list[Standing], list[str]]:
-    """The graded runs, and a line about each of the others; none stops the rest."""
-    rows, left = [], []
-    for folder in folders:
-        try:
-            rows.append(read_standing(folder))
-        except ValueError as error:
-            left.append(f"{Path(folder).name}: {error}")
-    return rows, left
+def _shared_name(names: Sequence[str]) -> str:
+    """`simclr_* (3 seeds)` of simclr_0, simclr_1 and simclr_2."""
+    if len(names) == 1:
+        return names[0]
+    start = _common_start(names)
+    end = _common_start([name[len(start) :][::-1] for name in names])[::-1]
+    return f"{start}*{end} ({len(names)} seeds)"
+
+
+def _common_start(names: Sequence[str]) -> str:
+    same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in same)
 
 
 def keep(rows: Iterable[Standing], wanted: str | None) -> list[Standing]:
@@ -87,82 +91,82 @@ def keep(rows: Iterable[Standing], wanted: str | None) -> list[Standing]:
         name, found, value = pair.partition("=")
         if not found:
             raise ValueError(f"--filter {pair!r}: expected name=value, such as loss=simclr")
-        known = [(row, setting_of(row, name)) for row in kept]
+        known = [(row, own) for row in kept for own in _setting(row, name)]
+        if kept and not known:
+            raise ValueError(f"--filter {name}: no run has a setting of that name")
         kept = [row for row, own in known if str(own).lower() == value.lower()]
     return kept
 
 
-def setting_of(row: Standing, name: str) -> Any:
-    """A run's setting, the default too. Raises ValueError: there is no such flag."""
+def _setting(row: Standing, name: str) -> list[Any]:
+    """A run's setting, the default too, as the only one of a list; empty: it has none."""
+    if row.setting is None:
+        return [getattr(row, name)] if name in ("model", "loss") else []
     defaults = config.sheet(row.model).settings()
-    if not hasattr(defaults, name):
-        raise ValueError(f"--filter {name}: no run has a setting of that name")
-    return row.settings.get(name, getattr(defaults, name))
+    own = {**row.settings, "seed": row.seed}
+    return [own.get(name, getattr(defaults, name))] if hasattr(defaults, name) else []
 
 
-def by_data(rows: Iterable[Standing]) -> Iterator[tuple[str, list[Standing]]]:
-    """The runs of each data and protocol."""
-    for data, group in groupby(sorted(rows, key=lambda row: row.data), key=lambda row: row.data):
+def by_data(entries: Iterable[Entry]) -> Iterator[tuple[str, list[Entry]]]:
+    """The entries of each data and protocol."""
+    for data, group in groupby(sorted(entries, key=lambda one: one.data), key=lambda one: one.data):
         yield data, list(group)
 
 
-def value_of(row: Standing, metric: str) -> dict[str, float]:
+def value_of(entry: Entry, metric: str) -> dict[str, float]:
     """A metric of a score, text to image where it has directions. Raises ValueError: it has none.
 
     Returns:
-      {"value", "low", "high"}.
+      {"value", "low", "high"} of one run; {"value", "spread"}: mean and standard deviation over
+      seeds.
     """
-    found = row.score.get("rsum") if metric == "rsum" else row.score["text_to_image"].get(metric)
+    found = [_figure(row, metric) for row in entry.runs]
+    if len(found) == 1:
+        return found[0]
+    values = [one["value"] for one in found]
+    return {"value": float(np.mean(values)), "spread": float(np.std(values, ddof=1))}
+
+
+def _figure(row: Standing, metric: str) -> dict[str, float]:
+    side = row.score if metric == "rsum" else row.score.get("text_to_image")
+    found = side.get(metric) if isinstance(side, dict) else None
     if not isinstance(found, dict):
         known = ", ".join(("rsum", *metrics.METRICS))
         raise ValueError(f"{row.name} has no {metric}: choose one of {known}")
+    if not all(isinstance(found.get(key), int | float) for key in ("value", "low", "high")):
+        raise ValueError(f"{row.run.score}: {metric} is no value with an interval: was it edited?")
     return found
 
 
-def ranked(rows: Sequence[Standing], by: str) -> list[Standing]:
+def ranked(entries: Sequence[Entry], by: str) -> list[Entry]:
     """The best first."""
     sign = 1 if by in SMALL_IS_GOOD else -1
-    return sorted(rows, key=lambda row: (sign * value_of(row, by)["value"], row.name))
+    return sorted(entries, key=lambda one: (sign * value_of(one, by)["value"], one.name))
 
 
-def what_differs(rows: Sequence[Standing]) -> dict[str, str]:
-    """{run: its flags that not all runs have}."""
-    flags = {name for row in rows for name in row.settings if name not in UNTOLD}
-    apart = [n for n in sorted(flags) if len({repr(row.settings.get(n)) for row in rows}) > 1]
+def what_differs(entries: Sequence[Entry]) -> dict[str, str]:
+    """{entry: its flags that not all have}."""
+    told = {entry.name: entry.first.settings for entry in entries}
+    flags = {name for own in told.values() for name in own if name not in UNTOLD}
+    apart = [n for n in sorted(flags) if len({repr(own.get(n)) for own in told.values()}) > 1]
     return {
-        row.name: " ".join(f"--{n}={row.settings[n]}" for n in apart if n in row.settings)
-        for row in rows
+        entry: " ".join(f"--{n}={own[n]}" for n in apart if n in own) for entry, own in told.items()
     }
 
 
-def table_rows(rows: Sequence[Standing], by: str) -> list[dict[str, Any]]:
-    """The table's rows: {title: cell}, figures as {"value", "low", "high"}."""
-    differ, found = what_differs(rows), []
+def table_rows(entries: Sequence[Entry], by: str) -> list[dict[str, Any]]:
+    """The table's rows: {title: cell}, figures as of `value_of`."""
+    differ, found = what_differs(entries), []
     names = ["rsum", *SHOWN, *([] if by in ("rsum", *SHOWN) else [by])]
-    for row in ranked(rows, by):
-        one = {"run": row.name, "system": row.model, "loss": row.loss, "seed": row.seed}
-        one |= {name: value_of(row, name) for name in names}
-        one |= {"best epoch": row.log["best_epoch"], "minutes": round(row.log["minutes"], 1)}
-        found.append(one | {"differs": differ[row.name]})
+    for entry in ranked(entries, by):
+        logs, seeds = [row.log for row in entry.runs], [row.seed for row in entry.runs]
+        one = {"run": entry.name, "system": entry.first.model, "loss": entry.first.loss}
+        one |= {"seed": _by_seed(seeds)} | {name: value_of(entry, name) for name in names}
+        one |= {"best epoch": _by_seed([log["best_epoch"] for log in logs])}
+        one |= {"minutes": round(float(np.mean([log["minutes"] for log in logs])), 1)}
+        found.append(one | {"differs": differ[entry.name]})
     return found
 
 
-def cell_text(name: str, cell: Any) -> str:
-    """A cell as text; a figure with its interval: ranks and percent to a tenth."""
-    if isinstance(cell, dict):
-        digits = 3 if name.startswith(("mrr", "map", "ndcg")) else 1
-        return "{value:.{d}f} ({low:.{d}f} to {high:.{d}f})".format(d=digits, **cell)
-    return "" if cell is None else str(cell)
-
-
-def table(cells: Sequence[dict[str, Any]], markdown: bool = False) -> str:
-    """Rows of cells as a table in Markdown, or aligned for a terminal."""
-    lines = [list(cells[0]), *([cell_text(*one) for one in row.items()] for row in cells)]
-    if markdown:
-        head, *rest = [f"| {' | '.join(line)} |" for line in lines]
-        return "\n".join([head, "|---" * len(lines[0]) + "|", *rest])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+def _by_seed(values: Sequence[Any]) -> Any:
+    return values[0] if len(values) == 1 else " ".join(map(str, values))
