@@ -42,11 +42,12 @@ class Details(NamedTuple):
     """What is told of a pair's queries.
 
     Attributes:
-      names: of the pair.
+      names: of the pair; runs: whose first answers the examples have, of each the first seed's.
       examples: (title, some of them) of each list; tables: (title, rows for `tables`).
     """
 
     names: tuple[str, str]
+    runs: tuple[str, str]
     examples: list[tuple[str, list[Answered]]]
     tables: list[tuple[str, list[dict[str, Any]]]]
 
@@ -66,8 +67,8 @@ def details_of(difference: Difference, entries: Sequence[Entry], number: int) ->
       entries: among them the pair's, whose first runs give pictures where these can be opened.
       number: of examples in each list.
     """
-    runs = {entry.name: entry.first for entry in entries}
-    views = [View(runs[name].run) for name in difference.names]
+    known = {entry.name: entry.first for entry in entries}
+    views = [View(known[name].run) for name in difference.names]
     first, second = map(queries.middle, difference.ranks)
     examples, tables = [], []
     for side in DIRECTIONS:
@@ -87,7 +88,8 @@ def details_of(difference: Difference, entries: Sequence[Entry], number: int) ->
             for row in rows
         ]))  # fmt: skip
     tables += _group_tables(first, second, views, difference.names)
-    return Details(difference.names, examples, [one for one in tables if one[1]])
+    runs = known[difference.names[0]].name, known[difference.names[1]].name
+    return Details(difference.names, runs, examples, [one for one in tables if one[1]])
 
 
 def _group_tables(

@@ -67,7 +67,7 @@ def _queries(details: Details) -> list[str]:
     parts = [f"<h2>Queries: {_text(names[0])} and {_text(names[1])}</h2>"]
     for title, examples in details.examples:
         parts.append(f"<h3>{_text(title)}</h3>")
-        cards = "\n".join(_card(names, one) for one in examples)
+        cards = "\n".join(_card(details, one) for one in examples)
         parts.append(f'<ul class="cards">\n{cards}\n</ul>' if cards else _paragraph("None."))
     parts.append("<h3>Changes, groups and words</h3>")
     parts += [tables.as_html(rows, title) for title, rows in details.tables]
@@ -76,12 +76,13 @@ def _queries(details: Details) -> list[str]:
     return parts
 
 
-def _card(names: tuple[str, str], one: Answered) -> str:
+def _card(details: Details, one: Answered) -> str:
     """A query, its picture, and what each run puts first."""
+    names = details.names
     ranks = [f"{_text(n)}: rank {rank:,}" for n, rank in zip(names, one.ranks, strict=True)]
     figures = [_captioned(one.picture, "the right image")] if one.picture else []
     told = []
-    for name, (answer, picture) in zip(names, one.firsts, strict=True):
+    for name, (answer, picture) in zip(details.runs, one.firsts, strict=True):
         if picture:
             figures.append(_captioned(picture, f"first of {name}"))
         elif answer:

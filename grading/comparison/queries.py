@@ -75,8 +75,8 @@ def by_group(
       groups: (Q,) number of each query's group, and the groups' names, of `bands`.
 
     Returns:
-      A dict for each of at least LEAST images: "group", "queries", "first", "second": recall in percent, "difference":
-      {"value", "low", "high"}.
+      A dict for each group of LEAST images or more: "group", "queries", "first", "second": recall
+      in percent, "difference": {"value", "low", "high"}.
     """
     gain, owner = gains(first, second, side, within), first.found[side].query_image
     found = []

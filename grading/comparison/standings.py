@@ -72,7 +72,8 @@ def _shared_name(names: Sequence[str]) -> str:
         return names[0]
     start = _common_start(names)
     end = _common_start([name[len(start) :][::-1] for name in names])[::-1]
-    return f"{start}*{end} ({len(names)} seeds)"
+    shared = f"{start}*{end}" if start + end else f"{names[0]} and others"
+    return f"{shared} ({len(names)} seeds)"
 
 
 def _common_start(names: Sequence[str]) -> str:
