@@ -18,6 +18,7 @@ References:
 
 import csv
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,17 +59,13 @@ def read_ranks(run: Run, places: dict[str, int] | None = None) -> Ranks:
     """
     places, queries, found = {} if places is None else places, {}, {}
     for direction in DIRECTIONS:
-        path = run / f"ranks_{direction}.csv"
-        if not is_bare(run):
-            run.require(path, "python test.py writes it")
-        elif not path.is_file():
-            raise ValueError(f"{run} has no {path.name}: python test.py writes it")
+        path = require_whole(run, run / f"ranks_{direction}.csv")
         try:
             with open(path, newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
-            ranks = np.array([int(row["rank"]) for row in rows])
+            ranks = np.array([int(row["rank"]) for row in rows], np.int64)
             queries[direction] = [(row["image"], row.get("caption")) for row in rows]
-        except (KeyError, TypeError, ValueError, csv.Error) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, csv.Error) as error:
             raise ValueError(f"{path} is no table of ranks: run python test.py anew") from error
         if not rows or ranks.min() < 1:
             raise ValueError(f"{path} holds no ranks from 1 on: run python test.py anew")
@@ -77,9 +74,18 @@ def read_ranks(run: Run, places: dict[str, int] | None = None) -> Ranks:
     return Ranks(queries, found)
 
 
-def is_bare(run: Run) -> bool:
-    """Whether a folder holds results only, and is no run."""
-    return not (run.config.is_file() or (run / manifest.NAME).is_file())
+def require_whole(run: Run, path: Path) -> Path:
+    """A file of results, which is as it was written, unless its folder is no run's.
+
+    Raises:
+      ValueError: it is missing or damaged.
+    """
+    why = "python test.py writes it"
+    if run.config.is_file() or (run / manifest.NAME).is_file():
+        return run.require(path, why)
+    if not path.is_file():
+        raise ValueError(f"{run} has no {path.name}: {why}")
+    return path
 
 
 class Apart(NamedTuple):

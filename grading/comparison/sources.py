@@ -10,6 +10,7 @@ A folder of results holds `score.json` and `ranks_*.csv`; nothing says how they 
 import glob
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,7 +117,7 @@ def read_source(path: Path) -> Standing:
     """
     if path.suffix == ".npz" and not path.is_dir():
         return read_foreign(path)
-    return read_results(path) if paired.is_bare(Run(path)) else read_run(path)
+    return read_run(path) if Run(path).config.is_file() else read_results(path)
 
 
 def read_run(folder: Path) -> Standing:
@@ -130,16 +131,19 @@ def read_run(folder: Path) -> Standing:
 
 
 def read_results(folder: Path) -> Standing:
-    """A folder with score.json and ranks_*.csv, which agree. Raises ValueError: they do not."""
+    """A folder with score.json and ranks_*.csv, such as as/NAME of a run.
+
+    Raises:
+      ValueError: one is missing or damaged, or they do not agree.
+    """
     run = Run(folder)
-    score = files.read_json(run.score, dict)
+    score = files.read_json(paired.require_whole(run, run.score), dict)
     parts = [files.typed(score, name, dict, run.score) for name in ("protocol", "hashes")]
     ranks = paired.read_ranks(run)
     again = metrics.rsum(*(metrics.summarise(one.ranks) for one in ranks.found.values()))
-    told = score.get("rsum")
-    known = told.get("value") if isinstance(told, dict) else told
-    if parts[0].get("folds", 1) == 1 and known != again and not np.isclose(known or 0, again):
-        raise ValueError(f"{run.score} has rsum {known}, ranks_*.csv beside it give {again:.1f}")
+    told = files.typed(files.typed(score, "rsum", dict, run.score), "value", float, run.score)
+    if parts[0].get("folds", 1) == 1 and not np.isclose(told, again):
+        raise ValueError(f"{run.score} has rsum {told}, ranks_*.csv beside it give {again:.1f}")
     model, loss = (str(parts[0].get(name, "")) for name in ("model", "loss"))
     return Standing(run, model, loss, None, {}, score, read_log(run), data_of(score), None, ranks)
 
@@ -158,6 +162,7 @@ def read_foreign(path: Path) -> Standing:
     found = metrics.evaluate(image, arrays["text"], owner, concepts, similarity=similarity)
     protocol = scores.protocol([found], len(image), concepts is not None, similarity)
     score = {"protocol": protocol, "hashes": {}, **intervals.with_intervals(found)}
+    found = {side: replace(one, ap=None, ndcg=None) for side, one in found.items()}  # as in files
     queries: dict[str, list[tuple[str, str | None]]] = {
         side: [(str(image), None) for image in one.query_image] for side, one in found.items()
     }
@@ -171,12 +176,12 @@ def align(rows: list[Standing]) -> list[Standing]:
 
     Rows carry no names, so that they stand in the run's order is believed; it is said in a line.
     """
-    named = [row for row in rows if not row.data.startswith("embeddings")]
+    named = [row for row in rows if row.run.folder.is_dir()]
     if not named or len(named) == len(rows):
         return rows
     ranks, aligned = named[0].read_ranks(), []
     for row in rows:
-        if row.ranks and row not in named and _same_owners(row.ranks, ranks):
+        if row.ranks and row.run.folder.is_file() and _same_owners(row.ranks, ranks):
             told = f"its rows are taken in the order of {named[0].name}"
             print(f"note: {row.name} names no images: {told}", file=sys.stderr)
             same = Ranks(ranks.queries, row.ranks.found)

@@ -113,8 +113,8 @@ def test_results_alone_and_embeddings_stand_beside_runs(home):
     assert "bad and theirs cannot be told apart" in done.stdout
     assert "file.npz is ahead of theirs" in done.stdout
     # The same rows give the run's own ranks: not one query differs.
-    same = compare(home, "good", "file.npz")
-    assert re.search(r"rsum +\+0 +\+0 to \+0 +1\n", same.stdout)
+    same = compare(home, "file.npz", "good", "--queries")
+    assert re.search(r"rsum +\+0 +\+0 to \+0 +1\n", same.stdout), same.stderr
 
 
 def test_tables_for_texts_and_programs(home):
@@ -197,10 +197,17 @@ def test_a_named_run_without_a_score_is_told_by_the_status(home):
     assert done.returncode == 1 and "left out: begun" in done.stderr
 
 
-def test_results_that_disagree_are_left_out(home, tmp_path):
+@pytest.mark.parametrize(
+    ("rsum", "says"),
+    [
+        ({"value": 1.0}, "has rsum 1.0, ranks_*.csv beside it give"),
+        ({"value": "x"}, "value is 'x'; expected float"),
+        ([], "rsum is []; expected dict"),
+    ],
+)
+def test_results_that_disagree_are_left_out(home, tmp_path, rsum, says):
     shutil.copytree(home / "theirs", tmp_path / "edited")
     score = json.loads((tmp_path / "edited/score.json").read_text())
-    score["rsum"]["value"] += 1
-    (tmp_path / "edited/score.json").write_text(json.dumps(score))
+    (tmp_path / "edited/score.json").write_text(json.dumps(score | {"rsum": rsum}))
     done = compare(home, "good", tmp_path / "edited")
-    assert done.returncode == 1 and "ranks_*.csv beside it give" in done.stderr
+    assert done.returncode == 1 and says in done.stderr and "Traceback" not in done.stderr
