@@ -33,7 +33,8 @@ def draw_several(curves: Sequence[Curve], title: str, path: Path) -> None:
       path: where the PNG goes.
     """
     names = list(dict.fromkeys(curve.name for curve in curves))
-    figure = charts.new_figure(8, 4.2 + 0.22 * len(curves))
+    columns = 1 if len(curves) < 9 else 2
+    figure = charts.new_figure(8, 4.2 + 0.22 * -(-len(curves) // columns))
     axes: Any = figure.subplots()
     for curve in curves:
         turn, place = divmod(names.index(curve.name), len(charts.COLOURS))
@@ -45,5 +46,5 @@ def draw_several(curves: Sequence[Curve], title: str, path: Path) -> None:
             axes.scatter(*curve.best, s=30, zorder=3, color=look["color"])
     charts.style(axes, title, "epoch (dot: the one that was kept, by --select)")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    figure.legend(loc="outside lower left", frameon=False, fontsize=9, ncols=1)
+    figure.legend(loc="outside lower left", frameon=False, fontsize=9, ncols=columns)
     charts.save(figure, path)

@@ -5,6 +5,7 @@ found = details_of(difference, entries, number=4)
 
 import base64
 import io
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -88,6 +89,9 @@ def details_of(difference: Difference, entries: Sequence[Entry], number: int) ->
             for row in rows
         ]))  # fmt: skip
     tables += _group_tables(first, second, views, difference.names)
+    for view in views:
+        if view.pictures and (told := view.pictures.complaint()):
+            print(f"note: {told}", file=sys.stderr)
     runs = known[difference.names[0]].name, known[difference.names[1]].name
     return Details(difference.names, runs, examples, [one for one in tables if one[1]])
 
@@ -157,12 +161,10 @@ class View:
     """
 
     def __init__(self, run: Any):
-        self.gallery: Gallery | None = None
-        try:
+        self.gallery = self.pictures = None
+        if run.projections.is_file():
             self.gallery = Gallery(run)
-        except ValueError:
-            return  # results or embeddings alone; or a run that was not graded here
-        self.pictures = GalleryPictures(run, self.gallery)
+            self.pictures = GalleryPictures(run, self.gallery)
 
     def picture(self, image: str) -> str:
         """The image's picture as a data: URI, "" for none."""
@@ -170,7 +172,7 @@ class View:
         return "" if row is None else self._thumbnail(row)
 
     def _thumbnail(self, row: int) -> str:
-        picture = self.pictures(row)
+        picture = self.pictures(row) if self.pictures else None
         if picture is None:
             return ""
         picture.thumbnail((SIDE, SIDE))
