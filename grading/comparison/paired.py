@@ -32,6 +32,7 @@ from run.folder import Run
 RESAMPLES, PERMUTATIONS = 1000, 9999
 EXACT = 13  # up to so many images all exchanges are tried
 AT_ONCE = 500  # permutations held in memory together
+SMALL_IS_GOOD = ("median_rank", "mean_rank")
 RSUM = ("", "rsum")  # a key of `image_shares`
 POWER = 1.959964 + 0.841621  # quantiles: level 5 %, two-sided, and power 80 %
 
@@ -203,7 +204,8 @@ def verdict(names: tuple[str, str], one: Mapping[str, Any], p: float, metric: st
     """
     span = f"{one['value']:+.4g} {metric} ({one['low']:+.4g} to {one['high']:+.4g}), p {p:.2g}"
     if p < 0.05:
-        ahead, behind = names if one["value"] > 0 else names[::-1]
+        better = (one["value"] > 0) != (metric in SMALL_IS_GOOD)
+        ahead, behind = names if better else names[::-1]
         return f"{ahead} is ahead of {behind}: {span}"
     told = f"on these {one['images']:,} images"
     wanted, what = one.get("needed"), ""

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import metrics
+from grading.comparison.paired import SMALL_IS_GOOD
 from grading.comparison.sources import Standing
 from systems import config
 
 SHOWN = ("mrr", *(f"recall@{cutoff}" for cutoff in metrics.CUTOFFS))  # text to image, beside rsum
-SMALL_IS_GOOD = ("median_rank", "mean_rank")
 UNTOLD = ("recipe", "data_dir", "cache_dir", "init_from", "seed", "data", "model", "loss")
 
 

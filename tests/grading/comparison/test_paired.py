@@ -104,6 +104,7 @@ def test_how_many_images_would_do():
 def test_verdicts():
     one = {"value": -3.0, "low": -5.0, "high": -1.0, "images": 1000, "needed": 900}
     assert paired.verdict(("a", "b"), one, 0.01, "rsum").startswith("b is ahead of a: -3 rsum")
+    assert paired.verdict(("a", "b"), one, 0.01, "mean_rank").startswith("a is ahead of b: -3")
     told = paired.verdict(("a", "b"), one, 0.2, "rsum")
     assert told.startswith("a and b cannot be told apart on these 1,000 images")
     assert told.endswith("about 900 would be needed")
