@@ -13,8 +13,8 @@ V whole would count it twice. The quotient d / sqrt(Var) has Student's law, its 
 by Satterthwaite; most of them are few, since seeds are few. A setting of one seed is given the
 spread of the other's seeds.
 
-Differs from a bootstrap over images and seeds: of three seeds that gives too narrow intervals, and
-it counts e^2 twice (tests/simulated_runs.py tries both).
+Differs from a bootstrap over images and seeds, which counts e^2 twice and whose percentiles are too
+narrow for three seeds: tests/simulated_runs.py tries both.
 
 Shape letters: G images with captions, S seeds.
 
