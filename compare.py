@@ -3,33 +3,34 @@ r"""Compares runs: a table of all, or paired tests of some.
     python compare.py                                # all scored runs in exp/, the best first
     python compare.py --by mrr --filter loss=simclr
     python compare.py A B                            # is A ahead of B, and is it luck?
-    python compare.py A B C --output table.md        # or .csv, .json
+    python compare.py A B --queries                  # also which queries one answers, not the other
+    python compare.py A B C --output report.html     # or .md, .csv, .json, .tex
+    python compare.py A B --curves curves.png
 
-A and B are names of runs in exp/, paths of run folders, or patterns such as 'simclr_*'. Runs of
-other data, splits or protocols stand apart and are never ranked together.
+A and B are names of runs in exp/, paths of run folders, folders that hold score.json and
+ranks_*.csv alone, .npz files as of test.py --embeddings, or patterns such as 'simclr_*'. Runs of
+other data, splits or protocols stand apart and are never ranked together. Runs that differ only in
+the seed are put together; --noseeds leaves each alone.
 
-Two runs are compared query by query on the same images: the difference with its 95 % interval, a
-permutation test, and Holm's correction where there are several pairs. Never imports TensorFlow.
+Two entries are compared query by query on the same images: the difference with its 95 % interval, a
+test, and Holm's correction where there are several pairs. Never imports TensorFlow.
 """
 
 import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
 
-import csv
-import io
-import itertools
 import sys
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from absl import flags
 
-from grading import paired, standings
-from run import console, files, folder
+from grading.comparison import differences, sources, standings, tables, writing
+from run import console, files
 from settings import options
 from settings.options import Options, option
 
 FLAGS = flags.FLAGS
+DETAILED = 5  # pairs whose queries are told
 
 
 @dataclass(frozen=True)
@@ -40,117 +41,79 @@ class CompareOptions(Options):
     exp_root: str = option("exp", "Folder that holds the runs.")
     by: str = option("rsum", "Metric by which runs are sorted and compared (text to image).")
     filter: str | None = option(None, "Only runs with these settings, such as loss=simclr,seed=1.")
-    output: str | None = option(None, "Also write the table: a .md, .csv or .json file.")
+    seeds: bool = option(True, "Put runs that differ only in the seed together.")
+    queries: bool = option(False, "Also tell in which queries, groups and words two runs differ.")
+    examples: int = option(4, "Queries in each list of --queries.", least=1, most=50)
+    curves: str | None = option(None, "Also draw the learning curves of all into this .png file.")
+    output: str | None = option(
+        None, "Also write what is found: a .md, .csv, .json, .tex or .html file."
+    )
 
 
 options.define(CompareOptions, FLAGS)
 
 
-def find_runs(asked):
-    """Folders of the runs that are named, each once; all of --exp_root where none is.
-
-    Of these the first phases are left out: what they led to stands for them.
-    """
-    if not asked:
-        names = {path.name: path for path in folder.list_runs(FLAGS.exp_root)}
-        return [p for n, p in names.items() if n.removesuffix("-first") not in names.keys() - {n}]
-    found = {}
-    for word in asked:
-        pattern = any(sign in word for sign in "*?[")
-        folders = sorted(Path(FLAGS.exp_root).glob(word)) if pattern else []
-        if pattern and not folders:
-            raise ValueError(f"no run in {FLAGS.exp_root}/ is called like {word!r}")
-        for path in folders or [folder.find(FLAGS.exp_root, word).folder]:
-            found.setdefault(path.resolve(), path)
-    return list(found.values())
+def list_groups(entries):
+    """Prints a table for each data set and protocol; returns (data, rows) of each."""
+    groups = []
+    for data, group in standings.by_data(entries):
+        groups.append((data, standings.table_rows(group, FLAGS.by)))
+        print(f"{data}\n\n{tables.as_text(groups[-1][1])}\n")
+    return groups
 
 
-def list_groups(rows):
-    """Prints a table for each data set and protocol; returns all of its rows."""
-    cells = []
-    for data, group in standings.by_data(rows):
-        own = standings.table_rows(group, FLAGS.by)
-        print(f"{data}\n\n{standings.table(own)}\n")
-        cells += [{"data": data} | one for one in own]
-    return cells
-
-
-def compare_pairs(rows):
-    """Prints which of each two runs is ahead; returns the rows of the table."""
-    if len({row.data for row in rows}) > 1:
-        groups = "; ".join(f"{row.name}: {row.data}" for row in rows)
-        raise ValueError(f"these runs are of different data, so no test compares them: {groups}")
-    known = Counter(row.name for row in rows)
-    names = [row.name if known[row.name] == 1 else str(row.run) for row in rows]
-    ranks = dict(zip(names, (paired.read_ranks(row.run) for row in rows), strict=True))
-    pairs = list(itertools.combinations(names, 2))
-    found = [paired.compare_pair(ranks[first], ranks[second]) for first, second in pairs]
-    if len(pairs) == 1:
-        print(standings.table(all_metrics(found[0])), end="\n\n")
-    by = FLAGS.by
-    ones = [one["rsum"] if by == "rsum" else one["text_to_image"].get(by) for one in found]
-    if None in ones:
-        raise ValueError(f"--by {by} is no mean over queries, which a paired test needs")
-    adjusted = paired.holm([one["p"] for one in ones])
-    if len(pairs) > 1:
-        print(f"{len(pairs)} pairs; p-values with Holm's correction:\n")
-    for pair, one, p in zip(pairs, ones, adjusted, strict=True):
-        print(paired.verdict(pair, one, p, by))
-    return [
-        {"first": pair[0], "second": pair[1], "metric": by, "difference": one["value"],
-         "low": one["low"], "high": one["high"], "p": one["p"], "p (Holm)": p}
-        for pair, one, p in zip(pairs, ones, adjusted, strict=True)
-    ]  # fmt: skip
-
-
-def all_metrics(found):
-    """Rows of the differences in every metric, both ways."""
-    sides = {side: of for side, of in found.items() if side != "rsum"}
-    flat = [("", "rsum", found["rsum"])]
-    flat += [(side, name, one) for side, of in sides.items() for name, one in of.items()]
-    return [
-        {"direction": side.replace("_", " "), "metric": name, "difference": f"{one['value']:+.4g}",
-         "95 % interval": f"{one['low']:+.4g} to {one['high']:+.4g}", "p": f"{one['p']:.2g}"}
-        for side, name, one in flat
-    ]  # fmt: skip
-
-
-def write(cells):
-    """Writes the rows to --output, by its suffix."""
-    path = Path(FLAGS.output)
-    if path.suffix == ".json":
-        files.write_json(path, cells)
-    elif path.suffix == ".csv":
-        text = io.StringIO()
-        flat = [
-            {name: standings.cell_text(name, cell) for name, cell in row.items()} for row in cells
-        ]
-        table = csv.DictWriter(text, flat[0], lineterminator="\n")
-        table.writeheader()
-        table.writerows(flat)
-        files.write_text(path, text.getvalue())
+def compare_pairs(entries):
+    """Prints which of each two entries is ahead; returns what was found."""
+    found = differences.compare_all(entries, FLAGS.by)
+    if len(found) == 1:
+        print(tables.as_text(differences.metric_rows(found[0])), end="\n\n")
     else:
-        files.write_text(path, standings.table(cells, markdown=True) + "\n")
+        print(f"{len(found)} pairs; p-values with Holm's correction:\n")
+    for one in found:
+        print(one.verdict)
+    return found
+
+
+def tell_queries(entries, found):
+    """Details of the pairs with the best entry; prints them if --queries asks for that."""
+    from grading.comparison import details
+
+    best = standings.ranked(entries, FLAGS.by)[0].name
+    chosen = [one for one in found if best in one.names][:DETAILED]
+    told = [details.details_of(one, entries, FLAGS.examples) for one in chosen]
+    for title, rows in [part for of in told for part in of.tabled()] if FLAGS.queries else ():
+        print(f"\n{title}\n\n{tables.as_text(rows)}")
+    return told
 
 
 def main(argv):
     """Runs -> a table, or tests of each two."""
-    if FLAGS.output:
-        files.check_output(FLAGS.output)
-        if Path(FLAGS.output).suffix not in (".md", ".csv", ".json"):
-            raise ValueError(f"--output {FLAGS.output}: expected a .md, .csv or .json file")
+    for path, suffixes in ((FLAGS.output, writing.SUFFIXES), (FLAGS.curves, (".png",))):
+        files.check_output(path)
+        if path and Path(path).suffix not in suffixes:
+            raise ValueError(f"{path}: expected a file that ends in {', '.join(suffixes)}")
     named = argv[1:]
-    rows, left = standings.read_runs(find_runs(named))
-    rows = standings.keep(rows, FLAGS.filter)
+    rows, left = sources.read_sources(sources.find_paths(FLAGS.exp_root, named))
+    rows = standings.keep(sources.align(rows), FLAGS.filter)
     for line in left:
         print(f"left out: {line}", file=sys.stderr)
     if not rows:
         raise ValueError(f"no scored run in {FLAGS.exp_root}/: python train.py, python test.py")
-    cells = list_groups(rows)
-    if named and len(rows) > 1:
-        cells = compare_pairs(rows)
+    entries = standings.join_seeds(rows, FLAGS.seeds)
+    groups, found, told = list_groups(entries), [], []
+    if named and len(entries) > 1:
+        found = compare_pairs(entries)
+    page = Path(FLAGS.output or "").suffix == ".html"
+    if found and (FLAGS.queries or page):
+        told = tell_queries(entries, found)
+    if FLAGS.curves:
+        from grading.comparison import curves  # and with it matplotlib
+
+        curves.draw_curves(entries, FLAGS.by, Path(FLAGS.curves))
+        print(f"written: {FLAGS.curves}")
     if FLAGS.output:
-        write(cells)
+        all_of_it = writing.Findings(FLAGS.by, groups, found, told, entries)
+        writing.write_findings(Path(FLAGS.output), all_of_it)
         print(f"written: {FLAGS.output}")
     return int(bool(named and left))
 

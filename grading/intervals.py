@@ -10,17 +10,29 @@ Shape letters: G images with captions, N images, Q queries, R resamples.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gallery.scan import DIRECTIONS, Floats, Integers
-from grading.chance import Expectation
-from metrics import Retrieval
 
 LEVEL = (0.025, 0.975)
 AT_ONCE = 32  # resamples held in memory together
 
-Found = Mapping[str, Retrieval | Expectation]  # by direction
+
+class Queries(Protocol):
+    """What is resampled: `metrics.Retrieval`, and what has its shape."""
+
+    @property
+    def query_image(self) -> Integers: ...
+
+    def values(self) -> dict[str, Floats]: ...
+
+    def median(self, weights: NDArray, cluster: Integers) -> Floats: ...
+
+
+Found = Mapping[str, Queries]  # by direction
 Interval = dict[str, float]  # value, low, high
 
 

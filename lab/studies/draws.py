@@ -6,7 +6,7 @@ Shape letters: L losses, Q queries, R resamples, S seeds.
 import numpy as np
 
 from grading import intervals
-from grading.paired import RESAMPLES, check_same_queries, read_ranks
+from grading.comparison.paired import RESAMPLES, check_same_queries, read_ranks
 
 
 def rsum_draws(runs):

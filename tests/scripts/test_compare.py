@@ -1,12 +1,16 @@
-"""compare.py: the table of runs, pairs of runs, files, and what it refuses."""
+"""compare.py: the table of runs, seeds, pairs, other inputs, files, and what it refuses."""
 
 import csv
 import json
+import re
+import shutil
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import starter
 
+from data.record import FORMAT
 from grading import score as scores
 from lab.settings import settings_of
 from run import files
@@ -15,24 +19,35 @@ from settings.training import Facts
 from systems import config
 
 OWNER = np.repeat(np.arange(30), 2)
+CAPTIONS = [f"caption {i}" for i in range(59)] + ["<script>alert(1)</script> & \u202eso on"]
 
 
 def unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def leave(run, noise, *words, data="a"):
-    """Leaves a scored run: captions are their images with so much noise."""
+def embed(noise, seed=5):
+    """Rows of images and captions: captions are their images with so much noise."""
     rng = np.random.default_rng(5)
     image = unit(rng.standard_normal((30, 8)))
-    text = unit(image[OWNER] + noise * rng.standard_normal((60, 8)))
+    rng = np.random.default_rng(seed)
+    return image, unit(image[OWNER] + noise * rng.standard_normal((60, 8)))
+
+
+def leave(run, noise, *words, data="a", seed=0):
+    """Leaves a scored run."""
+    image, text = embed(noise, seed)
     score, found = scores.grade_embeddings(image, text, OWNER)
-    config.save(run, settings_of(*words), Facts())
+    config.save(run, settings_of(*words, f"--seed={seed}"), Facts())
     files.write_text(run.best_weights, "weights")
     names = [f"{i}.jpg" for i in range(30)]
-    scores.write_ranks(run.folder, found, [f"caption {i}" for i in range(60)], names)
+    scores.write_ranks(run.folder, found, CAPTIONS, names)
     protocol = {"data": "csv", "split": "test", "images": 30}
     files.write_json(run.score, {"protocol": protocol, "hashes": {"data": data}, **score})
+    files.write_text(run.history, f"epoch,val_rsum\n1,{100 - seed}\n2,120\n3,130\n4,125\n")
+    split = {"sha256": "", "captions": 60, "images": names, "contents": names}
+    splits = dict.fromkeys(("train", "validation", "test"), split)
+    files.write_json(run.data, {"format": FORMAT, "splits": splits})
     run.log("61 s; best epoch 3 of 4: val_rsum 1; curves in x; next: y")
 
 
@@ -44,6 +59,17 @@ def home(tmp_path_factory):
     leave(Run(home / "exp/other"), 0.3, "--loss=modified", data="b")
     config.save(Run(home / "exp/begun"), settings_of(), Facts())
     config.save(Run(home / "exp/good-first"), settings_of(), Facts())
+    for seed in range(3):
+        leave(Run(home / f"seeds/one_{seed}"), 0.3, "--loss=simclr", seed=seed)
+        leave(Run(home / f"seeds/two_{seed}"), 1.5, "--loss=simclr", "--epochs=9", seed=seed)
+    bare = home / "theirs"
+    bare.mkdir()
+    for name in ("score.json", "ranks_text_to_image.csv", "ranks_image_to_text.csv"):
+        shutil.copy(home / "exp/bad" / name, bare)
+    image, text = embed(0.3, 0)
+    files.write_arrays(home / "file.npz", {"image": image, "text": text, "caption_image": OWNER})
+    few = {"image": image[:20], "text": text[:40], "caption_image": OWNER[:40]}
+    files.write_arrays(home / "few.npz", few)
     return home
 
 
@@ -72,21 +98,84 @@ def test_two_runs_are_tested_query_by_query(home):
     assert again.stdout.count(" is ahead of ") == 1
 
 
-def test_files_and_filters(home):
-    for suffix in ("md", "csv", "json"):
-        done = compare(home, f"--output=table.{suffix}", "--filter=loss=simclr")
+def test_seeds_of_one_setting_are_put_together(home):
+    done = compare(home, "--exp_root=seeds", "*")
+    assert "one_* (3 seeds)" in done.stdout and "0 1 2" in done.stdout
+    assert "one_* (3 seeds) is ahead of two_* (3 seeds): +" in done.stdout
+    alone = compare(home, "--exp_root=seeds", "--noseeds")
+    assert len(re.findall(r"^(one|two)_\d ", alone.stdout, re.MULTILINE)) == 6
+
+
+def test_results_alone_and_embeddings_stand_beside_runs(home):
+    done = compare(home, "bad", "theirs", "file.npz")
+    assert done.returncode == 0, done.stderr
+    assert "file.npz names no images: its rows are taken in the order of bad" in done.stderr
+    assert "bad and theirs cannot be told apart" in done.stdout
+    assert "file.npz is ahead of theirs" in done.stdout
+    # The same rows give the run's own ranks: not one query differs.
+    same = compare(home, "file.npz", "good", "--queries")
+    assert re.search(r"rsum +\+0 +\+0 to \+0 +1\n", same.stdout), same.stderr
+
+
+def test_tables_for_texts_and_programs(home):
+    asked = ("good", "bad", "--queries", "--examples=50", "--curves=curves.png")
+    for suffix in ("md", "csv", "json", "tex"):
+        done = compare(home, *asked, f"--output=found.{suffix}")
         assert done.returncode == 0, done.stderr
-    rows = json.loads((home / "table.json").read_text())
-    assert [row["run"] for row in rows] == ["good"] and rows[0]["rsum"]["low"] < 600
-    with open(home / "table.csv", newline="") as file:
-        assert next(csv.DictReader(file))["run"] == "good"
-    assert (home / "table.md").read_text().splitlines()[1].startswith("|---|")
+    found = json.loads((home / "found.json").read_text())
+    assert [row["run"] for row in found["runs"]] == ["good", "bad"]
+    rsum = found["differences"][0]
+    assert rsum["metric"] == "rsum" and rsum["low"] < rsum["difference"] < rsum["high"]
+    with open(home / "found.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 13 and rows[0]["first"] == "good"
+    assert float(rows[0]["difference"]) == rsum["difference"]
+    assert "good answers, bad does not" in (home / "found.md").read_text()
+    assert r"\textless{}script\textgreater{}" in (home / "found.tex").read_text()
+    assert (home / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    listed = compare(home, "--output=found.csv", "--filter=loss=simclr")
+    with open(home / "found.csv", newline="") as file:
+        assert [row["run"] for row in csv.DictReader(file)] == ["good"], listed.stderr
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and those that are open."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.open = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_asks_for_nothing_and_runs_nothing(home):
+    done = compare(home, "good", "bad", "--output=report.html", "--examples=50")
+    assert done.returncode == 0, done.stderr
+    text, page = (home / "report.html").read_text(encoding="utf-8"), Page()
+    page.feed(text)
+    assert not page.open and "&lt;script&gt;alert(1)" in text and "\u202e" not in text
+    names = [tag for tag, _ in page.tags]
+    assert not {"script", "link", "iframe", "object", "base", "form"} & set(names)
+    assert names.count("h1") == 1 and names.count("table") == names.count("caption") > 4
+    for tag, own in page.tags:
+        assert not [name for name in own if name.startswith("on") or name in ("href", "style")]
+        assert own.get("src", "data:").startswith("data:") and (tag != "img" or own["alt"])
+        assert tag != "th" or own["scope"] in ("row", "col")
+    assert dict(page.tags)["html"] == {"lang": "en"} and not re.search("https?:|url\\(", text)
+    assert ("img", "data:image/png") in [(tag, own.get("src", "")[:14]) for tag, own in page.tags]
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["good", "other"], "these runs are of different data"),
+        (["good", "few.npz"], "these runs are of different data"),
         (["good", "none"], "unknown experiment 'none'; the runs in exp/ are: "),
         (["x*"], "no run in exp/ is called like 'x*'"),
         (["--by=x"], "has no x: choose one of rsum, mrr"),
@@ -94,7 +183,8 @@ def test_files_and_filters(home):
         (["--filter=loss"], "expected name=value"),
         (["--filter=losses=x"], "no run has a setting of that name"),
         (["--filter=loss=sigmoid"], "no scored run in exp/"),
-        (["--output=table.txt"], "expected a .md, .csv or .json file"),
+        (["--output=table.txt"], "expected a file that ends in .md, .csv"),
+        (["file.npz", "--curves=x.png"], "none of these is a run"),
     ],
 )
 def test_what_it_refuses_in_one_line(home, words, says):
@@ -105,3 +195,19 @@ def test_what_it_refuses_in_one_line(home, words, says):
 def test_a_named_run_without_a_score_is_told_by_the_status(home):
     done = compare(home, "good", "begun")
     assert done.returncode == 1 and "left out: begun" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("rsum", "says"),
+    [
+        ({"value": 1.0}, "has rsum 1.0, ranks_*.csv beside it give"),
+        ({"value": "x"}, "value is 'x'; expected float"),
+        ([], "rsum is []; expected dict"),
+    ],
+)
+def test_results_that_disagree_are_left_out(home, tmp_path, rsum, says):
+    shutil.copytree(home / "theirs", tmp_path / "edited")
+    score = json.loads((tmp_path / "edited/score.json").read_text())
+    (tmp_path / "edited/score.json").write_text(json.dumps(score | {"rsum": rsum}))
+    done = compare(home, "good", tmp_path / "edited")
+    assert done.returncode == 1 and says in done.stderr and "Traceback" not in done.stderr

@@ -2,33 +2,14 @@
 
 import numpy as np
 import pytest
+from drawn_ranks import drawn
 from scipy import stats
 
 import metrics
-from grading import intervals, paired
+from grading import intervals
+from grading.comparison import paired
 from run import files
 from run.folder import Run
-
-
-def made(ranks, images=None, owner=None):
-    """Ranks of captions and of images, as `read_ranks` gives them."""
-    text, image = (np.asarray(own) for own in ranks)
-    owner = np.repeat(np.arange(len(image)), len(text) // len(image)) if owner is None else owner
-    found = {
-        "text_to_image": metrics.Retrieval(text, owner, 1000),
-        "image_to_text": metrics.Retrieval(image, np.arange(len(image)), 5000),
-    }
-    queries: dict[str, list[tuple[str, str | None]]] = {
-        side: [(str(i), None) for i in one.query_image] for side, one in found.items()
-    }
-    return paired.Ranks(queries, found)
-
-
-def drawn(rng, images, scale=0.0, hard=None):
-    """Ranks of two captions of each image, which an image's hardness ties together."""
-    hard = rng.exponential(8, images) if hard is None else hard
-    text = 1 + rng.poisson(np.repeat(hard, 2) * np.exp(scale))
-    return made((text, 1 + rng.poisson(hard)))
 
 
 @pytest.mark.parametrize("images", [4, 9])
@@ -51,6 +32,25 @@ def test_drawn_exchanges_come_near_scipys():
         for row in shares
     ]
     np.testing.assert_allclose(paired.permutation_p(shares), expected, atol=0.02)
+
+
+def test_a_pairs_p_value_is_scipys_of_the_images_sums():
+    rng = np.random.default_rng(8)
+    hard = rng.exponential(8, 11)
+    first, second = drawn(rng, 11, 0.0, hard), drawn(rng, 11, 0.5, hard)
+    sums = np.zeros(11)
+    for side, captions in (("text_to_image", 2), ("image_to_text", 1)):
+        for cutoff in metrics.CUTOFFS:
+            hits = [
+                run.found[side].ranks.reshape(11, captions) <= cutoff for run in (first, second)
+            ]
+            sums += 100 * (hits[0].mean(axis=1) - hits[1].mean(axis=1)) / 11
+    expected = stats.permutation_test(
+        (sums,), np.sum, permutation_type="samples", n_resamples=np.inf
+    )
+    one = paired.compare_pair(first, second)["rsum"]
+    assert one["value"] == pytest.approx(expected.statistic)
+    assert one["p"] == pytest.approx(expected.pvalue, rel=1e-12)
 
 
 def test_no_difference_at_all_has_p_1():
@@ -104,6 +104,7 @@ def test_how_many_images_would_do():
 def test_verdicts():
     one = {"value": -3.0, "low": -5.0, "high": -1.0, "images": 1000, "needed": 900}
     assert paired.verdict(("a", "b"), one, 0.01, "rsum").startswith("b is ahead of a: -3 rsum")
+    assert paired.verdict(("a", "b"), one, 0.01, "mean_rank").startswith("a is ahead of b: -3")
     told = paired.verdict(("a", "b"), one, 0.2, "rsum")
     assert told.startswith("a and b cannot be told apart on these 1,000 images")
     assert told.endswith("about 900 would be needed")

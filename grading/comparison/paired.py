@@ -18,6 +18,7 @@ References:
 
 import csv
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,11 +26,14 @@ import numpy as np
 import metrics
 from gallery.scan import DIRECTIONS
 from grading import intervals
+from run import manifest
 from run.folder import Run
 
 RESAMPLES, PERMUTATIONS = 1000, 9999
 EXACT = 13  # up to so many images all exchanges are tried
 AT_ONCE = 500  # permutations held in memory together
+SMALL_IS_GOOD = ("median_rank", "mean_rank")
+RSUM = ("", "rsum")  # a key of `image_shares`
 POWER = 1.959964 + 0.841621  # quantiles: level 5 %, two-sided, and power 80 %
 
 
@@ -48,6 +52,7 @@ def read_ranks(run: Run, places: dict[str, int] | None = None) -> Ranks:
     """The ranks that test.py wrote.
 
     Args:
+      run: its folder, or one of results alone, which has no manifest to be compared with.
       places: {image name: its number}, filled by the first run that is read.
 
     Raises:
@@ -55,19 +60,52 @@ def read_ranks(run: Run, places: dict[str, int] | None = None) -> Ranks:
     """
     places, queries, found = {} if places is None else places, {}, {}
     for direction in DIRECTIONS:
-        path = run.require(run / f"ranks_{direction}.csv", "python test.py writes it")
+        path = require_whole(run, run / f"ranks_{direction}.csv")
         try:
             with open(path, newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
-            ranks = np.array([int(row["rank"]) for row in rows])
+            ranks = np.array([int(row["rank"]) for row in rows], np.int64)
             queries[direction] = [(row["image"], row.get("caption")) for row in rows]
-        except (KeyError, TypeError, ValueError, csv.Error) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, csv.Error) as error:
             raise ValueError(f"{path} is no table of ranks: run python test.py anew") from error
         if not rows or ranks.min() < 1:
             raise ValueError(f"{path} holds no ranks from 1 on: run python test.py anew")
         owner = [places.setdefault(image, len(places)) for image, _ in queries[direction]]
         found[direction] = metrics.Retrieval(ranks, np.array(owner), int(ranks.max()))
     return Ranks(queries, found)
+
+
+def require_whole(run: Run, path: Path) -> Path:
+    """A file of results, which is as it was written, unless its folder is no run's.
+
+    Raises:
+      ValueError: it is missing or damaged.
+    """
+    why = "python test.py writes it"
+    if run.config.is_file() or (run / manifest.NAME).is_file():
+        return run.require(path, why)
+    if not path.is_file():
+        raise ValueError(f"{run} has no {path.name}: {why}")
+    return path
+
+
+class Apart(NamedTuple):
+    """What two runs differ by in each query, as `intervals.bootstrap` takes it."""
+
+    first: metrics.Retrieval
+    second: metrics.Retrieval
+
+    @property
+    def query_image(self) -> np.ndarray:
+        return self.first.query_image
+
+    def values(self) -> dict[str, np.ndarray]:
+        second = self.second.values()
+        return {name: of - second[name] for name, of in self.first.values().items()}
+
+    def median(self, weights: np.ndarray, cluster: np.ndarray) -> np.ndarray:
+        """Of no use: it is no mean of queries."""
+        return np.zeros(len(weights))
 
 
 def check_same_queries(first: Ranks, second: Ranks) -> None:
@@ -88,29 +126,32 @@ def compare_pair(first: Ranks, second: Ranks, seed: int = 0) -> dict[str, Any]:
       ValueError: they are of different queries.
     """
     check_same_queries(first, second)
-    drawn = [intervals.bootstrap(one.found, RESAMPLES, (seed, 0)) for one in (first, second)]
-    names = [(side, name) for side in DIRECTIONS for name in first.found[side].values()]
-    apart = {(s, n): drawn[0][s][n] - drawn[1][s][n] for s, n in names}
-    shares = {(s, n): _shares(first.found[s], second.found[s], n) for s, n in names}
-    recalls = [key for key in names if key[1] in [f"recall@{k}" for k in metrics.CUTOFFS]]
-    apart["", "rsum"] = np.sum([apart[key] for key in recalls], axis=0)
-    width = max(len(share) for share in shares.values())
-    shares = {key: np.pad(share, (0, width - len(share))) for key, share in shares.items()}
-    shares["", "rsum"] = np.sum([shares[key] for key in recalls], axis=0)
-    p = permutation_p(np.stack(list(shares.values())), seed)
+    both = {side: Apart(first.found[side], second.found[side]) for side in DIRECTIONS}
+    drawn = intervals.bootstrap(both, RESAMPLES, (seed, 0))
+    shares, others = image_shares(first), image_shares(second)
+    apart = {(s, n): drawn[s][n] for s, n in shares if s}
+    apart[RSUM] = np.sum([of for (_, name), of in apart.items() if "recall" in name], axis=0)
+    differences = np.stack([own - others[key] for key, own in shares.items()])  # (metrics, G)
+    p, images = permutation_p(differences, seed), differences.shape[1]
     report: dict[str, Any] = {side: {} for side in DIRECTIONS}
     for (side, name), value in zip(shares, p, strict=True):
         one = intervals.interval(apart[side, name])
-        needed = needed_images(one["value"], float(apart[side, name][1:].std()), width)
-        one |= {"p": float(value), "needed": needed, "images": width}
+        needed = needed_images(one["value"], float(apart[side, name][1:].std()), images)
+        one |= {"p": float(value), "needed": needed, "images": images}
         (report[side] if side else report)[name] = one
     return report
 
 
-def _shares(first, second, name):
-    """(G,) what each image adds to a metric's difference of means."""
-    values = first.values()[name] - second.values()[name]
-    return np.bincount(first.query_image, values) / len(values)
+def image_shares(run: Ranks) -> dict[tuple[str, str], np.ndarray]:
+    """What each image adds to a metric: {(direction, metric), of rsum `RSUM`: (G,) float64}."""
+    width = 1 + max(int(one.query_image.max()) for one in run.found.values())
+    shares = {
+        (side, name): np.bincount(one.query_image, of, width) / len(of)
+        for side, one in run.found.items()
+        for name, of in one.values().items()
+    }
+    recalls = [share for (_, name), share in shares.items() if "recall" in name]
+    return shares | {RSUM: np.sum(recalls, axis=0)}
 
 
 def permutation_p(shares: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -163,8 +204,13 @@ def verdict(names: tuple[str, str], one: Mapping[str, Any], p: float, metric: st
     """
     span = f"{one['value']:+.4g} {metric} ({one['low']:+.4g} to {one['high']:+.4g}), p {p:.2g}"
     if p < 0.05:
-        ahead, behind = names if one["value"] > 0 else names[::-1]
+        better = (one["value"] > 0) != (metric in SMALL_IS_GOOD)
+        ahead, behind = names if better else names[::-1]
         return f"{ahead} is ahead of {behind}: {span}"
-    told = f"{names[0]} and {names[1]} cannot be told apart on these {one['images']:,} images"
-    more = one["needed"]
-    return f"{told}: {span}" + (f"; about {more:,} would be needed" if more else "")
+    told = f"on these {one['images']:,} images"
+    wanted, what = one.get("needed"), ""
+    if "seeds" in one:
+        told += f" and {one['seeds'][0]} against {one['seeds'][1]} seeds"
+        wanted, what = one["needed_seeds"], " seeds of each"
+    told = f"{names[0]} and {names[1]} cannot be told apart {told}: {span}"
+    return told + (f"; about {float(f'{wanted:.2g}'):,.0f}{what} would be needed" if wanted else "")

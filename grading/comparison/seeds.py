@@ -1,0 +1,95 @@
+"""Several seeds of one setting as one: how sure a difference of settings is.
+
+    compare_means([ranks of A, seed by seed], [ranks of B, seed by seed])["rsum"]
+
+Two things vary: the test images, which all runs share, and the seeds, which each setting has of its
+own. With d = mean of A's seeds - mean of B's, S_A and S_B seeds, and w = 1 / S_A + 1 / S_B,
+
+    Var(d) = w s^2 + max(0, V - w e^2)
+
+s^2 is the variance of a figure among seeds of one setting, pooled over both. V is the variance of d
+by drawing other images. w e^2 is what of that is each run's own, which s^2 holds already: adding
+V whole would count it twice. The quotient d / sqrt(Var) has Student's law, its degrees of freedom
+by Satterthwaite; most of them are few, since seeds are few. A setting of one seed is given the
+spread of the other's seeds.
+
+Differs from a bootstrap over images and seeds, which counts e^2 twice and whose percentiles are too
+narrow for three seeds: tests/simulated_runs.py tries both.
+
+Shape letters: G images with captions, S seeds.
+
+References:
+  Satterthwaite, An approximate distribution of estimates of variance components, Biometrics
+    Bulletin 2, 1946.
+  Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1, 2007 (what is counted twice).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gallery.scan import DIRECTIONS
+from grading.comparison import paired
+from grading.comparison.paired import POWER, Ranks
+
+
+def compare_means(first: Sequence[Ranks], second: Sequence[Ranks]) -> dict[str, Any]:
+    """The differences first - second of two settings' means over their seeds.
+
+    Args:
+      first, second: a run for each seed; two single runs are compared by `paired.compare_pair`.
+
+    Returns:
+      As `paired.compare_pair`; instead of "needed" images "needed_seeds" of each setting, and
+      "seeds": (S_A, S_B).
+
+    Raises:
+      ValueError: they are of different queries.
+    """
+    if len(first) == len(second) == 1:
+        return paired.compare_pair(first[0], second[0])
+    for run in (*first, *second):
+        paired.check_same_queries(first[0], run)
+    shares = [[paired.image_shares(run) for run in runs] for runs in (first, second)]
+    report: dict[str, Any] = {side: {} for side in DIRECTIONS}
+    for side, name in shares[0][0]:
+        own = [np.stack([run[side, name] for run in runs]) for runs in shares]  # (S, G) each
+        (report[side] if side else report)[name] = compare_shares(*own)
+    return report
+
+
+def compare_shares(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
+    """One metric's difference of two settings.
+
+    Args:
+      first: (S_A, G), second: (S_B, G): what each image adds to each run's figure. At least three
+        runs together.
+    """
+    from scipy import special  # half a second that two single runs do without
+
+    both, images = (first, second), first.shape[1]
+    apart = first.mean(axis=0) - second.mean(axis=0)  # (G,)
+    value, freedom = float(apart.sum()), len(first) + len(second) - 2
+    weight = 1 / len(first) + 1 / len(second)
+    rest = np.concatenate([own - own.mean(axis=0) for own in both])  # (S_A + S_B, G)
+    of_seeds = weight * float((rest.sum(axis=1) ** 2).sum()) / freedom
+    of_runs = weight * float(_image_variance(rest).sum()) / freedom
+    of_images = max(0.0, float(_image_variance(apart)) - of_runs)
+    variance = of_seeds + of_images
+    one = {"value": value, "images": images, "seeds": (len(first), len(second))}
+    if not variance:
+        return one | {"low": value, "high": value, "p": float(value == 0), "needed_seeds": None}
+    parts = of_seeds**2 / freedom + of_images**2 / (images - 1)
+    df, error = variance**2 / parts, variance**0.5
+    wide = float(special.stdtrit(df, 0.975)) * error
+    p = 2 * float(special.stdtr(df, -abs(value) / error))
+    room = (value / POWER) ** 2 - of_images
+    needed = int(np.ceil(2 * of_seeds / weight / room)) if room > 0 else None
+    return one | {"low": value - wide, "high": value + wide, "p": p, "needed_seeds": needed}
+
+
+def _image_variance(shares: np.ndarray) -> np.ndarray:
+    """Variance of the sums of (..., G) shares when other images are drawn."""
+    images = shares.shape[-1]
+    return shares.var(axis=-1) * images * images / (images - 1)

@@ -1,0 +1,219 @@
+"""What can be compared: run folders, folders of results alone, embeddings of other models.
+
+    rows, left = read_sources([Path("exp/a"), Path("their/results"), Path("other.npz")])
+    align(rows)              # embeddings name no images: they take the names of a run's
+
+A folder of results holds `score.json` and `ranks_*.csv`; nothing says how they came about. Of an
+`.npz` the score is reckoned here. Imports no TensorFlow.
+"""
+
+import glob
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import metrics
+from gallery.scan import DIRECTIONS
+from gallery.similarity import of_arrays
+from grading import intervals
+from grading import score as scores
+from grading.comparison import paired
+from grading.comparison.paired import Ranks
+from grading.verify import read_score
+from run import files, folder
+from run.folder import Run
+from run.log import read_log
+from settings import options
+from systems import config
+
+
+class Standing(NamedTuple):
+    """A graded run, results alone, or embeddings.
+
+    Attributes:
+      run: its folder, or the file; model, loss, seed: its settings', where it has any.
+      settings: {flag: value} of those that are not the defaults.
+      score: its score.json; log: of `run.log.read_log`.
+      data: what the score is of, as a line; runs of other lines are not comparable.
+      setting: all that makes the run but its seed and where files lie; None: not known.
+      ranks: of embeddings; those of others lie in files.
+    """
+
+    run: Run
+    model: str
+    loss: str
+    seed: int | None
+    settings: dict[str, Any]
+    score: dict[str, Any]
+    log: dict[str, Any]
+    data: str
+    setting: dict[str, Any] | None = None
+    ranks: Ranks | None = None
+
+    @property
+    def name(self) -> str:
+        return self.run.folder.name
+
+    def read_ranks(self) -> Ranks:
+        """Its ranks by query. Raises ValueError: a file of them is missing or damaged."""
+        return self.ranks or paired.read_ranks(self.run)
+
+
+def find_paths(root: str, asked: Sequence[str]) -> list[Path]:
+    """What is named, each once; all runs of a folder where nothing is.
+
+    Of these the first phases are left out: what they led to stands for them.
+
+    Args:
+      root: the folder of runs; asked: names below it, paths, patterns of either.
+
+    Raises:
+      ValueError: a name leads nowhere.
+    """
+    if not asked:
+        names = {path.name: path for path in folder.list_runs(root)}
+        return [p for n, p in names.items() if n.removesuffix("-first") not in names.keys() - {n}]
+    found: dict[Path, Path] = {}
+    for word in asked:
+        pattern = any(sign in word for sign in "*?[")
+        for place in (Path(root) / word, Path(word)):
+            paths = [Path(path) for path in sorted(glob.glob(str(place)))] if pattern else [place]
+            if paths := [path for path in paths if _is_source(path)]:
+                break
+        else:
+            if pattern:
+                raise ValueError(f"no run in {root}/ is called like {word!r}")
+            paths = [folder.find(root, word).folder]  # which refuses it
+        for path in paths:
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def _is_source(path: Path) -> bool:
+    known = ("config.json", "score.json")
+    return any((path / n).is_file() for n in known) or (path.suffix == ".npz" and path.is_file())
+
+
+def read_sources(paths: Iterable[Path]) -> tuple[list[Standing], list[str]]:
+    """What can be compared, and a line about each of the others; none stops the rest."""
+    rows, left = [], []
+    for path in paths:
+        try:
+            rows.append(read_source(path))
+        except ValueError as error:
+            left.append(f"{Path(path).name}: {error}")
+    return rows, left
+
+
+def read_source(path: Path) -> Standing:
+    """One of the three kinds, by what lies there.
+
+    Raises:
+      ValueError: it is not graded, or a file is damaged.
+    """
+    if path.suffix == ".npz" and not path.is_dir():
+        return read_foreign(path)
+    return read_run(path) if Run(path).config.is_file() else read_results(path)
+
+
+def read_run(folder: Path) -> Standing:
+    """A run with its score. Raises ValueError: it is not graded, or a file is damaged."""
+    run = Run(folder)
+    settings, _ = config.load(run)
+    score = read_score(run)
+    told, setting = config.differences(settings), setting_of(settings)
+    own = (settings.model, settings.loss, settings.seed, told)
+    return Standing(run, *own, score, read_log(run), data_of(score), setting)
+
+
+def read_results(folder: Path) -> Standing:
+    """A folder with score.json and ranks_*.csv, such as as/NAME of a run.
+
+    Raises:
+      ValueError: one is missing or damaged, or they do not agree.
+    """
+    run = Run(folder)
+    score = files.read_json(paired.require_whole(run, run.score), dict)
+    parts = [files.typed(score, name, dict, run.score) for name in ("protocol", "hashes")]
+    ranks = paired.read_ranks(run)
+    again = metrics.rsum(*(metrics.summarise(one.ranks) for one in ranks.found.values()))
+    told = files.typed(files.typed(score, "rsum", dict, run.score), "value", float, run.score)
+    if parts[0].get("folds", 1) == 1 and not np.isclose(told, again):
+        raise ValueError(f"{run.score} has rsum {told}, ranks_*.csv beside it give {again:.1f}")
+    model, loss = (str(parts[0].get(name, "")) for name in ("model", "loss"))
+    return Standing(run, model, loss, None, {}, score, read_log(run), data_of(score), None, ranks)
+
+
+def read_foreign(path: Path) -> Standing:
+    """Embeddings of another model, scored: `image`, `text`, `caption_image`, by the strict reader.
+
+    Raises:
+      ValueError: they cannot be scored.
+    """
+    arrays = scores.merge_equal_rows(scores.read_embeddings(path), path, None)
+    similarity, owner = of_arrays(arrays, path), arrays["caption_image"]
+    for line in scores.note_norms(arrays, similarity):
+        print(f"note: {path}: {line}", file=sys.stderr)
+    image, concepts = arrays["image"], arrays.get("concepts")
+    found = metrics.evaluate(image, arrays["text"], owner, concepts, similarity=similarity)
+    protocol = scores.protocol([found], len(image), concepts is not None, similarity)
+    score = {"protocol": protocol, "hashes": {}, **intervals.with_intervals(found)}
+    found = {side: replace(one, ap=None, ndcg=None) for side, one in found.items()}  # as in files
+    queries: dict[str, list[tuple[str, str | None]]] = {
+        side: [(str(image), None) for image in one.query_image] for side, one in found.items()
+    }
+    data = f"embeddings, {len(image)} images, {len(owner)} captions"
+    own = ("", "", None, {}, score, read_log(Run(path)), data)
+    return Standing(Run(path), *own, ranks=Ranks(queries, found))
+
+
+def align(rows: list[Standing]) -> list[Standing]:
+    """Embeddings beside a run get its names of queries, if their captions have the same images.
+
+    Rows carry no names, so that they stand in the run's order is believed; it is said in a line.
+    """
+    named = [row for row in rows if row.run.folder.is_dir()]
+    if not named or len(named) == len(rows):
+        return rows
+    ranks, aligned = named[0].read_ranks(), []
+    for row in rows:
+        if row.ranks and row.run.folder.is_file() and _same_owners(row.ranks, ranks):
+            told = f"its rows are taken in the order of {named[0].name}"
+            print(f"note: {row.name} names no images: {told}", file=sys.stderr)
+            same = Ranks(ranks.queries, row.ranks.found)
+            aligned.append(row._replace(data=named[0].data, ranks=same))
+        else:
+            aligned.append(row)
+    return aligned
+
+
+def _same_owners(first: Ranks, second: Ranks) -> bool:
+    """Whether query by query both have the same image, numbered by its place."""
+    owners = [
+        [np.unique(of.found[side].query_image, return_inverse=True)[1] for side in DIRECTIONS]
+        for of in (first, second)
+    ]
+    return all(map(np.array_equal, *owners))
+
+
+def data_of(score: Mapping[str, Any]) -> str:
+    """What a score is of, as a line."""
+    facts, found = score["protocol"], str(score["hashes"].get("data", ""))
+    parts = [facts.get("data"), facts.get("split"), f"{facts.get('images')} images"]
+    if isinstance(facts.get("folds"), int) and facts["folds"] > 1:
+        parts.append(f"{facts['folds']} folds")
+    told = ", ".join(str(part) for part in parts if part is not None)
+    return f"{told} (fingerprint {found[:12]})" if found else told
+
+
+def setting_of(settings: Any) -> dict[str, Any]:
+    """A run's settings but its seed and where files lie; and whether it starts from another."""
+    left = {*options.with_role(type(settings), "place"), "seed"}
+    names = [field.name for field in options.fields_of(type(settings)) if field.name not in left]
+    return {name: getattr(settings, name) for name in names} | {
+        "init_from": settings.init_from is not None
+    }
