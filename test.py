@@ -54,7 +54,7 @@ def grade_run(run, place):
         export.export_towers(run, encoded.model, finished.settings)
     encoding.save_projections(encoded, place)
     scores.write_ranks(place.folder, found, split.captions, split.image_names)
-    charts.recall_curves(found, score, place / "score.png")
+    charts.recall_curves(found, score, place / "score.png", f"{run.folder.name} · {FLAGS.split}")
     files.write_json(place.score, score)
     finish(score)
     grade_words(encoded, question, place)

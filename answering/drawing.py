@@ -59,16 +59,13 @@ def draw_answers(
     caption_list(printable(asked.name), printable(note), picture, cards, path)
 
 
-def picture_grid(
-    title: str, note: str, cards: Sequence[Card], path: Path, ranked: bool = True
-) -> None:
+def picture_grid(title: str, note: str, cards: Sequence[Card], path: Path) -> None:
     """Pictures that answer a sentence, best first, with rank, score and caption under each.
 
     Args:
       title: the sentence; note: a line below it.
       cards: at least one, at most `MOST_ANSWERS` are drawn.
       path: where the PNG goes.
-      ranked: the first is the best, and stands out.
     """
     cards = cards[:MOST_ANSWERS]
     side = {1: 448, 2: 256, 3: 256}.get(len(cards), 192)
@@ -81,14 +78,9 @@ def picture_grid(
     canvas = Image.new("RGB", (width, top + num_rows * pitch + EDGE - GAP), BACKGROUND)
     for place, (card, caption) in enumerate(zip(cards, captions, strict=True)):
         x, y = EDGE + place % columns * (side + GAP), top + place // columns * pitch
-        best = ranked and place == 0
-        if best:
-            panel(canvas, (x - 5, y - 5), side + 10, COLOURS[0], RADIUS + 5)
-            panel(canvas, (x - 2, y - 2), side + 4, BACKGROUND, RADIUS + 2)
         tile(canvas, (x, y), side, card.picture)
-        ink = COLOURS[0] if best else INK
         below = y + side + 21
-        texts += text_lines(x, below, [str(place + 1)], 9, color=ink, weight="bold")
+        texts += text_lines(x, below, [str(place + 1)], 9, color=INK, weight="bold")
         texts += text_lines(x + side, below, [f"{card.score:.3f}"], 8, color=SOFT, ha="right")
         texts += text_lines(x, below + 18, caption, 8)
         if card.picture is None:

@@ -1,7 +1,7 @@
 """Pages of examples: a query, what was predicted and the original, good cases above bad ones.
 
 Laid out in pixels with the tools of `drawing`. Green: an original. Red: an answer that stands
-wrongly ahead of it.
+ranked ahead of it.
 """
 
 import re
@@ -22,7 +22,7 @@ APART = 44  # between columns
 TILE_GAP = 14
 SHOWN = 5  # captions of a picture, at most
 KINDS = {"good": "Good cases: the original comes first", "bad": "Bad cases: the worst ranks"}
-LEGEND = (("an original", RIGHT), ("wrongly ahead of it", WRONG), ("behind it", SOFT))
+LEGEND = (("an original", RIGHT), ("ranked ahead of it", WRONG), ("behind it", SOFT))
 
 
 def typeset(caption):
@@ -125,7 +125,7 @@ def _bar(canvas, box, colour):
 
 
 def _colours(example):
-    """Of the predicted: an original, wrongly ahead of the best one, or behind it."""
+    """Of the predicted: an original, ranked ahead of the best one, or behind it."""
     best = example.query.rank
     return [
         RIGHT if answer.own else WRONG if answer.rank <= best else BEHIND

@@ -109,4 +109,4 @@ def draw_looks(
         for look in looks
     ]
     note = f"{note} · light: where each word looked"
-    drawing.picture_grid(caption, printable(note), cards, path, ranked=False)
+    drawing.picture_grid(caption, printable(note), cards, path)

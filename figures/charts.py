@@ -14,11 +14,13 @@ from matplotlib.figure import Figure
 
 from run import files
 
-INK, SOFT = "#1f2933", "#9aa5b1"
+INK, SOFT = "#1f2933", "#5f6b77"  # of contrast 15 and 5.4 with white
 COLOURS = ("#2667ff", "#d1495b", "#2a9d8f", "#e9a23b", "#7b5ea7", "#5c6b73")
 BACKGROUND = "white"
 LEARNED = ("temperature", "margin", "bias")  # columns of the history on scales of their own
 ERRORS = {"visual_error": "image path", "textual_error": "text path"}  # columns of the history
+SIDES = (COLOURS[0], COLOURS[3])  # text to image, image to text; red says "wrong" elsewhere
+CUTS = (1, 5, 10)
 DPI = 110
 
 
@@ -27,6 +29,12 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), facecolor=BACKGROUND, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def headline(figure: Figure, about: str) -> None:
+    """A line above all panels: what is drawn."""
+    if about:
+        figure.suptitle(about, x=0.01, ha="left", fontsize=9, color=SOFT)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -53,7 +61,7 @@ def style(axes, title: str = "", x: str = "", y: str = "") -> None:
 
 
 def learning_curves(
-    rows: Sequence[Mapping[str, float]], best_epoch: int, key: str, path: Path
+    rows: Sequence[Mapping[str, float]], best_epoch: int, key: str, path: Path, about: str = ""
 ) -> None:
     """Training loss by term above, validation below; the best epoch is marked.
 
@@ -62,9 +70,11 @@ def learning_curves(
       best_epoch: its "epoch".
       key: the column that chose it.
       path: where the PNG goes.
+      about: a line above: the run, its loss, what it is validated on.
     """
     epochs = [row["epoch"] for row in rows]
     figure = new_figure(7, 6)
+    headline(figure, about)
     above, below = figure.subplots(2, 1, sharex=True)
     last = rows[-1]  # the first may be a second phase's start: epoch 0, without a loss
     left_out = ("epoch", "learning_rate", *ERRORS, *LEARNED)
@@ -82,7 +92,7 @@ def learning_curves(
     values = [row[shown] for row in rows]
     best = values[epochs.index(best_epoch)]
     below.plot(epochs, values, color=COLOURS[2], marker="." if len(rows) < 3 else "")
-    below.scatter([best_epoch], [best], color=COLOURS[1], zorder=3, s=36)
+    below.scatter([best_epoch], [best], color=INK, zorder=3, s=36)
     below.annotate(
         f"best: {best:.4g} (epoch {best_epoch})",
         (best_epoch, best),
@@ -90,7 +100,7 @@ def learning_curves(
         textcoords="offset points",
         ha="right" if best_epoch > len(rows) / 2 else "left",
         fontsize=9,
-        color=COLOURS[1],
+        color=INK,
     )
     label = shown.removeprefix("val_").replace("_", " ")
     both = "rsum" in label or label == "bleu4"  # no direction of its own, or named with it
@@ -100,17 +110,18 @@ def learning_curves(
     save(figure, path)
 
 
-def error_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+def error_curves(rows: Sequence[Mapping[str, float]], path: Path, about: str = "") -> None:
     """Errors of both paths as classifiers, of images or of what is said of them, by epoch.
 
     Args:
       rows: as `learning_curves`; with "visual_error", "textual_error" in [0, 1] where there are.
-      path: where the PNG goes.
+      path: where the PNG goes; about: a line above.
 
     Reference: Zheng et al. 2017, Fig. 8.
     """
     shown = [row for row in rows if any(name in row for name in ERRORS)]
     figure = new_figure(7, 4)
+    headline(figure, about)
     axes: Any = figure.subplots()
     epochs = [row["epoch"] for row in shown]
     for colour, (name, label) in zip(COLOURS, ERRORS.items(), strict=False):
@@ -126,30 +137,35 @@ def error_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     save(figure, path)
 
 
-def recall_curves(found: Sequence[Mapping], score: Mapping, path: Path) -> None:
+def recall_curves(found: Sequence[Mapping], score: Mapping, path: Path, about: str = "") -> None:
     """Recall at every K up to the gallery's size, both directions, beside chance.
 
     Args:
       found: the folds of `score.grade_embeddings`.
       score: the dict of score.json.
-      path: where the PNG goes.
+      path: where the PNG goes; about: a line above.
     """
-    figure = new_figure(7, 4.2)
-    axes = figure.subplots()
+    figure = new_figure(7, 4.4)
+    headline(figure, about)
+    axes: Any = figure.subplots()
     titles = {"text_to_image": "text to image", "image_to_text": "image to text"}
-    for colour, (direction, title) in zip(COLOURS, titles.items(), strict=False):
+    kinds = {"chance": "x", "oracle": "_"}
+    # Two directions side by side, or one would lie upon the other.
+    for colour, shift, (direction, title) in zip(SIDES, (0.93, 1.07), titles.items(), strict=True):
         ranks = np.sort(np.concatenate([fold[direction].ranks for fold in found]))
         size = found[0][direction].gallery_size
         k = np.unique(np.geomspace(1, size, 200).round().astype(int))
         recall = 100 * np.searchsorted(ranks, k, side="right") / len(ranks)
         axes.plot(k, recall, color=colour, label=f"{title} (of {size:,})")
         suffix = "" if direction == "text_to_image" else "_image_to_text"
-        for name, marker in (("chance", "x"), ("oracle", "_")):
-            values = score.get(f"{name}{suffix}")
-            if values:
-                points = [values[f"recall@{cut}"]["value"] for cut in (1, 5, 10)]
-                label = name if direction == "image_to_text" else None
-                axes.scatter((1, 5, 10), points, color=colour, marker=marker, s=50, label=label)
+        for name, marker in kinds.items():
+            if values := score.get(f"{name}{suffix}"):
+                points = [values[f"recall@{cut}"]["value"] for cut in CUTS]
+                places = [shift * cut for cut in CUTS]
+                axes.scatter(places, points, color=colour, marker=marker, s=50, zorder=3)
+    for name, marker in kinds.items():
+        if name in score:
+            axes.scatter([], [], color=SOFT, marker=marker, s=50, label=f"{name}, at 1, 5 and 10")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda k, _: f"{k:,.0f}")
     axes.set_ylim(0, 101)

@@ -138,6 +138,8 @@ class Callbacks:
             settings.early_stopping,
             (int(settings.decay_epochs), settings.decay_rate) if plateau else None,
             write=chief,
+            about=f" · {settings.model}, {settings.loss} · validated on {split.num_images:,} "
+            f"images, {split.num_captions:,} captions",
         )
         tell = run.log if chief else str
         watch = []

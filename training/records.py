@@ -157,10 +157,14 @@ class RunRecords(keras.callbacks.Callback):
       plateau: (epochs, factor): the learning rate is multiplied by the factor whenever so many
         epochs in a row, or a multiple of them, brought no best; None: never.
       write: False for workers that must not write.
+      about: what pictures say behind the run's name.
     """
 
-    def __init__(self, run, validation, select="mrr", patience=0, plateau=None, write=True):
+    def __init__(
+        self, run, validation, select="mrr", patience=0, plateau=None, write=True, about=""
+    ):
         super().__init__()
+        self.about = about
         self.run, self.validation, self.write, self.plateau = run, validation, write, plateau
         self.select, self.patience = select, patience
         self.rows: list[dict[str, float]] = []
@@ -239,9 +243,11 @@ class RunRecords(keras.callbacks.Callback):
         writer.writeheader()
         writer.writerows(self.rows)
         files.write_text(self.run.history, table.getvalue())
-        charts.learning_curves(self.rows, self.best_epoch, self.key, self.run / "history.png")
+        about = f"{self.run.folder.name}{self.about}"
+        curves = self.rows, self.best_epoch, self.key, self.run / "history.png", about
+        charts.learning_curves(*curves)
         if any(name in names for name in charts.ERRORS):
-            charts.error_curves(self.rows, self.run / "errors.png")
+            charts.error_curves(self.rows, self.run / "errors.png", about)
 
     def restore(self, model) -> int:
         """Sets model and memory as they were after the last whole epoch.

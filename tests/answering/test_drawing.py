@@ -75,7 +75,8 @@ def test_bars_go_left_and_red_for_words_that_support(tmp_path):
     assert red[1] - red[0] == pytest.approx(2 * (blue[1] - blue[0]), abs=3)
 
 
-def test_the_best_answer_stands_out(tmp_path):
+def test_all_answers_look_alike_and_a_page_is_the_same_again(tmp_path):
+    """A frame round the first would say that it is right, which nobody knows."""
     picture = Image.new("RGB", (64, 64), "#102030")
     paths = [tmp_path / "page.png", tmp_path / "again.png"]
     for path in paths:
@@ -83,10 +84,8 @@ def test_the_best_answer_stands_out(tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
     with Image.open(paths[0]) as page:
         pixels = np.asarray(page).astype(int)
-    width = pixels.shape[1] // 4
-    rim = (pixels == [0x26, 0x67, 0xFF]).all(axis=2)
     inside = (pixels == [0x10, 0x20, 0x30]).all(axis=2)
-    assert rim[:, : width + drawing.EDGE].sum() > 1000 and not rim[:, width + drawing.EDGE :].any()
+    assert not (pixels == [0x26, 0x67, 0xFF]).all(axis=2).any()
     counts = [inside[:, i * 212 + 28 : i * 212 + 220].sum() for i in range(4)]
     assert len(set(counts)) == 1 and counts[0] > 0.98 * 192 * 192
 

@@ -214,7 +214,7 @@ def test_pictures_that_could_not_be_read_are_told_of():
 def test_errors_of_the_classifier_have_a_picture_of_their_own(tmp_path, monkeypatch):
     drawn = []
     error_curves = charts.error_curves
-    monkeypatch.setattr(charts, "error_curves", lambda rows, path: drawn.append(rows) or path)
+    monkeypatch.setattr(charts, "error_curves", lambda rows, path, _: drawn.append(rows) or path)
     records = run_epochs(tmp_path / "plain", [0.1])
     assert not drawn  # other systems have no classifier
     logs = {"loss": 5.0, "visual_error": 0.75, "textual_error": 0.5}
