@@ -54,8 +54,8 @@ def train(team):
     batches = fitting.make_batches(inputs)
     batches.check_replicas(replicas.replicas_here(strategy)[2])
     model = fitting.build(inputs, batches, strategy)
-    callbacks = fitting.Callbacks(model, inputs, batches, start.run, chief)
-    notes = fitting.set_weights(model, start, inputs, callbacks.records)
+    callbacks = fitting.Callbacks(model, inputs, batches, start.run, chief, FLAGS.tensorboard)
+    notes = fitting.set_weights(model, start, inputs, callbacks.records, FLAGS.notes)
     if chief:
         tell_begin(start.run, model, inputs, callbacks.records, notes)
     fitting.fit(model, batches, strategy, inputs.settings, callbacks)

@@ -12,7 +12,11 @@ PACKAGES = ("tensorflow", "keras", "numpy")
 
 
 def describe_run(
-    title: str, argv: Sequence[str], changed: Mapping[str, Any], facts: Mapping[str, Any]
+    title: str,
+    argv: Sequence[str],
+    changed: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    remark: str = "",
 ) -> str:
     """Markdown: the command, the settings that differ from the defaults, data, versions, commit.
 
@@ -21,6 +25,7 @@ def describe_run(
       argv: the command line, the script's name first.
       changed: {flag: value} of the settings that differ from the defaults.
       facts: {what: value} of the data.
+      remark: of the person who made the run.
     """
     command = shlex.join(["python", Path(argv[0]).name, *argv[1:]])
     flags = [f"| `--{name}` | `{value}` |" for name, value in changed.items()]
@@ -30,6 +35,7 @@ def describe_run(
         [
             f"# {title}",
             "",
+            *([remark, ""] if remark else []),
             "```",
             command,
             "```",

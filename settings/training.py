@@ -46,6 +46,10 @@ class MachineOptions(Options):
     )
     deterministic: bool = option(False, "The same bits on every run; somewhat slower.")
     threads: int = option(0, "Threads of one operation; 0: as many as cores.")
+    tensorboard: bool = option(
+        False, "Also write tensorboard/ in the run's folder; needs the package."
+    )
+    notes: str | None = option(None, "A remark for run.md: why this run was made.")
 
 
 @dataclass(frozen=True)

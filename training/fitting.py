@@ -53,11 +53,16 @@ def build(inputs: Inputs, batches: TrainingBatches, strategy) -> models.DualEnco
     return model
 
 
-def set_weights(model, start: Start, inputs: Inputs, records: RunRecords) -> list[str]:
+def set_weights(
+    model, start: Start, inputs: Inputs, records: RunRecords, remark: str | None = None
+) -> list[str]:
     """Gives a model its first weights, and begins its run's folder: nothing is refused any more.
 
     Published weights, and then those of the run that goes on or that this one starts from, or the
     words of --word_vectors.
+
+    Args:
+      remark: of --notes, for run.md.
 
     Returns:
       What is to be told of it, by lines.
@@ -86,7 +91,7 @@ def set_weights(model, start: Start, inputs: Inputs, records: RunRecords) -> lis
     elif settings.word_vectors:
         notes.append(fill_words(model.parts.words, settings, inputs))
     if records.write:
-        begin_folder(start, settings, facts, inputs)
+        begin_folder(start, settings, facts, inputs, remark)
     if start.first:
         records.begin(model)
         rsum = records.rows[0]["val_rsum"]
@@ -94,7 +99,7 @@ def set_weights(model, start: Start, inputs: Inputs, records: RunRecords) -> lis
     return notes
 
 
-def begin_folder(start: Start, settings, facts, inputs: Inputs) -> None:
+def begin_folder(start: Start, settings, facts, inputs: Inputs, remark: str | None) -> None:
     """Makes the folder of a new run, once everything that can be refused has been."""
     run = start.run
     if start.overwrite and run.folder.exists():
@@ -114,7 +119,7 @@ def begin_folder(start: Start, settings, facts, inputs: Inputs) -> None:
         data[f"{name}, SHA-256"] = known["sha256"]
     data |= {"words": f"{len(inputs.vocabulary):,}"}
     title = f"{run.folder.name}: {settings.model}, {settings.loss}, on {settings.data}"
-    page = describe_run(title, sys.argv, config.differences(settings), data)
+    page = describe_run(title, sys.argv, config.differences(settings), data, remark or "")
     files.write_text(run / "run.md", page)
 
 
@@ -125,7 +130,10 @@ class Callbacks:
       pace, validation, records: see `training.records`; all: in the order that they need.
     """
 
-    def __init__(self, model, inputs: Inputs, batches: TrainingBatches, run: Run, chief: bool):
+    def __init__(
+        self, model, inputs: Inputs, batches: TrainingBatches, run: Run, chief: bool,
+        tensorboard: bool = False,
+    ):  # fmt: skip
         settings, split = inputs.settings, inputs.splits["validation"]
         held_out = inputs.images["validation"], inputs.tokens["validation"], split.caption_image
         self.pace = Pace(batches.items, batches.steps_per_epoch, batches.clock)
@@ -150,6 +158,8 @@ class Callbacks:
         complaints = Complaints(inputs.images["train"], tell)
         diverged = DivergenceWatch(self.records, inputs.images["train"], settings, tell)
         self.all = [self.pace, self.validation, diverged, self.records, *watch, complaints]
+        if tensorboard and chief:
+            self.all.append(keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False))
 
 
 def caption_scores(model, inputs: Inputs):

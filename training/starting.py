@@ -4,6 +4,7 @@ Everything that can be refused is refused here, before TensorFlow is imported.
 """
 
 import dataclasses
+import importlib.util
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,8 @@ def open_run(values: Any, argv: list[str], chief: bool) -> Start:
     """
     asked = config.from_flags(values)
     given = tuple(f.name for f in dataclasses.fields(asked) if values[f.name].present)
+    if values.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ValueError("--tensorboard: the package is not installed: pip install tensorboard")
     if values.resume and values.overwrite:
         raise ValueError("--resume goes on with a run, --overwrite replaces it: choose one")
     if not asked.first_phase:  # else they may be for one of the two

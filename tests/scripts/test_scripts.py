@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import importlib.util
 import json
 import random
 import re
@@ -295,7 +296,15 @@ def test_a_students_own_pictures(tmp_path):
     table = tmp_path / "mine.csv"
     table.write_text("\n".join(rows) + "\n")
     flags = ["--data=csv", f"--data_dir={table}", *TINY]
-    succeed("train.py", *flags, "--exp=mine", cwd=tmp_path)
+    if importlib.util.find_spec("tensorboard") is None:
+        fail("train.py", *flags, "--tensorboard", cwd=tmp_path, says="pip install tensorboard")
+        watched = []
+    else:
+        watched = ["--tensorboard"]
+    succeed("train.py", *flags, *watched, "--notes=colours only", "--exp=mine", cwd=tmp_path)
+    assert "\n\ncolours only\n\n" in (tmp_path / "exp/mine/run.md").read_text()
+    events = list((tmp_path / "exp/mine").glob("tensorboard/*/events.out.tfevents.*"))
+    assert bool(events) == bool(watched)
     assert "gallery of 4" in succeed("test.py", cwd=tmp_path)
     (tmp_path / "3.png").write_bytes(b"")
     (tmp_path / "7.png").write_bytes((tmp_path / "8.png").read_bytes()[:200])
