@@ -160,15 +160,16 @@ def recall_curves(found: Sequence[Mapping], score: Mapping, path: Path, about: s
         suffix = "" if direction == "text_to_image" else "_image_to_text"
         for name, marker in kinds.items():
             if values := score.get(f"{name}{suffix}"):
-                points = [values[f"recall@{cut}"]["value"] for cut in CUTS]
-                places = [shift * cut for cut in CUTS]
+                cuts = [cut for cut in CUTS if cut <= size]
+                points = [values[f"recall@{cut}"]["value"] for cut in cuts]
+                places = [shift * cut for cut in cuts]
                 axes.scatter(places, points, color=colour, marker=marker, s=50, zorder=3)
     for name, marker in kinds.items():
         if name in score:
             axes.scatter([], [], color=SOFT, marker=marker, s=50, label=f"{name}, at 1, 5 and 10")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda k, _: f"{k:,.0f}")
-    axes.set_ylim(0, 101)
+    axes.set_ylim(0, 103)
     style(axes, "recall at K, in percent: right answer among the first K", "K", "")
     axes.legend(frameon=False, fontsize=9, loc="lower right")
     save(figure, path)
