@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gallery import scan, screening
+from gallery import scan
 from gallery.scan import TOP, Floats, Integers
 
 CUTOFFS = (1, 5, 10)
@@ -147,7 +147,7 @@ def evaluate(
     everyone = np.arange(pairs.num_images)
     sides = (pairs.owner, everyone), (everyone, pairs.owner)  # images of queries, of candidates
     tops = [scan.TopTen(*images, relevance, pairs.tie) for images in sides]
-    ranks = screening.rank_all(pairs, block_bytes, tops)
+    ranks = scan.rank_all(pairs, block_bytes, tops)
     relevant, _, ideal = relevance.totals()  # (2, N) each
     queries = slice(None), np.unique(pairs.owner)  # all captions; the images that have any
     found = {}
@@ -190,4 +190,4 @@ def rank_both(
     similarity: str = "cosine",
 ) -> tuple[Integers, Integers]:
     """Compute only the ranks of ``evaluate``, for validation: (M,) and (G,) int64."""
-    return screening.rank_all(scan.Pairs(image, text, caption_image, similarity), block_bytes)
+    return scan.rank_all(scan.Pairs(image, text, caption_image, similarity), block_bytes)

@@ -1,6 +1,6 @@
 """The ranks of `scan` at the price of a float32 product: only close calls are decided in float64.
 
-    text_to_image, image_to_text = rank_all(pairs)      # those of `scan.rank_all`
+    text_to_image, image_to_text = rank_screened(pairs)      # those of `scan.rank_exactly`
 
 A float32 product of rows c and i differs from c . i by less than
 
@@ -42,17 +42,17 @@ def bound(pairs: Pairs) -> float:
     return steps / (1 - steps) * pairs.norms[0] * pairs.norms[1] + tiny + pairs.tie
 
 
-def rank_all(
+def rank_screened(
     pairs: Pairs, block_bytes: int = BLOCK_BYTES, tops: Sequence[TopTen] = ()
 ) -> tuple[Integers, Integers]:
-    """Rank the whole gallery both ways, as `scan.rank_all`, whose arguments and results it has."""
+    """Rank the whole gallery both ways, with the arguments and results of `scan.rank_exactly`."""
     error = bound(pairs) if pairs.similarity.product else inf
     if error == inf:
-        return scan.rank_all(pairs, block_bytes, tops)
+        return scan.rank_exactly(pairs, block_bytes, tops)
     return Screen(pairs, error, block_bytes).rank(tops)
 
 
-def shifted(bar: Floats, by: float) -> Single:
+def outward(bar: Floats, by: float) -> Single:
     """Give `bar` + `by` in float32, rounded outwards."""
     moved = (bar + by).astype(np.float32)
     return np.nextafter(moved, np.float32(np.copysign(inf, by)))
@@ -72,8 +72,8 @@ class Screen:
         self.pairs, self.error, self.rechecked = pairs, error, 0
         self.edge = max(1, isqrt(block_bytes // 4))
         self.bars = pairs.own - pairs.tie, pairs.best - pairs.tie  # of captions, of images
-        self.low = [shifted(bar, -error) for bar in self.bars]
-        self.high = [shifted(bar, error) for bar in self.bars]
+        self.low = [outward(bar, -error) for bar in self.bars]
+        self.high = [outward(bar, error) for bar in self.bars]
         self.above = [np.zeros(len(bar), np.int64) for bar in self.bars]
 
     def rank(self, tops: Sequence[TopTen] = ()) -> tuple[Integers, Integers]:
@@ -82,7 +82,7 @@ class Screen:
         shortlists = [Shortlist(top, self.error) for top in tops]
         for scores, captions, images in self.blocks():
             for side in (0, 1):
-                self.count(scores, captions, images, side)
+                self.tally(scores, captions, images, side)
             for axis, shortlist in zip((1, 0), shortlists, strict=False):
                 shortlist.look(scores, captions, images, axis)
         for axis, shortlist in zip((1, 0), shortlists, strict=False):
@@ -111,12 +111,12 @@ class Screen:
             if previous:
                 yield previous[0].result(), *previous[1:]
 
-    def count(self, scores: Single, captions: slice, images: slice, side: int) -> None:
+    def tally(self, scores: Single, captions: slice, images: slice, side: int) -> None:
         """Count scores above the bars of a block's captions (0) or images (1)."""
         queries, axis = ((captions, 1), (images, 0))[side]
         low, high = (of[side][queries] for of in (self.low, self.high))
         above = scores > np.expand_dims(low, axis)
-        number = scan.count(above, axis)
+        number = scan.count_along(above, axis)
         if number.sum() * FEW > scores.size:  # few are above: these alone are looked at
             above ^= scores > np.expand_dims(high, axis)
         place = np.flatnonzero(above)
@@ -174,7 +174,7 @@ class Shortlist:
         bar = self.bar[queries]
         if bar[0] == -np.inf and scores.shape[axis] >= TOP:
             few = np.moveaxis(scores, axis, 1)[:, :512]  # their tenth best bounds that of all
-            bar = shifted(np.partition(few, -TOP, axis=1)[:, -TOP].astype(np.float64), -self.slack)
+            bar = outward(np.partition(few, -TOP, axis=1)[:, -TOP].astype(np.float64), -self.slack)
         place = np.flatnonzero(scores > np.expand_dims(bar, axis))
         if place.size == 0:
             return
@@ -195,7 +195,7 @@ class Shortlist:
         kept = place < PLACES
         self.score[query[kept], place[kept]] = score[kept]
         self.candidate[query[kept], place[kept]] = candidate[kept]
-        self.bar[touched] = shifted(self.score[touched, TOP - 1].astype(np.float64), -self.slack)
+        self.bar[touched] = outward(self.score[touched, TOP - 1].astype(np.float64), -self.slack)
 
     def settle(self, pairs: Pairs, axis: int) -> int:
         """Fill the top ten; give how many cells were computed in float64."""

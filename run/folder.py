@@ -119,6 +119,16 @@ class Run:
                 return True
         return False
 
+    def is_unbegun(self) -> bool:
+        """Whether a training was stopped as it made the folder: an empty manifest is all there is."""
+        files.remove_leftovers(self.folder)
+        if any(path.name != manifest.NAME for path in self.folder.iterdir()):
+            return False
+        try:
+            return set(manifest.hashes_of(self.folder)) <= {self.config.name}
+        except ValueError:
+            return False
+
     def clear(self) -> list[str]:
         """Removes what scripts have written into the folder; returns the names of all else."""
         for name in (*WRITTEN, *(f"as/*/{name}" for name in WRITTEN)):

@@ -10,7 +10,6 @@ import sys
 
 from absl import logging
 
-from run import files
 from settings.training import STRATEGIES
 
 NEEDED = 3_000_000_000  # bytes of addresses: measured 2.9e9, on two cores
@@ -110,44 +109,10 @@ def _multi_worker():
     """MultiWorkerMirroredStrategy, after a look at TF_CONFIG."""
     import tensorflow as tf
 
-    worker_index()
+    from run import tf_config
+
+    tf_config.worker_index()
     return tf.distribute.MultiWorkerMirroredStrategy()
-
-
-def worker_addresses():
-    """Addresses of all workers, by TF_CONFIG, which `worker_index` checks."""
-    worker_index()
-    return [
-        str(one)
-        for one in files.parse_json(os.environ["TF_CONFIG"], "TF_CONFIG")["cluster"]["worker"]
-    ]
-
-
-def worker_index():
-    """Number of this process among the workers, from 0, by TF_CONFIG.
-
-    Raises:
-      ValueError: TF_CONFIG is missing or is not what tf.distribute reads.
-    """
-    try:
-        cluster = files.parse_json(os.environ["TF_CONFIG"], "TF_CONFIG")
-        workers, index = cluster["cluster"]["worker"], int(cluster["task"]["index"])
-        kinds = {*cluster["cluster"], cluster["task"].get("type", "worker")}
-        valid = 0 <= index < len(workers) and kinds == {"worker"}
-    except (KeyError, TypeError, ValueError):
-        valid, index = False, 0
-    if not valid:
-        raise ValueError(
-            "--strategy multi_worker needs the environment variable TF_CONFIG, such as "
-            '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, '
-            '"task": {"type": "worker", "index": 0}}'
-        )
-    return index
-
-
-def is_chief(name):
-    """Whether this process writes files under the strategy called `name`."""
-    return name != "multi_worker" or worker_index() == 0
 
 
 def replicas_here(strategy):
@@ -156,8 +121,11 @@ def replicas_here(strategy):
         return 0, 1, 1
     total = strategy.num_replicas_in_sync
     here = len(strategy.extended.worker_devices)
-    first = worker_index() * here if total > here else 0
-    return first, here, total
+    if total == here:
+        return 0, here, total
+    from run import tf_config
+
+    return tf_config.worker_index() * here, here, total
 
 
 def num_replicas():

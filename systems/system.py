@@ -27,15 +27,6 @@ class Targets:
     candidates: int = 0
 
 
-def no_check(settings: Any) -> None:
-    """Nothing contradicts."""
-
-
-def as_they_are(settings: Any) -> Any:
-    """The settings, with nothing left to find out."""
-    return settings
-
-
 @dataclass(frozen=True)
 class System:
     """A system, without its towers.
@@ -49,8 +40,8 @@ class System:
       reads_words: fields of `SentenceOptions` that its text tower reads.
       writes: whether it may write captions.
       default_recipe: read where --model names the system and no --recipe is given.
-      check: refuses settings that contradict each other. Raises ValueError.
-      resolve: the system's own settings with what "auto" means; called once, before training.
+      check: "module:function", refuses settings that contradict each other: ValueError.
+      resolve: "module:function", the settings with what "auto" means; called once, before training.
       vocabulary: "module:function", (settings, training captions) -> Vocabulary; "": their words.
       targets: "module:function", (settings, training split, its images, vocabulary) -> `Targets`
         that a batch brings beside captions and images; "": none.
@@ -65,8 +56,8 @@ class System:
     reads_words: tuple[str, ...] = ()
     writes: bool = False
     default_recipe: str | None = None
-    check: Callable[[Any], None] = no_check
-    resolve: Callable[[Any], Any] = as_they_are
+    check: str = ""
+    resolve: str = ""
     vocabulary: str = ""
     targets: str = ""
 

@@ -149,7 +149,9 @@ def kill_and_resume(folder, name, kind, seconds=120.0, rows=None, of=RUN):
     if not ended:
         os.kill(started.process.pid, getattr(signal, kind))
     done = started.finish()
-    if done.returncode not in (0, SIGNALS[kind]) or "Traceback" in done.stderr:
+    # A signal may come before the script's first line: then the system ends it, without a word.
+    by_system = -getattr(signal, kind)
+    if done.returncode not in (0, SIGNALS[kind], by_system) or "Traceback" in done.stderr:
         raise RuntimeError(f"{kind} ended with {done.returncode}: {done.stderr[-2000:]}")
     score = RUN / "score.json"
     left, old, new = (contents(Path(folder) / which).get(str(score)) for which in

@@ -24,8 +24,8 @@ from run.replicas import (
     make_strategy,
     replicas_here,
     set_devices,
-    worker_index,
 )
+from run.tf_config import worker_index
 from settings.training import Facts
 from systems import config
 from systems.system import Targets

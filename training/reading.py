@@ -157,7 +157,8 @@ def resolve(settings: Any, train: Split) -> Any:
     kind = descriptors.choose_features(settings, train, usual)
     features = "bottom_up" if settings.features == "bottom_up" else kind
     relevance = choose_relevance(settings, train.concepts)
-    settings = system.resolve(settings)
+    if system.resolve:
+        settings = config.find_function(system.resolve)(settings)
     return dataclasses.replace(settings, features=features, relevance=relevance)
 
 

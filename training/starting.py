@@ -234,7 +234,7 @@ def check_folder(run: Run, exp_root: str, overwrite: bool) -> None:
     """
     if any(place.exists() and not place.is_dir() for place in (Path(exp_root), run.folder)):
         raise ValueError(f"{run} cannot be a run's folder: there is a file in its place")
-    if not run.folder.exists():
+    if not run.folder.exists() or run.is_unbegun():
         return
     if not overwrite:
         raise ValueError(

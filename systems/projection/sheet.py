@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from settings.options import option
 from settings.training import Settings
-from systems.projection.checks import check_projection
 from systems.system import VECTORS, System
 
 
@@ -33,5 +32,5 @@ SYSTEM = System(
     of_photographs="regions",
     of_scenes="regions",
     reads_words=("word_dim", "word_vectors"),
-    check=check_projection,
+    check="systems.projection.checks:check_projection",
 )

@@ -1,7 +1,6 @@
 """System 4: a residual network reads the picture, DistilBERT the caption."""
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 from settings.options import option
 from settings.training import Settings
@@ -53,29 +52,6 @@ class TransformerSettings(Settings):
     )
 
 
-def check_transformer(settings: TransformerSettings) -> None:
-    """Refuses settings that mean nothing together. Raises ValueError."""
-    weights = settings.text_weights
-    if settings.text_size != "auto":
-        from systems.transformer.sizes import parse_size
-
-        parse_size(settings.text_size)
-    if not settings.word_pieces and Path(weights).expanduser().is_file():
-        raise ValueError(
-            f"--text_weights {weights}: a file does not say which word pieces its weights are for; "
-            "give --word_pieces FILE too"
-        )
-
-
-def resolve_transformer(settings: TransformerSettings) -> TransformerSettings:
-    """The settings with the size that the text transformer has."""
-    if settings.text_size != "auto":
-        return settings
-    from systems.transformer.sizes import size_of
-
-    return replace(settings, text_size=size_of(settings.text_weights))
-
-
 SYSTEM = System(
     settings=TransformerSettings,
     build="systems.transformer.towers:build",
@@ -85,7 +61,7 @@ SYSTEM = System(
     of_photographs="pixels",
     of_scenes="pixels",
     default_recipe="transformer_scenes",
-    check=check_transformer,
-    resolve=resolve_transformer,
+    check="systems.transformer.checks:check_transformer",
+    resolve="systems.transformer.checks:resolve_transformer",
     vocabulary="systems.transformer.reading:vocabulary",
 )

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from run import files, folder
+from run import files, folder, manifest
 
 
 def test_arrays_survive_their_file_and_are_mapped(tmp_path):
@@ -129,3 +129,17 @@ def test_the_config_is_read_plainly_or_refused(tmp_path):
         assert str(run.data_folder()) == str(found)
     files.write_text(table, "image,caption\n")  # a file: references start beside it
     assert run.data_folder() == table.parent
+
+
+def test_a_folder_that_a_stopped_start_left_is_unbegun(tmp_path):
+    run = folder.Run(tmp_path / "a")
+    manifest.begin(run.folder)
+    (run.folder / ".999999999.config.json").write_text("{")
+    assert run.is_unbegun() and not (run.folder / ".999999999.config.json").exists()
+    (run.folder / "notes.txt").write_text("mine")
+    assert not run.is_unbegun()
+    (run.folder / "notes.txt").unlink()
+    (run.folder / manifest.NAME).write_text("{}")  # somebody else's
+    assert not run.is_unbegun()
+    (run.folder / manifest.NAME).unlink()
+    assert not run.is_unbegun()  # an empty folder is not known to be ours

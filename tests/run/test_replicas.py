@@ -9,7 +9,7 @@ import trying
 from conftest import ROOT
 
 import losses
-from run import replicas
+from run import replicas, tf_config
 
 SCRIPT = ROOT / "tests" / "replicas.py"
 
@@ -101,13 +101,13 @@ def test_a_missing_or_odd_tf_config_is_refused(value, monkeypatch):
     if value is not None:
         monkeypatch.setenv("TF_CONFIG", value)
     with pytest.raises(ValueError, match="needs the environment variable TF_CONFIG"):
-        replicas.is_chief("multi_worker")
+        tf_config.worker_index()
 
 
-def test_only_worker_zero_is_chief(monkeypatch):
+def test_a_worker_knows_its_number(monkeypatch):
     cluster = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
-    assert not replicas.is_chief("multi_worker")
-    assert replicas.is_chief("mirrored")
+    assert tf_config.worker_index() == 1
+    assert tf_config.worker_addresses() == ["a:1", "b:2"]
     with pytest.raises(ValueError, match="unknown strategy 'x'"):
         replicas.make_strategy("x")

@@ -19,7 +19,7 @@ from run.folder import Run, RunOptions
 from settings import options
 from settings.training import Facts, Settings
 from systems import SYSTEMS, config
-from systems.transformer.sheet import resolve_transformer
+from systems.transformer.checks import resolve_transformer
 
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.flags"))
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import trying
 
-from run import workers
-from run.workers import Team
+from run import cluster, workers
+from run.cluster import Team
 
 
 def teams(count, action) -> list:
@@ -60,7 +60,7 @@ def test_one_that_ends_before_it_agrees_is_named():
 
 
 def test_one_that_does_not_come_is_named(monkeypatch):
-    monkeypatch.setattr(workers, "START_SECONDS", 0.3)
+    monkeypatch.setattr(cluster, "START_SECONDS", 0.3)
     addresses = trying.free_addresses(3)
     with pytest.raises(ValueError, match=rf"worker 1 \({addresses[1]}\), worker 2 .* did not come"):
         Team(addresses, 0).lead()
@@ -89,7 +89,7 @@ class Other:
 @pytest.mark.parametrize(("last", "ends"), [(None, True), ({"done": True}, False)])
 def test_the_end_of_another_ends_this_one_unless_it_is_done(monkeypatch, last, ends):
     told: list[tuple] = []
-    monkeypatch.setattr(workers.console, "end_now", lambda *said: told.append(said))
+    monkeypatch.setattr(cluster.console, "end_now", lambda *said: told.append(said))
     team: Any = Team(["a:1", "b:2"], 0)
     team.others[1] = Other([{}, {}, last])
     team._watch(1)
@@ -98,7 +98,7 @@ def test_the_end_of_another_ends_this_one_unless_it_is_done(monkeypatch, last, e
 
 
 def test_one_that_is_stopped_is_named(monkeypatch):
-    monkeypatch.setattr(workers, "SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(cluster, "SILENT_SECONDS", 0.2)
     heard = threading.Event()
 
     def ask(team):
@@ -114,7 +114,7 @@ def test_one_that_is_stopped_is_named(monkeypatch):
 
 
 def test_that_another_is_alive_is_no_answer(monkeypatch):
-    monkeypatch.setattr(workers, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(cluster, "BEAT_SECONDS", 0.01)
 
     def ask(team):
         threading.Thread(target=team.beat, daemon=True).start()
@@ -125,7 +125,7 @@ def test_that_another_is_alive_is_no_answer(monkeypatch):
 
 
 def test_what_tensorflow_says_of_one_that_is_silent_is_said_by_its_name(monkeypatch):
-    monkeypatch.setattr(workers, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(cluster, "BEAT_SECONDS", 0.01)
     team: Any = Team(["a:1", "b:2"], 0)
     team.others[1], team.watching = Other([]), True
     with pytest.raises(ValueError, match=r"worker 1 \(b:2\) is silent, so all end"), team:
