@@ -4,12 +4,16 @@ r"""Compares runs: a table of all, or paired tests of some.
     python compare.py --by mrr --filter loss=simclr
     python compare.py A B                            # is A ahead of B, and is it luck?
     python compare.py A B C --output table.md        # or .csv, .json
+    python compare.py --grade submissions --key key.npz --reference exp/baseline
+    python compare.py --make_assignment DATA_DIR --data precomp --out assignment
+    python compare.py --verify A                     # do the weights give the score?
 
 A and B are names of runs in exp/, paths of run folders, or patterns such as 'simclr_*'. Runs of
 other data, splits or protocols stand apart and are never ranked together.
 
 Two runs are compared query by query on the same images: the difference with its 95 % interval, a
-permutation test, and Holm's correction where there are several pairs. Never imports TensorFlow.
+permutation test, and Holm's correction where there are several pairs. Only --verify imports
+TensorFlow. docs/assignment.md is about the last three.
 """
 
 import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
@@ -25,6 +29,7 @@ from pathlib import Path
 from absl import flags
 
 from grading import paired, standings
+from grading.assignment import tasks
 from run import console, files, folder
 from settings import options
 from settings.options import Options, option
@@ -44,6 +49,7 @@ class CompareOptions(Options):
 
 
 options.define(CompareOptions, FLAGS)
+options.define(tasks.AssignmentOptions, FLAGS)
 
 
 def find_runs(asked):
@@ -140,6 +146,8 @@ def main(argv):
         if Path(FLAGS.output).suffix not in (".md", ".csv", ".json"):
             raise ValueError(f"--output {FLAGS.output}: expected a .md, .csv or .json file")
     named = argv[1:]
+    if (status := tasks.do_asked(FLAGS, named)) is not None:
+        return status
     rows, left = standings.read_runs(find_runs(named))
     rows = standings.keep(rows, FLAGS.filter)
     for line in left:
@@ -157,5 +165,7 @@ def main(argv):
 
 if __name__ == "__main__":
     console.run_script(
-        lambda: options.start_script(main, str(__doc__), (CompareOptions,), sys.argv)
+        lambda: options.start_script(
+            main, str(__doc__), (CompareOptions, tasks.AssignmentOptions), sys.argv
+        )
     )

@@ -43,6 +43,8 @@ def grade_run(run, place):
         finished = encoding.with_settings(finished, test_shifts=FLAGS.test_shifts)
     split = datasets.open_run_data(finished.settings, FLAGS.data_dir)[FLAGS.split]
     record.check_split(run, split, other=not own)
+    if split.shuffled:
+        return hand_in(finished, split, place)
     question = ask_pairs(split, finished.settings)
     encoded = encoding.encode_finished(
         finished, split, FLAGS.folds, FLAGS.threads, FLAGS.batch_size
@@ -73,6 +75,20 @@ def grade_run(run, place):
         print(f"examples: {', '.join(map(str, paths))}")
     then = f'; next: python retrieve.py --exp {run.folder.name} "a query"' if own else ""
     print(f"written: {place.score}, score.png, ranks_*.csv, projections.npz{then}")
+
+
+def hand_in(finished, split, place):
+    """Encodes an assignment's test split, of which only the teacher's key knows the pairs."""
+    from grading.assignment import handing_in
+
+    if FLAGS.examples or FLAGS.pairs or FLAGS.export or FLAGS.folds > 1 or FLAGS.output:
+        split.check_paired()
+    path = handing_in.write_submission(finished, split, place, FLAGS.threads, FLAGS.batch_size)
+    print(
+        f"{split.num_images:,} images and {split.num_captions:,} captions encoded; whose the "
+        "captions are is not known here, so there is no score (--split validation has one)\n"
+        f"written: {path}: hand in this file, under your name"
+    )
 
 
 def ask_pairs(split, settings):
