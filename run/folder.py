@@ -17,8 +17,8 @@ WRITTEN = (
     "submission.npz", "query.onnx", "image.onnx", "writer_first.onnx", "writer_next.onnx",
     "serving/1", "score.json", "score-*.json", "ranks_text_to_image.csv",
     "ranks_image_to_text.csv", "score.png", "captions.json", "pairs.json", "pairs.md",
-    "pairs.png", "examples_text_to_image.png", "examples_image_to_text.png", "examples.md", "answer.png", "explanation.png", "run.md",
-    "log.txt",
+    "pairs.png", "examples_text_to_image.png", "examples_image_to_text.png",
+    "examples.md", "answer.png", "explanation.png", "run.md", "log.txt",
 )  # fmt: skip
 # What test.py makes of them; all others are of the training.
 GRADED = (

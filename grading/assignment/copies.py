@@ -52,12 +52,12 @@ def mark_of(image: np.ndarray, text: np.ndarray) -> Mark:
     draw = np.random.default_rng(0)
     rows = np.sort(draw.permutation(len(image))[:IMAGES])
     columns = np.sort(draw.permutation(len(text))[:CAPTIONS])
-    scores = _unit(image[rows]) @ _unit(text[columns]).T
+    scores = _to_unit(image[rows]) @ _to_unit(text[columns]).T
     scores -= scores.mean(axis=1, keepdims=True)
-    return Mark(_unit(scores).astype(np.float32), np.stack([_shape(image), _shape(text)]))
+    return Mark(_to_unit(scores).astype(np.float32), np.stack([_shape(image), _shape(text)]))
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
+def _to_unit(rows: np.ndarray) -> np.ndarray:
     rows = rows.astype(np.float64)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(norms > 0, norms, 1)
@@ -65,7 +65,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 def _shape(rows: np.ndarray) -> np.ndarray:
     """(2, A): logarithms of the shares of variance along the main axes, and sizes of skewness."""
-    rows, found = _unit(rows), np.zeros((2, AXES))
+    rows, found = _to_unit(rows), np.zeros((2, AXES))
     rows -= rows.mean(axis=0)
     variance, axes = np.linalg.eigh(rows.T @ rows / len(rows))
     variance, axes = variance[::-1][:AXES], axes[:, ::-1][:, :AXES]

@@ -174,9 +174,10 @@ def _write_vectors(path: Path, rows: Iterator[np.ndarray], like: Split, count: i
 
 def _write_pictures(split: Split, rows, folder: Path, first: int = 0) -> None:
     """Pictures as JPEG under their numbers, from their pixels alone."""
+    paths = split.pictures if isinstance(split.pictures, list) else []
     folder.mkdir(exist_ok=True)
     for place, row in enumerate(progress(rows, f"{split.name} pictures"), first):
-        found = pictures.load_picture(split.pictures[row])
+        found = pictures.load_picture(str(paths[row]))
         found.info.clear()
         found.save(folder / f"{place:05d}.jpg", quality=QUALITY, subsampling=0)
 

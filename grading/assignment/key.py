@@ -22,6 +22,7 @@ from run import files
 from run.folder import Run
 
 FORMAT = 1
+ROWS = ("caption_image", "image_rows", "caption_rows")
 TEXTS = ("image_names", "contents", "data", "original")
 
 
@@ -72,7 +73,7 @@ def draw_orders(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def write_key(path: Path, key: Key) -> None:
     """Writes the key; only its owner may read it, where the file system knows owners."""
     arrays = {"format": np.array([FORMAT])}
-    for name in ("caption_image", "image_rows", "caption_rows"):
+    for name in ROWS:
         arrays[name] = np.asarray(getattr(key, name), np.int64)
     for name in TEXTS:
         own = getattr(key, name)
@@ -92,14 +93,14 @@ def read_key(path: str | Path) -> Key:
     try:
         files.check_archive(path)
         texts = {name: _texts(arrays, name) for name in TEXTS}
-        rows = (np.array(arrays[n]) for n in ("caption_image", "image_rows", "caption_rows"))
         names, contents, data, original = (texts[name] for name in TEXTS)
-        key = Key(*rows, names, contents, data[0], original[0])
-        images = np.arange(key.num_images)
+        own, images, captions = (np.array(arrays[name]) for name in ROWS)
+        key = Key(own, images, captions, names, contents, data[0], original[0])
+        counted = np.arange(key.num_images)
         whole = arrays["format"].tolist() == [FORMAT]
-        whole &= np.array_equal(np.sort(key.image_rows), images)
+        whole &= np.array_equal(np.sort(key.image_rows), counted)
         whole &= np.array_equal(np.sort(key.caption_rows), np.arange(key.num_captions))
-        whole &= np.array_equal(np.unique(key.caption_image), images)
+        whole &= np.array_equal(np.unique(key.caption_image), counted)
         if whole and len(key.caption_image) == key.num_captions:
             return key
     except (KeyError, IndexError, ValueError, TypeError):

@@ -177,7 +177,7 @@ def _read_rows(path: Path, key: Key) -> Submission:
     arrays = files.read_arrays(path, [*sides, *named])
     _check_data(arrays, key)
     own = Submission(arrays["image"], arrays["text"], of_arrays(arrays, path))
-    places = [_places(arrays.get(name), rows, name) for name, rows in orders.items()]
+    places = [_order_of(arrays.get(name), rows, name) for name, rows in orders.items()]
     _check_finite(own)
     return _check_norms(_in_order(own, *places))
 
@@ -190,7 +190,7 @@ def _check_data(arrays: dict[str, np.ndarray], key: Key) -> None:
             raise Refused("other data", "it was encoded from other data than the key's")
 
 
-def _places(ids: np.ndarray | None, rows: int, name: str) -> Any:
+def _order_of(ids: np.ndarray | None, rows: int, name: str) -> Any:
     """Which row of a file is the key's first, second, ...; a slice where it has their order."""
     if ids is None:
         return slice(None)

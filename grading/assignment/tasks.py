@@ -54,7 +54,7 @@ def do_asked(asked: Any, named: Sequence[str]) -> int | None:
     Raises:
       ValueError: flags that mean nothing together; or the task cannot be done.
     """
-    tasks = {"grade": _grade, "make_assignment": _make, "verify": _verify}
+    tasks = {"grade": _grade, "make_assignment": _make_assignment, "verify": _verify}
     given = [name for name in tasks if getattr(asked, name) is not None]
     owner = {"key": "grade", "reference": "grade", "pass": "grade", "data": "make_assignment"}
     owner |= {"out": "make_assignment", "data_dir": "verify"}
@@ -98,7 +98,7 @@ def _grade(asked: Any) -> int:
     return int(any(row.get("pass") == "no" for row in rows))
 
 
-def _make(asked: Any) -> int:
+def _make_assignment(asked: Any) -> int:
     """Data -> what students get, and the key."""
     if asked.data is None or asked.out is None:
         raise ValueError("--make_assignment needs --data, the format, and --out, a new folder")
