@@ -48,8 +48,9 @@ class CompareOptions(Options):
     output: str | None = option(None, "Also write the table: a .md, .csv or .json file.")
 
 
-options.define(CompareOptions, FLAGS)
-options.define(tasks.AssignmentOptions, FLAGS)
+SECTIONS = (CompareOptions, tasks.AssignmentOptions)
+for _section in SECTIONS:
+    options.define(_section, FLAGS)
 
 
 def find_runs(asked):
@@ -165,7 +166,5 @@ def main(argv):
 
 if __name__ == "__main__":
     console.run_script(
-        lambda: options.start_script(
-            main, str(__doc__), (CompareOptions, tasks.AssignmentOptions), sys.argv
-        )
+        lambda: options.start_script(main, str(__doc__), SECTIONS, tasks.plain_names(sys.argv))
     )

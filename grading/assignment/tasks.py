@@ -1,5 +1,6 @@
 """What `compare.py` does for graders: its flags, and which task they ask for."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,12 @@ class AssignmentOptions(Options):
         None, "Run to encode anew: do its weights give what it was graded by?"
     )
     data_dir: str | None = option(None, "--verify: folder of the data, if it has moved.")
+
+
+def plain_names(argv: Sequence[str]) -> list[str]:
+    """A command line with flags as they are defined: --make_assignment for --make-assignment."""
+    dashed = re.compile(r"--[a-z]+(?:-[a-z]+)+(?==|$)")
+    return [dashed.sub(lambda name: "--" + name[0][2:].replace("-", "_"), one) for one in argv]
 
 
 def do_asked(asked: Any, named: Sequence[str]) -> int | None:
