@@ -6,6 +6,9 @@ r"""Compares runs: a table of all, or paired tests of some.
     python compare.py A B --queries                  # also which queries one answers, not the other
     python compare.py A B C --output report.html     # or .md, .csv, .json, .tex
     python compare.py A B --curves curves.png
+    python compare.py --grade submissions --key key.npz --reference exp/baseline
+    python compare.py --make_assignment DATA_DIR --data precomp --out assignment
+    python compare.py --verify A                     # do the weights give the score?
 
 A and B are names of runs in exp/, paths of run folders, folders that hold score.json and
 ranks_*.csv alone, .npz files as of test.py --embeddings, or patterns such as 'simclr_*'. Runs of
@@ -13,7 +16,8 @@ other data, splits or protocols stand apart and are never ranked together. Runs 
 the seed are put together; --noseeds leaves each alone.
 
 Two entries are compared query by query on the same images: the difference with its 95 % interval, a
-test, and Holm's correction where there are several pairs. Never imports TensorFlow.
+test, and Holm's correction where there are several pairs. Only --verify imports TensorFlow.
+docs/assignment.md is about the last three.
 """
 
 import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
@@ -24,6 +28,7 @@ from pathlib import Path
 
 from absl import flags
 
+from grading.assignment import tasks
 from grading.comparison import differences, sources, standings, tables, writing
 from run import console, files
 from settings import options
@@ -50,7 +55,9 @@ class CompareOptions(Options):
     )
 
 
-options.define(CompareOptions, FLAGS)
+SECTIONS = (CompareOptions, tasks.AssignmentOptions)
+for _section in SECTIONS:
+    options.define(_section, FLAGS)
 
 
 def list_groups(entries):
@@ -93,6 +100,8 @@ def main(argv):
         if path and Path(path).suffix not in suffixes:
             raise ValueError(f"{path}: expected a file that ends in {', '.join(suffixes)}")
     named = argv[1:]
+    if (status := tasks.do_asked(FLAGS, named)) is not None:
+        return status
     rows, left = sources.read_sources(sources.find_paths(FLAGS.exp_root, named))
     rows = standings.keep(sources.align(rows), FLAGS.filter)
     for line in left:
@@ -120,5 +129,5 @@ def main(argv):
 
 if __name__ == "__main__":
     console.run_script(
-        lambda: options.start_script(main, str(__doc__), (CompareOptions,), sys.argv)
+        lambda: options.start_script(main, str(__doc__), SECTIONS, tasks.plain_names(sys.argv))
     )

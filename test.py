@@ -20,7 +20,9 @@ from pathlib import Path
 from absl import flags
 
 from data import datasets, record
+from grading import encoding, verify
 from grading import score as scores
+from grading.assignment import handing_in
 from run import console, files, folder, lock, manifest
 from run.folder import Run, RunOptions
 from settings import options
@@ -35,23 +37,22 @@ for _section in SECTIONS:
 def grade_run(run, place):
     """Encodes and scores the split; writes into `place`, the run's folder or that of --as."""
     from figures import charts
-    from grading import encoding
 
-    finished, own = encoding.open_finished(run), place is run
+    done, own = encoding.open_finished(run), place is run
     if FLAGS.test_shifts is not None:
-        finished = encoding.with_settings(finished, test_shifts=FLAGS.test_shifts)
-    split = datasets.open_run_data(finished.settings, FLAGS.data_dir)[FLAGS.split]
+        done = encoding.with_settings(done, test_shifts=FLAGS.test_shifts)
+    split = datasets.open_run_data(done.settings, FLAGS.data_dir)[FLAGS.split]
     record.check_split(run, split, other=not own)
-    question = ask_pairs(split, finished.settings)
-    encoded = encoding.encode_finished(
-        finished, split, FLAGS.folds, FLAGS.threads, FLAGS.batch_size
-    )
+    if split.shuffled:
+        return handing_in.hand_in(done, split, place, FLAGS)
+    question = ask_pairs(split, done.settings)
+    encoded = encoding.encode_finished(done, split, FLAGS.folds, FLAGS.threads, FLAGS.batch_size)
     from grading import export  # imports TensorFlow, whose notes are silenced by now
 
     score, found = encoding.score_encoded(encoded, FLAGS.folds, FLAGS.block_size << 20)
     # First the towers: if killed in between, old projections are refused as of other weights.
     if own:
-        export.export_towers(run, encoded.model, finished.settings)
+        export.export_towers(run, encoded.model, done.settings)
     encoding.save_projections(encoded, place)
     scores.write_ranks(place.folder, found, split.captions, split.image_names)
     charts.recall_curves(found, score, place / "score.png", f"{run.folder.name} · {FLAGS.split}")
@@ -59,11 +60,11 @@ def grade_run(run, place):
     finish(score)
     grade_words(encoded, question, place)
     if own:
-        export.export_pictures(finished)
+        export.export_pictures(done)
     if FLAGS.export == "serving":
         from grading import serving
 
-        print(f"written: {serving.export_serving(run, encoded.model, finished.vocabulary)}")
+        print(f"written: {serving.export_serving(run, encoded.model, done.vocabulary)}")
     if FLAGS.examples:
         from answering import examples
 
@@ -113,8 +114,6 @@ def main(argv):
         return finish(scores.grade_file(FLAGS.embeddings, FLAGS))
     run = folder.find(FLAGS.exp_root, FLAGS.exp)
     if FLAGS.verify:
-        from grading import verify
-
         return verify.verify_run(run, FLAGS.data_dir)
     lock.claim(run.folder)
     console.when_stopped(lambda: "every file is whole; give the same command again")

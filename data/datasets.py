@@ -61,6 +61,8 @@ class Split:
       origin: what picture references start from: the data folder, or `scenes:<seed>`.
       fits: gives (M, N) bool, which captions are true of which images (scenes only), or None.
       drawn: how the split was drawn, a line for a person; "" where the data set names it.
+      shuffled: the test split of an assignment: captions stand in the order of their file, and
+        whose they are is not known; `caption_image` says nothing.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Split:
     origin: str = ""
     fits: Callable[[], np.ndarray] | None = None
     drawn: str = ""
+    shuffled: bool = False
 
     @property
     def num_images(self) -> int:
@@ -81,6 +84,15 @@ class Split:
     @property
     def num_captions(self) -> int:
         return len(self.captions)
+
+    def check_paired(self) -> None:
+        """Refuses captions that nobody here knows the images of. Raises ValueError."""
+        if self.shuffled:
+            raise ValueError(
+                f"the {self.name} split in {self.origin} is shuffled: whose its captions are is "
+                "not known here; python test.py encodes it to be handed in, --split validation has "
+                "its own score"
+            )
 
 
 def open_dataset(
@@ -103,7 +115,8 @@ def open_dataset(
       validation_images: where a layout has no validation split, how many training images are set
         aside for it; at most a tenth of them. Never test images.
       seed: of such draws, and of the scenes.
-      limit: keeps the first images of each split, at most so many; None keeps all.
+      limit: keeps the first images of each split, at most so many; None keeps all. A shuffled
+        split stays whole: all of it is handed in.
       coco_split: of coco, see `coco.read_coco`.
 
     Returns:
@@ -174,7 +187,7 @@ def open_run_data(settings, data_dir: str | os.PathLike | None = None) -> dict[s
 
 
 def _first(records: Records, limit: int) -> Records:
-    whole = len(records.names) <= limit
+    whole = records.shuffled or len(records.names) <= limit
     return records if whole else replace(records.take(range(limit)), drawn=records.drawn)
 
 
@@ -191,6 +204,7 @@ def _to_split(name: str, records: Records, origin: str) -> Split:
         origin=origin,
         fits=records.fits,
         drawn=records.drawn,
+        shuffled=records.shuffled,
     )
 
 

@@ -35,8 +35,8 @@ def verify_run(run: Run, data_dir: str | None = None) -> None:
             "run anew with python test.py"
         )
     print(
-        f"{run.score} agrees with the run's files in every figure, hash and fact. That {run} "
-        "encodes its data so is not proved: python test.py encodes them anew"
+        f"{run.score} agrees with the run's files in every figure, hash and fact: they fit each "
+        f"other. That the weights encode the data so, python compare.py --verify {run} says"
     )
 
 

@@ -9,6 +9,7 @@ Imports neither TensorFlow nor Keras, so that queries and scores of saved projec
 
 import contextlib
 import errno
+import io
 import json
 import lzma
 import math
@@ -37,6 +38,7 @@ DAMAGE = (
     tokenize.TokenError, zipfile.BadZipFile,
 )  # fmt: skip
 ALIGNMENT = 64  # bytes; where the arrays of an .npz start, so that they can be memory-mapped
+HEAD = 1 << 14  # bytes of an array's header that are read: what claims more is no array of ours
 
 
 @contextlib.contextmanager
@@ -229,14 +231,51 @@ def open_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
       ValueError: the file is missing, is no `.npz`, or holds pickled objects.
     """
     path = Path(path)
+    with _opened(path) as archive:
+        return {
+            member.filename.removesuffix(".npy"): _map_member(path, archive, member)
+            for member in archive.infolist()
+        }
+
+
+def array_heads(path: str | os.PathLike) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and dtype of every array of an `.npz`, of whatever size: none is read.
+
+    Raises:
+      ValueError: as of `open_arrays`.
+    """
+    path, found = Path(path), {}
+    with _opened(path) as archive:
+        for member in archive.infolist():
+            shape, _, dtype, _ = _read_head(archive, member)
+            found[member.filename.removesuffix(".npy")] = shape, dtype
+    return found
+
+
+def read_arrays(path: str | os.PathLike, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Some arrays of an `.npz`, in memory, each as its checksum says; the others stay unread.
+
+    Raises:
+      ValueError: as of `open_arrays`; or an array is damaged, or is not there.
+    """
+    path, found = Path(path), {}
+    with _opened(path) as archive:
+        for name in names:
+            with archive.open(f"{name}.npy") as file:
+                found[name] = np.lib.format.read_array(file, allow_pickle=False)
+                while file.read(1 << 20):  # to the end, where the checksum is compared
+                    pass
+    return found
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """An `.npz` as an archive; whatever damage is met in it becomes one ValueError."""
     if not path.is_file():
         raise ValueError(f"{path.absolute()} is missing")
     try:
         with zipfile.ZipFile(path) as archive:
-            return {
-                member.filename.removesuffix(".npy"): _map_member(path, archive, member)
-                for member in archive.infolist()
-            }
+            yield archive
     except DAMAGE as error:
         whole = "damaged, or no .npz of plain arrays"
         if isinstance(error, zipfile.BadZipFile | EOFError):
@@ -277,18 +316,7 @@ def check_archive(path: str | os.PathLike) -> None:
 
 def _map_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
     """One array of an open `.npz`, mapped if it is stored plainly and is not tiny."""
-    name = member.filename.removesuffix(".npy")
-    with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
-            version, np.lib.format.read_array_header_2_0
-        )
-        shape, fortran, dtype = read(file)
-        header = file.tell()
-    if dtype.hasobject:
-        raise ValueError(f"{name} is an array of objects: save numbers or text")
-    if header + math.prod(shape) * dtype.itemsize != member.file_size:
-        raise ValueError(f"{name} has not the size of its shape {shape}")
+    shape, fortran, dtype, header = _read_head(archive, member)
     if member.compress_type != zipfile.ZIP_STORED or member.file_size < 4096 or fortran:
         with archive.open(member) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
@@ -297,6 +325,23 @@ def _map_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -
         lengths = np.frombuffer(file.read(4), "<u2").astype(int)
     offset = member.header_offset + 30 + int(lengths.sum()) + header
     return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
+
+
+def _read_head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[Any, bool, Any, int]:
+    """Shape, order and dtype of an array of an open `.npz`, and the bytes before its numbers."""
+    name = member.filename.removesuffix(".npy")
+    with archive.open(member) as file:
+        start = io.BytesIO(file.read(HEAD))
+    version = np.lib.format.read_magic(start)
+    read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+        version, np.lib.format.read_array_header_2_0
+    )
+    shape, fortran, dtype = read(start)
+    if dtype.hasobject:
+        raise ValueError(f"{name} is an array of objects: save numbers or text")
+    if start.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
+        raise ValueError(f"{name} has not the size of its shape {shape}")
+    return shape, fortran, dtype, start.tell()
 
 
 def pack_strings(strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,17 +14,17 @@ FORMAT = 3  # of config.json; 1 had settings alone, 2 no manifest beside it
 WRITTEN = (
     "config.json", "data.json", "manifest.json", "vocabulary.json", "features.npz", "history.csv",
     "history.png", "errors.png", "best.weights.h5", "last/state.npz", "projections.npz",
-    "query.onnx", "image.onnx", "writer_first.onnx", "writer_next.onnx", "serving/1", "score.json",
-    "score-*.json", "ranks_text_to_image.csv", "ranks_image_to_text.csv", "score.png",
-    "captions.json", "pairs.json", "pairs.md", "pairs.png", "examples_text_to_image.png",
-    "examples_image_to_text.png", "examples.md", "answer.png", "explanation.png", "run.md",
-    "log.txt", "tensorboard",
+    "submission.npz", "query.onnx", "image.onnx", "writer_first.onnx", "writer_next.onnx",
+    "serving/1", "score.json", "score-*.json", "ranks_text_to_image.csv",
+    "ranks_image_to_text.csv", "score.png", "captions.json", "pairs.json", "pairs.md",
+    "pairs.png", "examples_text_to_image.png", "examples_image_to_text.png",
+    "examples.md", "answer.png", "explanation.png", "run.md", "log.txt", "tensorboard",
 )  # fmt: skip
 # What test.py makes of them; all others are of the training.
 GRADED = (
-    "projections.npz", "query.onnx", "image.onnx", "writer_first.onnx", "writer_next.onnx",
-    "score.json", "ranks_text_to_image.csv", "ranks_image_to_text.csv", "captions.json",
-    "pairs.json",
+    "projections.npz", "submission.npz", "query.onnx", "image.onnx", "writer_first.onnx",
+    "writer_next.onnx", "score.json", "ranks_text_to_image.csv", "ranks_image_to_text.csv",
+    "captions.json", "pairs.json",
 )  # fmt: skip
 
 
@@ -57,6 +57,7 @@ class Run:
     | `best.weights.h5` | weights of the best epoch by `--select` |
     | `last/state.npz` | everything that `--resume` needs |
     | `projections.npz`, `query.onnx`, `image.onnx` | what `test.py` leaves for `retrieve.py` |
+    | `submission.npz` | what is handed in, of an assignment's test split |
     | `writer_first.onnx`, `writer_next.onnx` | the same of a model that writes captions |
     | `serving/1` | of `test.py --export serving`: the text tower for TensorFlow Serving |
     | `score.json`, `ranks_*.csv`, `score.png` | the number, rank by rank, as a picture |
@@ -75,6 +76,7 @@ class Run:
         self.best_weights = self / "best.weights.h5"
         self.state = self / "last" / "state.npz"
         self.projections = self / "projections.npz"
+        self.submission = self / "submission.npz"
         self.query_tower = self / "query.onnx"
         self.image_tower = self / "image.onnx"
         self.first_step = self / "writer_first.onnx"
@@ -120,7 +122,7 @@ class Run:
         return False
 
     def is_unbegun(self) -> bool:
-        """Whether a training was stopped as it made the folder: an empty manifest is all there is."""
+        """Whether a start was stopped before its first file: an empty manifest is all there is."""
         files.remove_leftovers(self.folder)
         if any(path.name != manifest.NAME for path in self.folder.iterdir()):
             return False

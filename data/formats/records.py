@@ -68,6 +68,7 @@ class Records:
       concepts: (N, K) float32 multi-hot, or None.
       fits: gives (M, N) bool, which captions are true of which images, or None.
       drawn: how the split was drawn, a line for a person; "" where the data set names it.
+      shuffled: whose the captions are is not known: they are dealt out in the order of their file.
     """
 
     names: list[str]
@@ -77,6 +78,7 @@ class Records:
     concepts: np.ndarray | None = None
     fits: Callable[[], np.ndarray] | None = None
     drawn: str = ""
+    shuffled: bool = False
 
     def take(self, rows: Sequence[int]) -> "Records":
         """The records of some images, in the order of `rows`. Neighbouring rows stay views."""

@@ -26,6 +26,7 @@ from data.formats.records import (
     split_word,
     take_rows,
 )
+from data.formats.shuffled import read_shuffled
 from data.formats.text import caption_texts, composed, name_text, read_lines, shown
 from run import files
 from run.console import printable
@@ -68,7 +69,8 @@ def read_table(source: Path, options: ReadingOptions) -> dict[str, Records]:
     (`pictures.py`); or, when every image is a whole number and the folder holds `<table>.npy`,
     `features.npy` or a single `.npy`, a row of that file, counted from 0. `concepts` are names
     joined by `;` (a list in JSON) and may be left out. Columns are separated by commas, tabs,
-    semicolons or bars. What the table does not split is drawn (`drawing.py`).
+    semicolons or bars. What the table does not split is drawn (`drawing.py`). The test split of an
+    assignment lies beside the table (`shuffled.py`).
     """
     kaggle = source / "captions.txt"
     alone = kaggle.is_file() and not any(list(source.glob(pattern)) for pattern in TABLES)
@@ -83,6 +85,14 @@ def read_table(source: Path, options: ReadingOptions) -> dict[str, Records]:
     records = {
         split: _table_records(part, vectors, places, concepts) for split, part in parts.items()
     }
+    handed_out = read_shuffled(path.parent)
+    if handed_out and {"", "test"} & set(records):
+        raise ValueError(
+            f"{path} and {path.parent}: both hold test images; take one of them away, or give the "
+            "lines of the table the splits train and validation"
+        )
+    if handed_out:
+        records["test"] = handed_out
     if "" in records:
         return draw_three(records[""], options, str(path))
     absent = [split for split in ("train", "test") if split not in records]

@@ -104,6 +104,8 @@ def write_precomp(folder, splits, vectors):
 
     The layout has one number of captions for all images: the first ones of each are written.
     """
+    for split in splits.values():
+        split.check_paired()
     counts = [np.bincount(split.caption_image) for split in splits.values()]
     each = min(int(own.min()) for own in counts)
     if dropped := sum(int((own - each).sum()) for own in counts):

@@ -40,8 +40,9 @@ def read_split(split, descriptor, settings, bag):
     """A split as matrices: image rows, bags of words, and which image each caption is of.
 
     Raises:
-      ValueError: images have several rows, or none.
+      ValueError: images have several rows, or none; or the split is shuffled.
     """
+    split.check_paired()
     rows = np.asarray(descriptor.rows(split, settings), np.float64)
     if rows.ndim != 2:
         raise ValueError(f"baselines read one vector of each image, not {rows.shape[1:]}")
