@@ -20,7 +20,16 @@ OF_MODEL = ("protocol shifts",)  # what the network itself says of its reading; 
 
 
 def verify_run(run: Run, data_dir: str | None = None) -> None:
-    """Says that score.json is what the run's files give.
+    """Says that score.json is what the run's files give. Raises ValueError: it is not."""
+    check_files(run, data_dir)
+    print(
+        f"{run.score} agrees with the run's files in every figure, hash and fact: they fit each "
+        f"other. That the weights encode the data so, python compare.py --verify {run} says"
+    )
+
+
+def check_files(run: Run, data_dir: str | None = None) -> None:
+    """Refuses a score.json that is not what the run's files give.
 
     Raises:
       ValueError: it is not; up to ten differences are printed.
@@ -34,10 +43,6 @@ def verify_run(run: Run, data_dir: str | None = None) -> None:
             f"{run.score} disagrees with the run's files in {len(differences)} places: grade the "
             "run anew with python test.py"
         )
-    print(
-        f"{run.score} agrees with the run's files in every figure, hash and fact: they fit each "
-        f"other. That the weights encode the data so, python compare.py --verify {run} says"
-    )
 
 
 def read_score(run: Run) -> dict[str, Any]:

@@ -6,6 +6,7 @@
 says what the weights were trained on: data.json was written where the run was.
 """
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -36,13 +37,14 @@ def verify_weights(run: Run, data_dir: str | None = None) -> None:
     finished, told = encoding.open_finished(run), []
     if run.score.is_file():
         written = verify.read_score(run)
-        verify.verify_run(run, data_dir)
+        verify.check_files(run, data_dir)
         facts = written["protocol"]
         if isinstance(facts.get("shifts"), str):
             finished = encoding.with_settings(finished, test_shifts=facts["shifts"])
         told.append((run.score, run.projections, facts["split"], facts["folds"]))
     if run.submission.is_file():
         told.append((run.submission, run.submission, "test", 1))
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # two encodings: it tells of retracing
     splits = datasets.open_run_data(finished.settings, data_dir)
     for shown, path, split, folds in told:
         record.check_split(run, splits[split])
@@ -65,7 +67,8 @@ def agreement(encoded: encoding.Encoded, run: Run, path: Any) -> str:
         difference = np.abs(rows.astype(np.float64) - kept).max()
         far = max(far, float(difference) if np.isfinite(difference) else np.inf)
     if far <= CLOSE:
-        return f"{encoded.split.name} embeddings differ by at most {far:.1g}"
+        told = f"differ by at most {far:.1g}" if far else "are equal to the last bit"
+        return f"{encoded.split.name} embeddings {told}"
     owner, kind = encoded.split.caption_image, of_arrays(arrays, path)
     ranks = [
         np.concatenate(scan.rank_all(scan.Pairs(one["image"], one["text"], owner, kind)))
