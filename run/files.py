@@ -261,10 +261,9 @@ def read_arrays(path: str | os.PathLike, names: Sequence[str]) -> dict[str, np.n
     path, found = Path(path), {}
     with _opened(path) as archive:
         for name in names:
-            with archive.open(f"{name}.npy") as file:
+            _read_head(archive, archive.getinfo(f"{name}.npy"))  # of its shape's size: so the rows
+            with archive.open(f"{name}.npy") as file:  # end where the checksum is compared
                 found[name] = np.lib.format.read_array(file, allow_pickle=False)
-                while file.read(1 << 20):  # to the end, where the checksum is compared
-                    pass
     return found
 
 
