@@ -80,13 +80,38 @@ def compare_shares(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
     one = {"value": value, "images": images, "seeds": (len(first), len(second))}
     if not variance:
         return one | {"low": value, "high": value, "p": float(value == 0), "needed_seeds": None}
-    parts = of_seeds**2 / freedom + of_images**2 / (images - 1)
-    df, error = variance**2 / parts, variance**0.5
+    df, error = _freedom(of_seeds, freedom, of_images, images - 1), variance**0.5
     wide = float(special.stdtrit(df, 0.975)) * error
     p = 2 * float(special.stdtr(df, -abs(value) / error))
     room = (value / POWER) ** 2 - of_images
     needed = int(np.ceil(2 * of_seeds / weight / room)) if room > 0 else None
     return one | {"low": value - wide, "high": value + wide, "p": p, "needed_seeds": needed}
+
+
+def mean_interval(runs: Sequence[Ranks]) -> dict[str, float]:
+    """The mean rsum of some seeds of one setting, {"value", "low", "high"}: other images and seeds.
+
+    As `compare_means`, of one setting alone. Of a single run it is about other images only.
+    """
+    from scipy import special
+
+    shares = np.stack([paired.image_shares(run)[paired.RSUM] for run in runs])  # (S, G)
+    count, images = shares.shape
+    mean = shares.mean(axis=0)
+    rest, freedom = shares - mean, max(1, count - 1)
+    of_seeds = float((rest.sum(axis=1) ** 2).sum()) / freedom / count
+    of_runs = float(_image_variance(rest).sum()) / freedom / count
+    of_images = max(0.0, float(_image_variance(mean)) - of_runs)
+    value, error = float(mean.sum()), (of_seeds + of_images) ** 0.5
+    df = _freedom(of_seeds, freedom, of_images, images - 1)
+    wide = float(special.stdtrit(df, 0.975)) * error if error else 0.0
+    return {"value": value, "low": value - wide, "high": value + wide}
+
+
+def _freedom(first: float, of_first: int, second: float, of_second: int) -> float:
+    """Satterthwaite's degrees of freedom of the sum of two variances."""
+    parts = first**2 / of_first + second**2 / max(1, of_second)
+    return (first + second) ** 2 / parts if parts else 1.0
 
 
 def _image_variance(shares: np.ndarray) -> np.ndarray:

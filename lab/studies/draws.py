@@ -1,6 +1,6 @@
-"""How sure a difference between runs is: the same resamples of test images, and of seeds, for all.
+"""How sure a mean difference of pairs of runs is: the same resamples of test images for all.
 
-Shape letters: L losses, Q queries, R resamples, S seeds.
+Shape letters: Q queries, R resamples.
 """
 
 import numpy as np
@@ -37,25 +37,3 @@ def rsum_difference(pairs):
     """
     drawn = rsum_draws([run for pair in pairs for run in pair])
     return intervals.interval(np.mean(drawn[::2] - drawn[1::2], axis=0))
-
-
-def seed_means(draws):
-    """The mean over seeds, of the figures themselves and with S of S seeds drawn anew each time.
-
-    The bootstrap's variance of a mean of S is too small by (S - 1) / S, of three seeds by a third:
-    deviations from the mean are widened by the root of that.
-
-    Args:
-      draws: (L, S, 1 + R); seed s of all losses belongs together.
-
-    Returns:
-      (L, 1 + R).
-    """
-    num_seeds, mean = draws.shape[1], draws.mean(axis=1)
-    if num_seeds == 1:
-        return mean
-    chosen = np.random.default_rng(1).integers(0, num_seeds, (draws.shape[2] - 1, num_seeds))
-    share = np.stack([np.bincount(row, minlength=num_seeds) for row in chosen]) / num_seeds
-    share = np.concatenate([np.full((1, num_seeds), 1 / num_seeds), share])  # (1 + R, S)
-    wide = np.sqrt(num_seeds / (num_seeds - 1))
-    return mean + wide * np.einsum("rs,lsr->lr", share, draws - mean[:, None])

@@ -18,10 +18,10 @@ import shlex
 
 import numpy as np
 
-from grading.intervals import interval
+from grading.comparison import paired, seeds
 from lab.options import Option
 from lab.settings import settings_of
-from lab.studies import draws, trials
+from lab.studies import trials
 from lab.studies.trials import SIDES, Report, Study
 from losses import LOSSES, hyperparameters
 
@@ -56,9 +56,8 @@ DOCUMENT = {  # rsum; R@1, R@5, R@10 and median rank, image to text, then text t
     "barlow": ("45.0", "2.0 / 7.6 / 12.0, 111; 1.9 / 7.9 / 13.6, 62"),
 }
 NOTES = """\
-Means over the seeds. Intervals: test images and seeds drawn anew together ({} times), the same ones
-for all losses; the difference from the first is that of the paired draws. Of few seeds such an
-interval knows little about other seeds: see their standard deviation.
+Means over the seeds, with intervals about other test images and other seeds (Student's law, as in
+compare.py); the difference from the first is paired by image. Of few seeds an interval is wide.
 The paper of system 4: 5,000 images and 25,000 captions of COCO, ResNet-34 and DistilBERT; its two
 rows of triplets are two runs of what is mean_triplet here.
 """
@@ -118,7 +117,7 @@ def read_own(given, names):
 
 def hold_league(work):
     """The league of losses, best first."""
-    names, seeds = work.own.losses, range(work.own.seeds)
+    names, numbers = work.own.losses, range(work.own.seeds)
     own = read_own(work.own.loss_flags, names)
     words = {name: flags_of(name, own) for name in names}
     for of in words.values():  # refused now, not when its turn comes
@@ -129,11 +128,11 @@ def hold_league(work):
         run = work.train(f"{name}_{seed}", *words[name], seed=seed)
         return run, work.numbers(run)
 
-    graded = work.each(measure, list(itertools.product(seeds, names)))  # early, each has one
+    graded = work.each(measure, list(itertools.product(numbers, names)))  # early, each has one
     found = standings({name: graded[place :: len(names)] for place, name in enumerate(names)})
-    notes = NOTES.format(f"{draws.RESAMPLES:,}")
+    notes = NOTES
     notes += "\n".join(f"- {name}: {' '.join(of)}" for name, of in words.items())
-    return Report(f"{work.title}, {len(seeds)} seeds:", found, notes)
+    return Report(f"{work.title}, {len(numbers)} seeds:", found, notes)
 
 
 def standings(graded):
@@ -143,19 +142,21 @@ def standings(graded):
       graded: {name of a loss: (run, its numbers) for each seed in the same order}.
 
     Returns:
-      One dict for each loss: "loss", "rsum" and "behind" (None for the first) as {"value", "low",
-      "high"}, "rsums" by seed, "spread" of these; means of both directions' recalls and median rank
-      and of "minutes"; "best" epochs, "parted", "collapsed": in how many runs the watch spoke.
+      One dict for each loss: "loss", "rsum" and "behind" (None for the first, else with "p") as
+      {"value", "low", "high"}, "rsums" by seed, "spread" of these; means of both directions'
+      recalls and median rank and of "minutes"; "best" epochs, "parted", "collapsed": in how many
+      runs the watch spoke.
     """
-    drawn = draws.rsum_draws([run for own in graded.values() for run, _ in own])
-    drawn = drawn.reshape(len(graded), -1, drawn.shape[1])
-    means, table = draws.seed_means(drawn), []
-    first = int(np.argmax(means[:, 0]))
-    for row, (name, own) in enumerate(graded.items()):
-        numbers, rsums = [of for _, of in own], drawn[row, :, 0]
-        behind = None if row == first else interval(means[first] - means[row])
-        one = {"loss": name, "rsum": interval(means[row]), "behind": behind}
-        one |= {"rsums": rsums.tolist()}
+    places: dict = {}
+    ranks = {n: [paired.read_ranks(run, places) for run, _ in own] for n, own in graded.items()}
+    means, table = {name: seeds.mean_interval(own) for name, own in ranks.items()}, []
+    first = max(means, key=lambda name: means[name]["value"])
+    for name, own in graded.items():
+        numbers = [of for _, of in own]
+        rsums = [seeds.mean_interval([run])["value"] for run in ranks[name]]
+        behind = seeds.compare_means(ranks[first], ranks[name])["rsum"] if name != first else None
+        one = {"loss": name, "rsum": means[name], "rsums": rsums}
+        one["behind"] = behind and {key: behind[key] for key in ("value", "low", "high", "p")}
         one["spread"] = float(np.std(rsums, ddof=1)) if len(own) > 1 else None
         for key in (*SIDES, "val_rsum", "minutes"):
             one[key] = np.mean([of[key] for of in numbers], axis=0).tolist()

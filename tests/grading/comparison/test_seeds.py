@@ -34,6 +34,24 @@ def test_where_all_seeds_are_alike_it_is_the_t_test_of_the_images():
     assert one["needed_seeds"] in (None, 0)
 
 
+def interval_of(monkeypatch, shares):
+    """`mean_interval` of runs that have these shares (S, G) of rsum."""
+    monkeypatch.setattr(paired, "image_shares", lambda own: {paired.RSUM: own})
+    return seeds.mean_interval(list(shares))
+
+
+def test_the_mean_of_one_setting_has_the_t_intervals_at_both_ends(monkeypatch):
+    sums = RNG.normal(5, 1, 4)
+    one = interval_of(monkeypatch, np.repeat(sums[:, None] / 50, 50, axis=1))
+    expected = stats.ttest_1samp(sums, 0).confidence_interval()
+    assert (one["low"], one["high"]) == pytest.approx((expected.low, expected.high))
+    images = RNG.normal(1, 2, 60)
+    for count in (1, 3):
+        one = interval_of(monkeypatch, np.tile(images / 60, (count, 1)))
+        expected = stats.ttest_1samp(images, 0).confidence_interval()
+        assert (one["low"], one["high"]) == pytest.approx((expected.low, expected.high))
+
+
 def test_the_share_of_each_run_of_its_own_is_counted_once():
     # Seeds differ by the noise of each image only; counted twice, 3 of 600 tries would be ahead.
     p = [seeds.compare_shares(*RNG.normal(0, 1, (2, 3, 400)))["p"] for _ in range(600)]
