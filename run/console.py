@@ -24,9 +24,10 @@ def run_script(script: Callable[[], Any], keras: bool = True) -> None:
     for stream, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, stream) is None:  # closed by the shell
             setattr(sys, stream, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
-    for signal_name in ("SIGTERM", "SIGHUP"):
+    for signal_name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, signal_name, None)
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+        usual = signal.SIG_DFL, signal.default_int_handler
+        if number is not None and signal.getsignal(number) in usual:
             signal.signal(number, _stop)
     try:
         if keras:
@@ -59,8 +60,21 @@ class Stopped(KeyboardInterrupt):
 
 
 def _stop(number: int, _: Any) -> None:
+    _asked.append(number)
     raise Stopped(number)
 
+
+def heed_signals() -> None:
+    """Ends where a signal asked for it and a library lost the exception; for long loops.
+
+    Raises:
+      Stopped: a signal has come before.
+    """
+    if _asked:
+        raise Stopped(_asked[0])
+
+
+_asked: list[int] = []  # signals that have come
 
 _hints: list[Callable[[], str]] = []
 _endings: list[Callable[[], None]] = []

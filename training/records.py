@@ -13,7 +13,7 @@ import numpy as np
 
 import metrics
 from figures import charts
-from run import files
+from run import console, files
 from systems.engine.encoding import encode_split
 from training import divergence
 
@@ -69,6 +69,7 @@ class Pace(keras.callbacks.Callback):
         self.began = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
+        console.heed_signals()
         if self.compiled:
             self.trained += self.captions / self.steps
         else:

@@ -16,7 +16,7 @@ import shutil
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from tqdm import tqdm
 from data import datasets
 from data.pictures import load_picture
 from data.vision.rows import first_few, refuse_broken
-from run import caches
+from run import caches, console
 from run.files import DAMAGE as UNREADABLE
 from run.files import atomic_path, open_arrays, read_json, write_arrays, write_json
 
@@ -264,9 +264,11 @@ def free_memory() -> int:
     return max(0, min(free, default=0))
 
 
-def progress(items: Iterable, what: str, total: int | None = None) -> tqdm:
-    """A progress bar for what takes longer than two seconds."""
-    return tqdm(items, what, total, leave=False, disable=None, delay=2, unit=" pictures")
+def progress(items: Iterable, what: str, total: int | None = None) -> Iterator:
+    """Items, with a progress bar if they take longer than two seconds."""
+    for item in tqdm(items, what, total, leave=False, disable=None, delay=2, unit=" pictures"):
+        console.heed_signals()
+        yield item
 
 
 # ---- A split ------------------------------------------------------------------------------------

@@ -1,11 +1,15 @@
 """What a person sees in a terminal: one line of printable text, cut to its columns; errors."""
 
+import contextlib
 import sys
 
 import pytest
 from tiny_run import ODD
 
+from data.vision.decoding import progress
 from run import console
+from training.records import Pace
+from training.waiting import Clock
 
 
 def test_printable_text_is_one_harmless_line():
@@ -42,3 +46,16 @@ def test_script_errors_are_one_line(monkeypatch, capsys):
     monkeypatch.setenv("MATCHBOX_TRACEBACK", "1")
     with pytest.raises(ValueError, match="second line"):
         console.run_script(fails)
+
+
+def test_a_signal_whose_exception_was_lost_still_ends_the_loop(monkeypatch):
+    monkeypatch.setattr(console, "_asked", [])
+    console.heed_signals()
+    with contextlib.suppress(KeyboardInterrupt):  # as a library does in a callback
+        console._stop(15, None)
+    pace = Pace(10, 5, Clock())
+    with pytest.raises(console.Stopped) as stopped:
+        pace.on_train_batch_end(0)
+    assert stopped.value.number == 15
+    with pytest.raises(console.Stopped):
+        list(progress(range(3), "pictures"))

@@ -6,9 +6,11 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import browser
 import numpy as np
 import pytest
 import starter
+from PIL import Image
 
 from data.record import FORMAT
 from grading import score as scores
@@ -211,3 +213,23 @@ def test_results_that_disagree_are_left_out(home, tmp_path, rsum, says):
     (tmp_path / "edited/score.json").write_text(json.dumps(score | {"rsum": rsum}))
     done = compare(home, "good", tmp_path / "edited")
     assert done.returncode == 1 and says in done.stderr and "Traceback" not in done.stderr
+
+
+@browser.needed
+@pytest.mark.timeout(300)
+def test_the_page_in_a_browser(home, tmp_path):
+    """It asks for nothing, runs nothing, fits a phone's width, and prints."""
+    compare(home, "good", "bad", "--output=report.html", "--examples=50")
+    page = home / "report.html"
+    told, asked = browser.browse(page, tmp_path, "--dump-dom")
+    assert "is ahead of" in told and "&lt;script&gt;" in told and "<script" not in told
+    assert not asked
+    shot, paper = tmp_path / "phone.png", tmp_path / "page.pdf"
+    browser.browse(page, tmp_path, f"--screenshot={shot}", width=390, height=3000)
+    with Image.open(shot) as picture:
+        assert picture.size == (390, 3000)
+        ink = np.asarray(picture.convert("L")) < 128
+    assert ink.any(axis=1).sum() > 300  # rows of letters
+    assert not ink[:, -4:].any()  # nothing is cut off at the right
+    browser.browse(page, tmp_path, f"--print-to-pdf={paper}", "--no-pdf-header-footer")
+    assert paper.read_bytes().startswith(b"%PDF") and paper.stat().st_size > 10_000

@@ -9,7 +9,10 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-ROOMS = ("run", "data", "gallery", "systems", "training", "grading", "answering", "recipes")
+ROOMS = (
+    "settings", "run", "figures", "data", "gallery", "systems", "training", "grading", "answering",
+    "recipes",
+)  # fmt: skip
 TINY = ["--limit=30", "--embed_dim=8", "--word_size=4", "--epochs=1", "--threads=1", "--exp=own"]
 
 
@@ -34,7 +37,7 @@ def copy(tmp_path_factory):
     assert [table for _, table, _ in entries] == ["SYSTEMS", "DATASETS"]
     for entry, table, path in entries:
         write_behind(home / path, f"{table} = {{", f"\n    {entry}\n   ")
-    write_behind(home / "run" / "settings.py", '    title = "Loss"\n', field)
+    write_behind(home / "settings" / "training.py", '    title = "Loss"\n', field)
     return home, notebook
 
 
