@@ -71,7 +71,7 @@ def grade_run(run, place):
         ranks = {direction: result.ranks for direction, result in found[0].items()}
         paths = examples.write_examples(run, ranks, FLAGS.examples, FLAGS.split, split.origin)
         print(f"examples: {', '.join(map(str, paths))}")
-    then = f'; next: python retrieve.py --exp {run.folder.name} "a query"' if own else ""
+    then = f'; next: python retrieve.py --exp {run.argument} "a query"' if own else ""
     print(f"written: {place.score}, score.png, ranks_*.csv, projections.npz{then}")
 
 

@@ -10,10 +10,8 @@ Flags are fields in `settings/`, and of one system in `systems/NAME/sheet.py`.
 
 import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
 
-import shlex
 import sys
 import time
-from pathlib import Path
 
 from absl import flags
 
@@ -81,11 +79,10 @@ def tell_end(run, callbacks, seconds):
     said = f", {pace.rate:,.0f} captions/s" if pace.rate else ""
     if pace.rate and pace.clock.used:
         said += f", {100 * pace.starved:.1f} % of the time waiting for pictures"
-    name = run.folder.name if run.folder.parent == Path(FLAGS.exp_root) else str(run)
     run.log(
         f"{seconds:.0f} s{said}; best epoch {records.best_epoch} of {records.epochs}: "
         f"{records.key} {records.best:.4g}; curves in {run / 'history.png'}; next: "
-        f"python test.py --exp {shlex.quote(name)}"
+        f"python test.py --exp {run.argument}"
     )
 
 

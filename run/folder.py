@@ -1,6 +1,7 @@
 """One run is one folder: `exp/<name>/`, its files by name, what it was, and how it is found."""
 
 import os
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,12 @@ class Run:
             if known and isinstance(parts.get("format"), int):
                 return True
         return False
+
+    @property
+    def argument(self) -> str:
+        """What --exp takes for it: a name below the usual folder of runs, else a path; quoted."""
+        usual = self.folder.parent == Path(str(RunOptions.exp_root))
+        return shlex.quote(self.folder.name if usual else str(self.folder))
 
     def is_unbegun(self) -> bool:
         """Whether a start was stopped before its first file: an empty manifest is all there is."""

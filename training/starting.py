@@ -5,7 +5,6 @@ Everything that can be refused is refused here, before TensorFlow is imported.
 
 import dataclasses
 import importlib.util
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,9 +109,8 @@ def how_to_go_on(run: Run) -> str:
     """What is told of a run whose training is stopped."""
     if not run.config.is_file() and not run.start.is_file():
         return "nothing was trained yet"
-    usual = run.folder.parent == Path(str(folder.RunOptions.exp_root))
-    name = shlex.quote(run.folder.name if usual else str(run))
-    return f"the last whole epoch is safe; go on with: python train.py --exp {name} --resume"
+    how = f"python train.py --exp {run.argument} --resume"
+    return f"the last whole epoch is safe; go on with: {how}"
 
 
 def with_first_phase(start: Start, first_flags: list[str], chief: bool) -> Start:
