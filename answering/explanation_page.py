@@ -34,7 +34,7 @@ def draw_explanation(found: Explanation, note: str, path: Path) -> None:
     strongest = sorted(range(len(words)), key=lambda i: -abs(words[i].change or 0))[:MOST_BARS]
     shown = [words[i] for i in sorted(strongest)]
     told = f", {len(shown)} strongest of {len(words)}" if len(shown) < len(words) else ""
-    told = [f"score without the word, minus with it{told}", "red: the word supports the match"]
+    told = [f"score without the word, minus with it{told}", "blue: the word supports the match"]
     texts += text_lines(left, top + 10, told, 8, color=SOFT)
     height = max(top + SIDE + 70 * (num_tiles - 1), top + 44 + 22 * len(shown))
     canvas = Image.new("RGB", (width, height + EDGE), BACKGROUND)
@@ -49,7 +49,7 @@ def draw_explanation(found: Explanation, note: str, path: Path) -> None:
         for share, ha in ((0, "left"), (0.5, "center"), (1, "right")):
             number = f"{(2 * share - 1) * largest:+.3f}" if share != 0.5 else "0"
             texts += text_lines(x + share * SIDE, y + 28, [number], 8, color=SOFT, ha=ha)
-        told = ["red: the score falls where this is covered,", "so the match comes from here"]
+        told = ["blue: the score falls where this is covered,", "so the match comes from here"]
         texts += text_lines(x, y + 47, told, 8)
     texts += _word_bars(canvas, (left, top + 44), BARS, shown)
     write_page(canvas, texts, path)

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from run import files
 
 INK, SOFT = "#1f2933", "#5f6b77"  # of contrast 15 and 5.4 with white
-COLOURS = ("#2667ff", "#d1495b", "#2a9d8f", "#e9a23b", "#7b5ea7", "#5c6b73")
+COLOURS = ("#2667ff", "#e9a23b", "#2a9d8f", "#7b5ea7", "#5c6b73", "#8c564b")  # red says "wrong"
 BACKGROUND = "white"
 LEARNED = ("temperature", "margin", "bias")  # columns of the history on scales of their own
 ERRORS = {"visual_error": "image path", "textual_error": "text path"}  # columns of the history
-SIDES = (COLOURS[0], COLOURS[3])  # text to image, image to text; red says "wrong" elsewhere
+SIDES = COLOURS[:2]  # text to image, image to text
 CUTS = (1, 5, 10)
 DPI = 110
 

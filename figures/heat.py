@@ -6,7 +6,7 @@ Shape letters: G patches along a side, H and W pixels, R boxes.
 import numpy as np
 from PIL import Image, ImageColor
 
-BELOW, ABOVE = "#d1495b", "#2667ff"  # what costs score when it is gone, and what gains some
+BELOW, ABOVE = "#2667ff", "#d1495b"  # what supports the score, and what is against it
 
 
 def cells(places: np.ndarray) -> np.ndarray:

@@ -11,10 +11,26 @@ from figures import charts
 ACROSS = 3  # pairs in a row of the picture
 
 
+def interval_lengths(hits: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """(2, n) how far below and above hits / images Wilson's 95 % interval reaches."""
+    from scipy import stats
+
+    spans = []
+    for hit, count in zip(hits.tolist(), images.tolist(), strict=True):
+        one = stats.binomtest(hit, count).proportion_ci(method="wilson")
+        spans.append((hit / count - one.low, one.high - hit / count))
+    return np.maximum(0, np.array(spans).reshape(-1, 2).T)
+
+
 def draw_pair_bars(
-    names: Sequence[str], found: Mapping[str, Any], path: Path, order: Sequence[str] = ()
+    names: Sequence[str],
+    found: Mapping[str, Any],
+    path: Path,
+    order: Sequence[str] = (),
+    about: str = "",
 ) -> None:
-    """One panel a pair, a group of bars for each exact n, a colour for each of `found`.
+    """One panel a pair, a group of bars with 95 % intervals for each exact n, a colour for each of
+    `found`.
 
     Below each n stands its number of images; where there is none, no bar.
 
@@ -24,11 +40,13 @@ def draw_pair_bars(
         path: where the PNG goes.
         order: titles by which colours go round, so that pictures of some of them agree; those of
             `found` if it is empty.
+        about: a line above: the run.
 
     Reference: recall_comparison.png of the paper.
     """
     down = -(-len(names) // ACROSS)
-    figure = charts.new_figure(10, 0.6 + 2.2 * down)
+    figure = charts.new_figure(10, 0.8 + 2.2 * down)
+    charts.headline(figure, about)
     panels = np.ravel(figure.subplots(down, ACROSS, sharey=True, squeeze=False))
     width, handles = 0.8 / max(1, len(found)), []
     titles = list(order or found)
@@ -39,7 +57,10 @@ def draw_pair_bars(
             images, hits = cells.images[row], cells.hits[row]
             n = np.flatnonzero(images)
             x = n + 1 + width * (place - (len(found) - 1) / 2)
-            handles.append(panel.bar(x, hits[n] / images[n], width, color=colour))
+            share = hits[n] / images[n]
+            handles.append(panel.bar(x, share, width, color=colour))
+            spans = interval_lengths(hits[n], images[n])
+            panel.errorbar(x, share, spans, fmt="none", ecolor=charts.INK, elinewidth=0.8)
         charts.style(panel, name)
         images = next(iter(found.values())).images[row]
         panel.set_xticks(np.arange(1, len(images) + 1))

@@ -315,7 +315,7 @@ def report_pairs(
     }
     write_json(folder / "pairs.json", score)
     write_text(folder / "pairs.md", tables + "\n")
-    draw_pair_bars(question.names, found, folder / "pairs.png")
+    draw_pair_bars(question.names, found, folder / "pairs.png", about=folder.name)
     return tables
 
 

@@ -61,7 +61,7 @@ def test_pages_of_any_explanation(tmp_path, number):
             assert (margin[:, -15:] == 255).all() and (margin[-15:] == 255).all()
 
 
-def test_bars_go_left_and_red_for_words_that_support(tmp_path):
+def test_bars_go_left_and_blue_for_words_that_support(tmp_path):
     words = [Word("one", -0.2), Word("two", 0.1), Word("three", None, "unknown")]
     draw_explanation(explanation(words), "note", tmp_path / "page.png")
     with Image.open(tmp_path / "page.png") as page:
@@ -70,9 +70,9 @@ def test_bars_go_left_and_red_for_words_that_support(tmp_path):
     for colour in (heat.BELOW, heat.ABOVE):
         found = np.flatnonzero((pixels == ImageColor.getrgb(colour)).all(axis=2).any(axis=0))
         spans[colour] = (found.min(), found.max())
-    red, blue = spans[heat.BELOW], spans[heat.ABOVE]
-    assert red[1] <= blue[0] + 1
-    assert red[1] - red[0] == pytest.approx(2 * (blue[1] - blue[0]), abs=3)
+    support, against = spans[heat.BELOW], spans[heat.ABOVE]
+    assert support[1] <= against[0] + 1
+    assert support[1] - support[0] == pytest.approx(2 * (against[1] - against[0]), abs=3)
 
 
 def test_all_answers_look_alike_and_a_page_is_the_same_again(tmp_path):
