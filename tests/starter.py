@@ -12,6 +12,7 @@ all are fresh.
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -92,6 +93,8 @@ def become(argv, cwd, told, environment):
         place = os.open(path, os.O_WRONLY | os.O_CREAT)
         os.dup2(place, number)
         os.close(place)
+    # A shell gives what it starts in the background an ignored Ctrl-C, which would be inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
