@@ -28,7 +28,7 @@ from gallery.scan import BLOCK_BYTES, CHUNK, TOP, Floats, Integers, Pairs, TopTe
 HALF = 2.0**-24  # u, half a unit in the last place of float32
 LARGEST = 1e18  # of a norm: its square, and all sums, are far below float32's largest number
 CROWD = 64  # more than a 64th of a block's cells to be decided in float64, and all of it is
-FEW = 32  # fewer than a 32nd of a block's cells are above the bars: they are listed
+FEW = 32  # where at most a 32nd of a block's cells are above the bars, all these are listed
 PLACES = TOP + 6  # kept of each query by float32 scores; ten and what may stand before them
 Single = NDArray[np.float32]
 
@@ -38,7 +38,8 @@ def bound(pairs: Pairs) -> float:
     steps = (pairs.image.shape[1] + 4) * HALF
     if max(pairs.norms) > LARGEST or steps > 0.5:
         return inf
-    tiny = pairs.image.shape[1] * 2.0**-126  # what numbers below float32's least may lose
+    # Numbers and products below float32's least may be lost whole, each times the other side's.
+    tiny = pairs.image.shape[1] * 2.0**-126 * (1 + sum(pairs.norms))
     return steps / (1 - steps) * pairs.norms[0] * pairs.norms[1] + tiny + pairs.tie
 
 
@@ -117,7 +118,7 @@ class Screen:
         low, high = (of[side][queries] for of in (self.low, self.high))
         above = scores > np.expand_dims(low, axis)
         number = scan.count_along(above, axis)
-        if number.sum() * FEW > scores.size:  # few are above: these alone are looked at
+        if number.sum() * FEW > scores.size:  # too many to list: only those between the bars are
             above ^= scores > np.expand_dims(high, axis)
         place = np.flatnonzero(above)
         row, column = np.divmod(place, scores.shape[1])
