@@ -20,7 +20,7 @@ from systems.dual_path.head import PATHS, InstanceHead, exchange
 from systems.dual_path.text_cnn import ShiftSum, text_cnn
 from systems.engine.backbone import find_backbone, image_backbone, load_backbone, strongest_places
 from systems.engine.convolution import he_normal, norm
-from systems.engine.layers import UnitNorm
+from systems.engine.layers import Standardize, UnitNorm
 from systems.engine.parts import Parts, Sides, WordTable, rates_of
 
 CHUNKS = Sides(image=32, text=64)  # a caption goes through its tower once for each shift
@@ -83,7 +83,8 @@ def cnn_tower(settings):
 def vector_tower(settings, feature_dim):
     """(B, F) cached vectors of the backbone -> (B, D), before the last ReLU."""
     vectors = keras.Input((feature_dim,), name="image")
-    maps = keras.layers.Reshape((1, 1, feature_dim))(vectors)
+    rows = Standardize(name="standardize")(vectors) if settings.standardize else vectors
+    maps = keras.layers.Reshape((1, 1, feature_dim))(rows)
     head = image_head(feature_dim, settings)
     return keras.Model(vectors, head(maps), name="image_tower")
 
