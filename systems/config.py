@@ -224,6 +224,8 @@ def _check_features(settings: Any, system: System) -> None:
             f"--features {features} is {what}, for --model {' or '.join(others)}; --model "
             f"{settings.model} reads {', '.join(system.features)}"
         )
+    if settings.standardize and features == "pixels":
+        raise ValueError("--standardize is for image vectors, not --features pixels: leave it out")
     if not settings.hidden_dim and not settings.reads_pixels:
         raise ValueError(
             f"--hidden_dim 0 is for models that read pixels, not {settings.model}; expected 1 or "

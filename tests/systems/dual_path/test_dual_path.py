@@ -434,6 +434,17 @@ def test_pictures_of_the_training_size_are_vectors_of_the_backbone():
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
 
 
+def test_vectors_can_be_standardised_before_they_are_read():
+    plain, standard = (build(Facts(4, 9, 11, 11), standardize=s) for s in (False, True))
+    rows = np.random.default_rng(0).normal(7, 3, (50, 4)).astype(np.float32)
+    standard.image_tower.get_layer("standardize").adapt(rows)
+    path = standard.image_tower.get_layer("image_path")
+    path.set_weights(plain.image_tower.get_layer("image_path").get_weights())
+    expected = plain.image_tower((rows - rows.mean(0)) / rows.std(0), training=False)
+    got = standard.image_tower(rows, training=False)
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
+
+
 def test_places_know_where_they_are():
     layer = backbone.Places()
     got = np.array(layer(np.full((2, 2, 4, 1), 7.0, np.float32)))
