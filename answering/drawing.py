@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 from PIL import Image, ImageDraw
 
 from answering.search import Answer, Asked
-from figures.charts import BACKGROUND, COLOURS, INK, SOFT
-from figures.letters import text_width, write_page
+from figures.letters import Text, text_width, write_page
+from figures.palette import BACKGROUND, COLOURS, INK, SOFT
 from run.console import printable, some_words
 
 EDGE, GAP, RADIUS = 28, 20, 8  # pixels: round the page, between tiles, of corners
 PANEL, HAIRLINE = "#f4f6f8", "#e4e7eb"
 MOST_ANSWERS = 50  # on one page
 
-Texts = list[dict[str, Any]]  # of `write_page`
+Texts = list[Text]
 
 
 class Card(NamedTuple):
@@ -160,8 +160,7 @@ def text_lines(x: float, y: float, rows: Sequence[str], size: float, **look: Any
 
     A row is a text of its own, so that all stand on one grid, whatever letters they hold.
     """
-    look = {"size": size, "color": INK, "family": "DejaVu Sans", "parse_math": False, **look}
-    return [{"x": x, "y": y + 1.9 * size * i, "s": row, **look} for i, row in enumerate(rows)]
+    return [Text(x, y + 1.9 * size * i, row, size, **look) for i, row in enumerate(rows)]
 
 
 def centred(x: int, y: int, side: int, text: str, margin: int = 20) -> Texts:

@@ -10,8 +10,8 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from answering.drawing import EDGE, HAIRLINE, RADIUS, centred, fit, heading, panel, text_lines, tile
-from figures.charts import BACKGROUND, INK, SOFT
 from figures.letters import text_width, write_page
+from figures.palette import BACKGROUND, INK, SOFT
 from run.console import printable
 
 RIGHT, WRONG, BEHIND = "#1f8a5b", "#d1495b", "#cbd2d9"

@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw
 from answering.drawing import EDGE, GAP, Texts, centred, fit, heading, round_mask, text_lines, tile
 from answering.explain import Explanation, Word
 from figures import heat
-from figures.charts import BACKGROUND, INK, SOFT
 from figures.letters import write_page
+from figures.palette import BACKGROUND, INK, SOFT
 from run.console import printable
 
 SIDE, BARS = 288, 480  # pixels: of a picture, and the width of the words' column

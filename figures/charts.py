@@ -12,16 +12,12 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from figures.palette import BACKGROUND, COLOURS, DPI, INK, SIDES, SOFT
 from run import files
 
-INK, SOFT = "#1f2933", "#5f6b77"  # of contrast 15 and 5.4 with white
-COLOURS = ("#2667ff", "#e9a23b", "#2a9d8f", "#7b5ea7", "#5c6b73", "#8c564b")  # red says "wrong"
-BACKGROUND = "white"
 LEARNED = ("temperature", "margin", "bias")  # columns of the history on scales of their own
 ERRORS = {"visual_error": "image path", "textual_error": "text path"}  # columns of the history
-SIDES = COLOURS[:2]  # text to image, image to text
 CUTS = (1, 5, 10)
-DPI = 110
 
 
 def new_figure(width: float, height: float) -> Figure:

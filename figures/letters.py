@@ -1,55 +1,79 @@
-"""The letters of pages that show pictures and text: their width, and drawing them over a canvas."""
+"""The letters of pages that show pictures and text: their width, and drawing them over a canvas.
+
+Pillow draws them, for a page is then there before matplotlib would be imported. The font is the one
+that matplotlib brings, so pages and charts look alike on every machine.
+"""
 
 import functools
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from importlib import util
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
-from matplotlib import font_manager
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ft2font import LoadFlags
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from figures.charts import DPI
+from figures.palette import DPI, INK
 from run import files
+
+ANCHORS = {"left": "ls", "center": "ms", "right": "rs"}  # of a baseline
+FACES = {
+    ("normal", "normal"): "DejaVuSans.ttf",
+    ("bold", "normal"): "DejaVuSans-Bold.ttf",
+    ("normal", "italic"): "DejaVuSans-Oblique.ttf",
+}
+
+
+class Text(NamedTuple):
+    """One row of text on a page.
+
+    Attributes:
+      x, y: of the baseline in pixels from the top left; s: the row.
+      size: in points; color: as Pillow names it.
+      weight: normal or bold; ha: which end lies at x: left, center or right.
+      style: normal or italic.
+    """
+
+    x: float
+    y: float
+    s: str
+    size: float
+    color: str = INK
+    weight: str = "normal"
+    ha: str = "left"
+    style: str = "normal"
 
 
 def text_width(text: str, size: float) -> float:
-    """Width in pixels of text at a size in points, from the font's own advances."""
-    return sum(map(_advance, text)) * size * DPI / 72
+    """Width in pixels of one row of text at a size in points."""
+    return _font("normal", "normal", size).getlength(text)
 
 
 @functools.cache
-def _font() -> tuple[Any, Mapping[int, int]]:
-    font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
-    return font, font.get_charmap()
+def _font(weight: str, style: str, size: float) -> ImageFont.FreeTypeFont:
+    """A face of DejaVu Sans at a size in points."""
+    path, pixels = _folder() / FACES[weight, style], size * DPI / 72
+    # The basic layout: the other one needs a library that not every machine has.
+    return ImageFont.truetype(path, pixels, layout_engine=ImageFont.Layout.BASIC)
 
 
 @functools.cache
-def _advance(character: str) -> float:
-    """Width of a character as a share of the text size."""
-    font, glyphs = _font()
-    if ord(character) not in glyphs:
-        return 1.25  # the box that stands for it
-    font.set_size(100, 72)  # each time: the object is matplotlib's own, which sets it as it draws
-    glyph = font.load_char(ord(character), flags=LoadFlags.NO_HINTING)
-    return glyph.linearHoriAdvance / 65536 / 100
+def _folder() -> Path:
+    """Where matplotlib keeps its fonts; found without importing it."""
+    spec = util.find_spec("matplotlib")
+    if spec and spec.origin:
+        folder = Path(spec.origin).parent / "mpl-data/fonts/ttf"
+        if folder.is_dir():
+            return folder
+    import matplotlib  # of a system's packages, which keep its data elsewhere
+
+    return Path(matplotlib.get_data_path(), "fonts/ttf")
 
 
-def write_page(canvas: Image.Image, texts: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draws the texts over the canvas and writes the page."""
-    width, height = canvas.size
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="none")
+def write_page(canvas: Image.Image, texts: Sequence[Text], path: Path) -> None:
+    """Draws the texts over the canvas and writes the page as PNG, atomically."""
+    pen = ImageDraw.Draw(canvas)
     for text in texts:
-        figure.text(**{**text, "x": text["x"] / width, "y": 1 - text["y"] / height})
-    letters = FigureCanvasAgg(figure)
-    with warnings.catch_warnings():  # a character that no font here has is drawn as a box
-        warnings.simplefilter("ignore", UserWarning)
-        letters.draw()
-    overlay = Image.fromarray(np.asarray(letters.buffer_rgba()))  # (height, width, 4) uint8
-    canvas.paste(overlay, (0, 0), overlay)
+        font = _font(text.weight, text.style, text.size)
+        pen.text((text.x, text.y), text.s, text.color, font, anchor=ANCHORS[text.ha])
     with files.atomic_path(path) as temporary:
         canvas.save(temporary, "PNG")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from figures import charts
+from figures import charts, palette
 
 ACROSS = 3  # pairs in a row of the picture
 
@@ -50,7 +50,7 @@ def draw_pair_bars(
     panels = np.ravel(figure.subplots(down, ACROSS, sharey=True, squeeze=False))
     width, handles = 0.8 / max(1, len(found)), []
     titles = list(order or found)
-    colours = [charts.COLOURS[titles.index(title) % len(charts.COLOURS)] for title in found]
+    colours = [palette.COLOURS[titles.index(title) % len(palette.COLOURS)] for title in found]
     for row, (name, panel) in enumerate(zip(names, panels, strict=False)):
         handles = []
         for place, (colour, cells) in enumerate(zip(colours, found.values(), strict=True)):
@@ -60,7 +60,7 @@ def draw_pair_bars(
             share = hits[n] / images[n]
             handles.append(panel.bar(x, share, width, color=colour))
             spans = interval_lengths(hits[n], images[n])
-            panel.errorbar(x, share, spans, fmt="none", ecolor=charts.INK, elinewidth=0.8)
+            panel.errorbar(x, share, spans, fmt="none", ecolor=palette.INK, elinewidth=0.8)
         charts.style(panel, name)
         images = next(iter(found.values())).images[row]
         panel.set_xticks(np.arange(1, len(images) + 1))
@@ -72,6 +72,6 @@ def draw_pair_bars(
     figure.legend(
         handles, list(found), loc="outside upper center", ncols=3, frameon=False, fontsize=9
     )
-    figure.supylabel("recall", fontsize=9, color=charts.INK)
+    figure.supylabel("recall", fontsize=9, color=palette.INK)
     figure.supxlabel("captions of the image that say the pair (images)", fontsize=9)
     charts.save(figure, path)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from figures import charts
+from figures import charts, palette
 
 STYLES = ("-", "--", ":", "-.")  # for each round of the colours
 
@@ -37,8 +37,8 @@ def draw_several(curves: Sequence[Curve], title: str, path: Path) -> None:
     figure = charts.new_figure(8, 4.2 + 0.22 * -(-len(curves) // columns))
     axes: Any = figure.subplots()
     for curve in curves:
-        turn, place = divmod(names.index(curve.name), len(charts.COLOURS))
-        look: Mapping[str, Any] = {"color": charts.COLOURS[place], "linewidth": 1.4}
+        turn, place = divmod(names.index(curve.name), len(palette.COLOURS))
+        look: Mapping[str, Any] = {"color": palette.COLOURS[place], "linewidth": 1.4}
         style = STYLES[turn % len(STYLES)]
         marker = "." if len(curve.epochs) < 3 else ""
         axes.plot(curve.epochs, curve.values, style, label=curve.label, marker=marker, **look)
