@@ -56,6 +56,7 @@ def train(team):
     notes = fitting.set_weights(model, start, inputs, callbacks.records, FLAGS.notes)
     if chief:
         tell_begin(start.run, model, inputs, callbacks.records, notes)
+    fitting.read_once(model, inputs, batches, callbacks)
     fitting.fit(model, batches, strategy, inputs.settings, callbacks)
     if chief:
         tell_end(start.run, callbacks, time.perf_counter() - began)

@@ -79,7 +79,7 @@ class CollapseWatch(keras.callbacks.Callback):
         image = vectors[images[:PAIRS]]
         pictures = hasattr(vectors, "views")  # these stay bytes
         self.image = np.asarray(image, np.uint8 if pictures else np.float32)
-        self.tokens = tokens.pad(first[:PAIRS])
+        self.tokens, self.captions = tokens, first[:PAIRS]
         self.stop, self.tell = stop, tell
         self.step = self.bad = 0
         self.collapsed = False
@@ -91,7 +91,7 @@ class CollapseWatch(keras.callbacks.Callback):
     def look(self):
         """The probe's state: {"loss", "plateau", "rank", "tied"}."""
         loss = self.model.pair_loss
-        rows = encode_rows(self.model, self.image, self.tokens)
+        rows = encode_rows(self.model, self.image, self.tokens.pad(self.captions))
         size = len(self.image)  # of trained numbers the copy of one replica will do
         numbers = self.model.learned.values()
         learned = {name: keras.ops.convert_to_numpy(value) for name, value in numbers.items()}

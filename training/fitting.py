@@ -162,6 +162,25 @@ class Callbacks:
             self.all.append(keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False))
 
 
+def read_once(model, inputs: Inputs, batches: TrainingBatches, callbacks: Callbacks) -> None:
+    """Reads all captions with the frozen text network, if there is one, before they are trained on.
+
+    Its weights are set by now.
+    """
+    frozen = model.parts.frozen_text
+    if frozen is None:
+        return
+    from systems.engine import read_once
+
+    splits = inputs.tokens["train"], inputs.tokens["validation"]
+    found = read_once.read(frozen, splits, inputs.settings.cache_dir)
+    found.use(model, getattr(model.pair_loss, "raw", False))
+    batches.tokens, held_out = found.numbers
+    for one in callbacks.all:
+        if hasattr(one, "tokens"):
+            one.tokens = held_out
+
+
 def caption_scores(model, inputs: Inputs):
     """() -> {"bleu4": of the captions that the model writes of the validation images}; or None."""
     if model.parts.writer is None:

@@ -25,6 +25,7 @@ from run import files, hdf5
 NO_WEIGHTS = ("none", "random")  # both mean weights that were drawn
 POSITIONS = 512  # that the published transformers know
 LAYERS = 3  # whose means "layers" puts side by side
+FROZEN_ROWS = "frozen_rows"  # the layer that reads what a frozen transformer has made
 
 
 class ImageSize(NamedTuple):
@@ -52,7 +53,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # ---- Text ---------------------------------------------------------------------------------------
 
 
-def transformer_tower(num_pieces, embed_dim, size, dropout=0.1, pooling="cls"):
+def transformer_tower(num_pieces, embed_dim, size, dropout=0.1, pooling="cls", frozen=False):
     """(B, T) ids of word pieces, 0 pads -> (B, D), not of norm 1.
 
     The last layer's row at the first position, [CLS], or the mean of its rows, or the means of the
@@ -66,6 +67,7 @@ def transformer_tower(num_pieces, embed_dim, size, dropout=0.1, pooling="cls"):
       dropout: share of activations dropped in training, in [0, 1).
       pooling: "cls"; or "mean" over the pieces, [CLS] and [SEP] among them; or "layers", the means
         of the last `LAYERS` layers (lower ones say more of single words).
+      frozen: the transformer is not trained and drops nothing; `dropout` is of its pooled rows.
 
     Reference: [Sanh] (its pooling: none); DistilBERT's own size, (6, 12, 768, 3072), has 66,362,880
       weights before the dense layer with the 30,521 pieces of BERT's vocabulary.
@@ -73,11 +75,13 @@ def transformer_tower(num_pieces, embed_dim, size, dropout=0.1, pooling="cls"):
     import keras_hub
 
     backbone = keras_hub.models.DistilBertBackbone(
-        num_pieces + 1, *size, dropout, POSITIONS, name="backbone"
+        num_pieces + 1, *size, 0.0 if frozen else dropout, POSITIONS, name="backbone"
     )
+    backbone.trainable = not frozen
     if pooling == "layers":
         outputs = [layer.output for layer in backbone.transformer_layers[-LAYERS:]]
         backbone = keras.Model(backbone.input, keras.layers.Concatenate()(outputs), name="backbone")
+        backbone.trainable = not frozen
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     mask = ops.cast(ops.not_equal(tokens, 0), "int32")
     rows = backbone({"token_ids": tokens, "padding_mask": mask})  # (B, T, W), or 3 W wide
@@ -86,6 +90,8 @@ def transformer_tower(num_pieces, embed_dim, size, dropout=0.1, pooling="cls"):
         rows = ops.sum(ops.cast(rows, "float32") * kept, 1) / ops.maximum(ops.sum(kept, 1), 1.0)
     else:
         rows = rows[:, 0]
+    if frozen:
+        rows = keras.layers.Dropout(dropout, name=FROZEN_ROWS)(rows)
     head = keras.layers.Dense(embed_dim, name="text_head")
     return keras.Model(tokens, head(rows), name="text_tower")
 

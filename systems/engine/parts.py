@@ -37,6 +37,18 @@ class WordTable:
 
 
 @dataclass(frozen=True)
+class FrozenText:
+    """A text tower in two: what training does not change, and what it does.
+
+    Args:
+      network: Keras model of ids (B, T) -> rows (B, W); head: of [(B, W), ids (B, T)] -> (B, D).
+    """
+
+    network: Any
+    head: Any
+
+
+@dataclass(frozen=True)
 class CaptionSteps:
     """What writes captions after training: the first step, and the one of each further word.
 
@@ -105,6 +117,7 @@ class Parts:
       chunks: rows that go through an encoder at once; large products run at the full rate.
       words: the word table, for --word_vectors.
       writer: what writes captions, of a model that was trained to.
+      frozen_text: the text tower in two, where its network is frozen: see `read_once`.
       protocol: facts about reading that score.json holds.
       load_published: settings -> gives fresh weights the values that the flags name.
       export_text: (encoder, path) -> writes query.onnx.
@@ -123,6 +136,7 @@ class Parts:
     chunks: Sides = Sides(512, 512)
     words: WordTable | None = None
     writer: CaptionSteps | None = None
+    frozen_text: FrozenText | None = None
     protocol: Mapping[str, Any] = field(default_factory=dict)
     load_published: Callable[..., None] = keep_weights
     export_text: Callable[..., None] = export_onnx

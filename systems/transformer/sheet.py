@@ -28,7 +28,10 @@ class TransformerSettings(Settings):
         roles="shape",
     )
     text_rate: float = option(
-        1.0, "Learning rate of the text transformer, as a factor of --learning_rate.", least=0
+        1.0,
+        "Learning rate of the text transformer, as a factor of --learning_rate. With 0 it is not "
+        "trained and reads each caption once; --dropout is then of what it has read.",
+        least=0,
     )
     text_weights: str = option(
         "none",

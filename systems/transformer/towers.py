@@ -16,7 +16,7 @@ from systems.engine import hub
 from systems.engine.backbone import find_backbone, image_backbone, load_backbone, strongest_places
 from systems.engine.bag import BagOfWords
 from systems.engine.layers import Standardize, UnitNorm, lengths
-from systems.engine.parts import Parts, Sides, rates_of, reader
+from systems.engine.parts import FrozenText, Parts, Sides, rates_of, reader
 from systems.transformer.sizes import parse_size
 
 CHUNKS = Sides(image=32, text=128)  # the published networks take 45 MB of a picture
@@ -94,13 +94,26 @@ def piece_tower(settings, num_pieces):
     """
     size = parse_size(settings.text_size)
     bare = hub.transformer_tower(
-        num_pieces, settings.embed_dim, size, settings.dropout, settings.text_pooling
-    )
+        num_pieces, settings.embed_dim, size, settings.dropout, settings.text_pooling,
+        frozen=is_frozen(settings),
+    )  # fmt: skip
     row = bare.output
     if settings.bag:
         bag = BagOfWords(num_pieces, settings.embed_dim, word_dropout=settings.word_dropout)
         row = keras.layers.Add()([row, bag(bare.input)])
     return keras.Model(bare.input, UnitNorm(name="unit")(row), name="text_tower")
+
+
+def is_frozen(settings):
+    """Whether no training changes the text transformer; it then reads each caption once."""
+    return settings.text_rate == 0 or settings.train in ("heads", "image")
+
+
+def in_two(tower):
+    """A text tower as `FrozenText`: its pooled rows, and what is made of them and of the ids."""
+    rows = tower.get_layer(hub.FROZEN_ROWS).input
+    network = keras.Model(tower.input, rows, name="frozen_text")
+    return FrozenText(network, keras.Model([rows, tower.input], tower.output, name="text_end"))
 
 
 def build(settings, facts, loss):
@@ -136,6 +149,7 @@ def build(settings, facts, loss):
         readers=Sides(reader(image, raw), read_text),
         rates=rates_of((settings.backbone_rate, trained), (settings.text_rate, pretrained)),
         chunks=CHUNKS,
+        frozen_text=in_two(text) if is_frozen(settings) else None,
         load_published=load_published,
         export_text=hub.export_text,
     )
