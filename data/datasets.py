@@ -104,6 +104,7 @@ def open_dataset(
     seed: int = 0,
     limit: int | None = None,
     coco_split: str = "whole",
+    nuswide_test: str = "all",
 ) -> dict[str, Split]:
     """Opens a data set and checks it.
 
@@ -117,7 +118,7 @@ def open_dataset(
       seed: of such draws, and of the scenes.
       limit: keeps the first images of each split, at most so many; None keeps all. A shuffled
         split stays whole: all of it is handed in.
-      coco_split: of coco, see `coco.read_coco`.
+      coco_split: of coco, see `coco.read_coco`; nuswide_test: of nuswide, see its reader.
 
     Returns:
       `{"train": Split, "validation": Split, "test": Split}`.
@@ -130,7 +131,9 @@ def open_dataset(
     for name, value in (("limit", limit), ("validation_images", validation_images)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}; expected 1 or more")
-    options = ReadingOptions(Path(cache_dir), validation_images, seed, limit, coco_split)
+    options = ReadingOptions(
+        Path(cache_dir), validation_images, seed, limit, coco_split, nuswide_test
+    )
     if data == "scenes":
         if data_dir:
             raise ValueError(
@@ -174,6 +177,7 @@ def open_run_data(settings, data_dir: str | os.PathLike | None = None) -> dict[s
         seed=settings.data_seed,
         limit=settings.limit or None,
         coco_split=settings.coco_split,
+        nuswide_test=settings.nuswide_test,
     )
     if getattr(settings, "features", None) == "bottom_up":
         from data.formats import bottom_up

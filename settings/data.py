@@ -34,6 +34,13 @@ class DataOptions(Options):
         "of Karpathy's test list.",
         choices=("whole", "5k", "random", "1k"),
     )
+    nuswide_test: str = option(
+        "all",
+        "Test images of nuswide: all of them, or subset: the 256 of NUS_Test_Subset.txt, the "
+        "gallery of the course's second part.",
+        choices=("all", "subset"),
+        when="data=nuswide",
+    )
     data_seed: int = option(0, "Seed of drawn scenes and of drawn splits.", least=0)
     captions: str = option(
         "all",

@@ -1,6 +1,7 @@
 """Reader of NUS-WIDE-Lite as the IRSE course hands it out: 55,615 images, tags, 81 concepts.
 
   image list/{Train,Test}_imageOutPutFileList.txt   lines `category\\name_id.jpg`
+  image list/NUS_Test_Subset.txt                    some of the test images, for the second part
   All_Tags.txt                                      image id, six spaces, tags
   NUS-WIDE-Lite_groundtruth/*_{Train,Test}.txt      a file for each concept, a 0 or 1 for each image
   images/image_features.csv                         file name, then 2,048 numbers, space separated
@@ -11,14 +12,17 @@ cache folder, its rows in the order of the lists: training images, then test ima
 Shape letters: N images, F feature (2,048), K concepts (81).
 """
 
+import dataclasses
 import hashlib
 import os
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.formats.drawing import draw_validation
 from data.formats.pictures import locate
@@ -36,12 +40,16 @@ from run.files import atomic_path, open_array
 
 FOLDER = "NUS-WIDE-Lite"
 FEATURES = "images/image_features.csv"
+SUBSET = "NUS_Test_Subset.txt"
 TAGS = "All_Tags.txt"
 TRUTH = "NUS-WIDE-Lite_groundtruth"
 
 
 def read_nuswide(source: Path, options: ReadingOptions) -> dict[str, Records]:
     """NUS-WIDE-Lite: one caption (the tags) for each image, concept vectors, image vectors.
+
+    With `nuswide_test` "subset" the test split is those images that NUS_Test_Subset.txt names, in
+    the order of the whole list.
 
     Reference: the code of the course solution (SYSTEMS.md, System 1 (d)).
     Differs from it: validation is drawn from the training images, not from the test images.
@@ -66,7 +74,34 @@ def read_nuswide(source: Path, options: ReadingOptions) -> dict[str, Records]:
         )
         start += len(own)
     train, validation = draw_validation(records["Train"], options, str(root))
-    return {"train": train, "validation": validation, "test": records["Test"]}
+    test = records["Test"]
+    if options.nuswide_test == "subset":
+        test = _choose(test, _read_subset(root, test.names))
+    return {"train": train, "validation": validation, "test": test}
+
+
+def _read_subset(root: Path, names: Sequence[str]) -> NDArray[np.int64]:
+    """(n,) rows of the test images that the list of the second part names, ascending."""
+    path = find_file(root, (f"image list/{SUBSET}",), "list of some test images")
+    entries = [_file_name(entry.replace("\\", "/")) for entry in read_names(path)]
+    row_of = {name: row for row, name in enumerate(names)}
+    if strange := [name for name in entries if name not in row_of]:
+        raise ValueError(
+            f"{path}: {len(strange)} of {len(entries)} images are not in the list of test images: "
+            f"{some(strange)}"
+        )
+    return np.unique([row_of[name] for name in entries])
+
+
+def _choose(records: Records, rows: NDArray[np.int64]) -> Records:
+    """Some images of a split."""
+    kept = {}
+    for field in ("names", "captions", "pictures"):
+        values = getattr(records, field)
+        kept[field] = None if values is None else [values[row] for row in rows]
+    for field in ("vectors", "concepts"):
+        kept[field] = np.asarray(getattr(records, field)[rows])
+    return dataclasses.replace(records, **kept)
 
 
 def _read_list(root: Path, part: str) -> list[str]:

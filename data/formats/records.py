@@ -45,6 +45,7 @@ class ReadingOptions:
       seed: of every draw.
       limit: images wanted of each split, or None; only `scenes` heeds it, to draw fewer.
       coco_split: which images of COCO's two files make which split, see `coco.read_coco`.
+      nuswide_test: which test images of NUS-WIDE-Lite are read, see `nuswide.read_nuswide`.
       beside: further folders, whose vectors are put beside those of the first (precomp).
     """
 
@@ -53,6 +54,7 @@ class ReadingOptions:
     seed: int
     limit: int | None
     coco_split: str = "whole"
+    nuswide_test: str = "all"
     beside: tuple[Path, ...] = ()
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny_data import check_layout, nus, opened, put_picture, refused, replace
+from tiny_data import check_layout, nus, opened, put, put_picture, refused, replace
 
 from data.datasets import fingerprint
 from data.formats import nuswide
@@ -29,6 +29,22 @@ def test_nuswide(tmp_path):
     seeded = opened("nuswide", tmp_path / "NUS-WIDE-Lite", seed=3)
     assert seeded["validation"].image_names != splits["validation"].image_names
     assert fingerprint(seeded["test"]) == fingerprint(test)
+
+
+def test_the_second_part_has_a_list_of_its_own(tmp_path):
+    folder = nus(tmp_path)
+    refused("nuswide", tmp_path, nuswide_test="subset", says="no list of some test images")
+    put(folder / "image list/NUS_Test_Subset.txt", [r"cat1\0006_202.jpg", "0004_200.jpg"], "\r\n")
+    whole, some = (opened("nuswide", tmp_path, nuswide_test=n) for n in ("all", "subset"))
+    assert some["test"].image_names == ["0004_200.jpg", "0006_202.jpg"]
+    assert some["test"].captions == ["tags of 200 é", "tags of 202 é"]
+    assert some["test"].caption_image.tolist() == [0, 1]
+    assert some["test"].vectors.tolist() == whole["test"].vectors[[0, 2]].tolist()
+    assert some["test"].concepts.tolist() == [[1, 0], [1, 0]]
+    assert fingerprint(some["train"]) == fingerprint(whole["train"])
+    put(folder / "image list/NUS_Test_Subset.txt", ["0004_200.jpg", "0009_9.jpg"])
+    says = r"NUS_Test_Subset\.txt: 1 of 2 .* 0009_9\.jpg"
+    refused("nuswide", tmp_path, nuswide_test="subset", says=says)
 
 
 def test_nuswide_is_parsed_once(tmp_path, monkeypatch):
