@@ -104,3 +104,12 @@ def test_rows_are_kept_by_weights_and_captions(tmp_path, monkeypatch):
         path.write_bytes(path.read_bytes()[:-4] + b"oops")
     read_once.read(model.parts.frozen_text, (tokens,), tmp_path)
     assert read[6:] == [4, 2]
+
+
+def test_what_is_pooled_in_another_way_is_read_anew(tmp_path):
+    tokens = make_tokens()
+    for pooling in ("cls", "mean", "layers"):
+        model = build(text_pooling=pooling)
+        found = read_once.read(model.parts.frozen_text, (tokens,), tmp_path)
+        rows = found.tower(found.numbers[0].pad(np.arange(6)))
+        np.testing.assert_allclose(rows, model.text_tower(tokens.pad(np.arange(6))), atol=1e-5)
