@@ -119,8 +119,8 @@ def _read_block(compute, weights: str, ids: np.ndarray, cache_dir: Path) -> np.n
 
 def _hash_network(network) -> str:
     """SHA-256 of a network's weights and steps."""
-    # Not by the names of layers: these are counted on from model to model.
-    steps = [type(layer).__name__ for layer in network.layers]
+    # Not by their names: these are counted on from model to model.
+    steps = [type(step).__name__ for step in network.operations]
     found = hashlib.sha256(repr((steps, network.output_shape)).encode())
     for weight in network.weights:
         found.update(np.ascontiguousarray(ops.convert_to_numpy(weight)).tobytes())
