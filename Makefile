@@ -20,7 +20,7 @@ help:  ## this list
 demo: .venv/runtime  ## train on the built-in scenes, grade, and answer a query (about two minutes)
 	$(BIN)/python train.py --exp demo --overwrite --loss modified
 	$(BIN)/python test.py --exp demo
-	$(BIN)/python retrieve.py --exp demo "a small red circle above a blue star"
+	$(BIN)/python retrieve.py --exp demo "a small blue triangle above an orange star"
 	@echo
 	@echo "learning curve        exp/demo/history.png"
 	@echo "score                 exp/demo/score.json and score.png"

@@ -1,7 +1,8 @@
 r"""Finds images for a sentence, or captions for an image, in the split that test.py scored last.
 
-    python retrieve.py "a small red circle above a blue star"
-    python retrieve.py "a small red circle above a blue star" --explain    # of the best image
+    python retrieve.py "a small blue triangle above an orange star"
+    python retrieve.py "a small blue triangle above an orange star" --explain    # of the best image
+    python retrieve.py "a red circle" --minus "a blue star" --like test-00012
     python retrieve.py --image test-00012        # an image of the gallery: the nearest captions
     python retrieve.py --image FILE --caption    # writes captions; runs of --model joint
     python retrieve.py                           # reads queries line by line
@@ -58,6 +59,25 @@ class AskOptions(Options):
         "With --caption: rank by the mean log probability of a word, not by the sum, which "
         "favours short captions.",
     )
+    plus: tuple[str, ...] = option(
+        (), "Another sentence that the images should fit, too. May be given several times."
+    )
+    minus: tuple[str, ...] = option(
+        (), "A sentence that the images should not fit. May be given several times."
+    )
+    minus_weight: float = option(
+        0.5, "Weight of what --minus takes away; the sentences count 1.", least=0, most=10
+    )
+    like: tuple[str, ...] = option(
+        (),
+        "An image that the images should resemble: its name or number in the gallery, or an "
+        "image file. May be given several times, with or without a sentence.",
+    )
+    spelling: bool = option(
+        True,
+        "Read a word that the model does not know as the nearest that it knows: another "
+        "singular or plural, or one letter missing, added, wrong or swapped.",
+    )
     explain: bool = option(
         False,
         "Explain the best result: how much each word and each region of the image contributes "
@@ -97,12 +117,15 @@ def answer(run, gallery, asked, explainer=None):
       asked: the query, of `search.ask_sentence` or `search.ask_picture`.
       explainer: `explain.Explainer`, or None without --explain.
     """
+    for line in asked.wording.remarks:
+        tell(line)
     if asked.unknown:
         tell(f"not known to the model: {console.some_words(asked.unknown)}")
     answers, note = asked.nearest(gallery, FLAGS.k)
+    answers, fits = search.judge(gallery, asked, answers)
     kind = "" if gallery.similarity == "cosine" else f" · {gallery.similarity} similarity"
     origin = f"{run}{kind}"
-    note = f"{note} · {origin}"
+    note = f"{note}{search.count_fits(answers, fits)} · {origin}"
     columns = get_terminal_size((120, 24)).columns  # 120 where there is no terminal
     if not FLAGS.json:
         title = console.cut(console.printable(asked.name), columns)
@@ -112,6 +135,7 @@ def answer(run, gallery, asked, explainer=None):
     if FLAGS.json:
         sizes = {"images": gallery.num_images, "captions": gallery.num_captions}
         facts = {"run": str(run), "similarity": gallery.similarity, "gallery": sizes}
+        facts |= {"fitting": None if fits is None else int(fits.sum())}
         facts |= {"answers": [one._asdict() for one in answers]}
         facts |= {"explanation": explanation.facts()} if explanation else {}
         print(json.dumps({**asked.facts(), **facts}))
@@ -123,13 +147,27 @@ def answer(run, gallery, asked, explainer=None):
     if explanation:
         from answering import explanation_page
 
-        explanation_page.draw_explanation(explanation, origin, path)
+        read = f" · read as {readings}" if (readings := asked.wording.readings()) else ""
+        explanation_page.draw_explanation(explanation, origin + read, path)
     else:
         from answering import drawing
 
         drawing.draw_answers(asked, answers, note, pictures, path)
         tell(pictures.complaint())
     hand_over(path)
+
+
+def ask(run, gallery, encoder, sentence):
+    """A sentence, or None, with --plus, --minus and --like as the gallery is asked with them."""
+    asked = options.read(AskOptions, FLAGS)
+    if not (asked.plus or asked.minus or asked.like):
+        minus = gallery.similarity == "cosine"
+        return search.ask_sentence(encoder, sentence, asked.spelling, minus)
+    from answering import mixing
+
+    chosen = (sentence, asked.plus, asked.minus, asked.like, asked.minus_weight)
+    mixture = mixing.Mixture(*chosen)
+    return mixing.ask_mixture(run, gallery, encoder, mixture, asked.spelling)
 
 
 def explain_best(explainer, gallery, asked, best, pictures):
@@ -141,7 +179,7 @@ def explain_best(explainer, gallery, asked, best, pictures):
     tell(pictures.complaint())
     if asked.is_text:
         row = gallery.image[best.image : best.image + 1]
-        return explainer(best.name, asked.name, row, picture)
+        return explainer(best.name, asked.wording.text, row, picture)
     try:
         return explainer(asked.name, best.caption, asked.vector, picture)
     except ValueError as error:  # such as a caption without a known word
@@ -223,8 +261,16 @@ def hand_over(path):
 
 def check_flags(argv):
     """Refuses flags that contradict each other. Raises ValueError."""
+    mixed = [f"--{name}" for name in ("plus", "minus", "like") if FLAGS[name].value]
     if FLAGS.image is not None and len(argv) > 1:
         raise ValueError("give a sentence or --image, not both")
+    if FLAGS.image is not None and mixed:
+        raise ValueError(
+            f"--image asks for captions, {mixed[0]} for pictures: to find pictures like a "
+            "picture, give --like instead of --image"
+        )
+    if FLAGS.explain and mixed:
+        raise ValueError(f"--explain is of one sentence: leave {mixed[0]} out")
     if FLAGS.caption and FLAGS.image is None:
         raise ValueError("--caption: of which picture? Give --image FILE_OR_ID")
     for name in ("rerank", "normalise"):
@@ -256,12 +302,13 @@ def main(argv):
         answer(run, gallery, asked, explainer)
         return
     encoder = explainer.encoder if explainer else search.QueryEncoder(run)
-    if len(argv) > 1:
-        answer(run, gallery, search.ask_sentence(encoder, " ".join(argv[1:])), explainer)
+    if len(argv) > 1 or FLAGS.plus or FLAGS.like:
+        sentence = " ".join(argv[1:]) if len(argv) > 1 else None
+        answer(run, gallery, ask(run, gallery, encoder, sentence), explainer)
         return
     for query in console.read_queries("query: "):
         try:
-            answer(run, gallery, search.ask_sentence(encoder, query), explainer)
+            answer(run, gallery, ask(run, gallery, encoder, query), explainer)
         except ValueError as error:
             tell(f"{error}")
 

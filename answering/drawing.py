@@ -29,6 +29,7 @@ class Card(NamedTuple):
     caption: str
     picture: Image.Image | None = None
     own: bool = False  # the caption was written for the picture that was asked with
+    fits: bool = False  # the query is known to be true of the picture
 
 
 def draw_answers(
@@ -49,8 +50,12 @@ def draw_answers(
     shown = answers[:MOST_ANSWERS]
     note += f" · the first {len(shown)}" if len(shown) < len(answers) else ""
     if asked.is_text:
+        note += " · blue: fits" if any(one.fits for one in shown) else ""
         note += f" · not known: {some_words(asked.unknown)}" if asked.unknown else ""
-        cards = [Card(one.score, printable(one.caption), pictures(one.image)) for one in shown]
+        cards = [
+            Card(one.score, printable(one.caption), pictures(one.image), fits=bool(one.fits))
+            for one in shown
+        ]
         picture_grid(printable(asked.name), printable(note), cards, path)
         return
     note += " · blue: written for this picture" if any(one.own for one in shown) else ""
@@ -61,6 +66,8 @@ def draw_answers(
 
 def picture_grid(title: str, note: str, cards: Sequence[Card], path: Path) -> None:
     """Pictures that answer a sentence, best first, with rank, score and caption under each.
+
+    Those that are known to fit have a blue frame, and say so beside their rank.
 
     Args:
       title: the sentence; note: a line below it.
@@ -78,9 +85,12 @@ def picture_grid(title: str, note: str, cards: Sequence[Card], path: Path) -> No
     canvas = Image.new("RGB", (width, top + num_rows * pitch + EDGE - GAP), BACKGROUND)
     for place, (card, caption) in enumerate(zip(cards, captions, strict=True)):
         x, y = EDGE + place % columns * (side + GAP), top + place // columns * pitch
+        if card.fits:
+            panel(canvas, (x - 5, y - 5), side + 10, COLOURS[0], RADIUS + 5)
         tile(canvas, (x, y), side, card.picture)
         below = y + side + 21
-        texts += text_lines(x, below, [str(place + 1)], 9, color=INK, weight="bold")
+        rank, ink = (f"{place + 1} fits", COLOURS[0]) if card.fits else (str(place + 1), INK)
+        texts += text_lines(x, below, [rank], 9, color=ink, weight="bold")
         texts += text_lines(x + side, below, [f"{card.score:.3f}"], 8, color=SOFT, ha="right")
         texts += text_lines(x, below + 18, caption, 8)
         if card.picture is None:

@@ -11,13 +11,14 @@ Shape letters: B queries of a batch, Q queries, D embedding, T tokens.
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from answering.wording import Wording, read_query
 from data.language.words import WORDS_ARE, Vocabulary, is_word
 from data.pictures import load_picture
 from gallery.nearest import top_k
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from answering.pictures import PictureEncoder
 
+PLACE = re.compile(r"(?i)\b(?:above|below|over|under|beneath|left of|right of|inside|behind)\b")
 TOKENS_AT_ONCE = 1 << 16  # bounds the (B, T, hidden) words of a batch
 
 
@@ -94,6 +96,20 @@ class QueryEncoder:
             raise ValueError("there is no query to encode: the list is empty")
         return np.stack([found[row] for row in range(len(lists))])
 
+    def encode_ordered(self, text: str) -> tuple[np.ndarray, str]:
+        """A text -> (1, D) unit row, and its first word of place if the order plays no part.
+
+        The model is asked about the same words in reverse order, too.
+        """
+        place = PLACE.search(text)
+        if not place or self.vocabulary.pieces:
+            return self.encode([text]), ""
+        turned = " ".join(reversed(self.vocabulary.tokenise(text)))
+        if self.ids(text) == self.ids(turned):
+            return self.encode([text]), ""
+        rows = self.encode([text, turned])
+        return rows[:1], place[0].lower() if np.allclose(*rows, rtol=0, atol=1e-5) else ""
+
 
 class Answer(NamedTuple):
     """One row of the answer to a query."""
@@ -105,6 +121,7 @@ class Answer(NamedTuple):
     caption: str
     picture: str  # reference for `load_picture`, "" for none
     own: bool = False  # a caption of the very image that was asked with
+    fits: bool | None = None  # whether the query is true of it; None where nobody knows
 
 
 def make_answer(
@@ -137,6 +154,32 @@ def nearest_captions(
     return answers
 
 
+def judge(
+    gallery: Gallery, asked: "Asked", answers: list[Answer]
+) -> tuple[list[Answer], np.ndarray | None]:
+    """The answers, each knowing whether the query is true of it, and (N,) of which images it is.
+
+    Of the built-in scenes, and where their language has the query; else nobody knows: None.
+    """
+    if "truth" not in gallery.arrays or not asked.wanted:
+        return answers, None
+    from answering import truth
+
+    fits = truth.fitting(gallery, asked)
+    if fits is None:
+        return answers, None
+    return [one._replace(fits=bool(fits[one.image])) for one in answers], fits
+
+
+def count_fits(answers: Sequence[Answer], fits: np.ndarray | None) -> str:
+    """` · 3 of 1,000 fit, 2 among these 10`; "" where nobody knows."""
+    if fits is None:
+        return ""
+    number, among = int(fits.sum()), sum(bool(one.fits) for one in answers)
+    verb = "fits" if number == 1 else "fit"
+    return f" · {number:,} of {len(fits):,} {verb}, {among} among these {len(answers)}"
+
+
 def answer_table(answers: Sequence[Answer], width: int) -> str:
     """Answers as lines of at most `width` columns of a terminal, at least 40; the rest is cut.
 
@@ -148,13 +191,15 @@ def answer_table(answers: Sequence[Answer], width: int) -> str:
     rest = width - room - 17
     lines = [f"rank    score  {'image':{room}}  caption"]
     for answer, whole in zip(answers, names, strict=True):
-        mark = "*" if answer.own else " "
+        mark = "*" if answer.own or answer.fits else " "
         name = cut(whole, room, keep_end=True)
         gap = " " * (room - columns(name) + 2)
         caption = cut(printable(answer.caption), rest)
         lines.append(f"{answer.rank:4}{mark} {answer.score:7.4f}  {name}{gap}{caption}".rstrip())
     if any(answer.own for answer in answers):
         lines.append("* written for this picture")
+    if any(answer.fits for answer in answers):
+        lines.append("* fits the query")
     return "\n".join(lines)
 
 
@@ -162,20 +207,31 @@ def answer_table(answers: Sequence[Answer], width: int) -> str:
 
 
 class Asked(NamedTuple):
-    """A sentence or a picture that is asked with.
+    """A sentence or a picture that is asked with, or several of them.
 
     Attributes:
       name: the sentence, or what the picture is called; vector: (1, D) unit row.
-      is_text: it is a sentence; unknown: of which the model does not know these words.
+      is_text: pictures are looked for, not captions.
+      wording: how the model reads the sentences.
+      wanted, unwanted: sentences that an answer should fit, and should not, as they were read.
       row: of a picture of the gallery; picture: that is not of the gallery.
+      more: what JSON shows besides.
     """
 
     name: str
     vector: np.ndarray
     is_text: bool
-    unknown: Sequence[str] = ()
+    wording: Wording = Wording("", {}, [], [])
+    wanted: Sequence[str] = ()
+    unwanted: Sequence[str] = ()
     row: int | None = None
     picture: "Image.Image | None" = None
+    more: Mapping[str, Any] = {}
+
+    @property
+    def unknown(self) -> Sequence[str]:
+        """Words that the model does not know."""
+        return self.wording.unknown
 
     def nearest(self, gallery: Gallery, k: int) -> tuple[list[Answer], str]:
         """The k nearest images of a sentence, or captions of a picture; and a line that says so."""
@@ -187,37 +243,54 @@ class Asked(NamedTuple):
                 gallery.num_captions,
             )
         kind = "pictures" if self.is_text else "captions"
-        return answers, f"{len(answers):,} nearest of {among:,} {kind}"
+        read = f" · read as {readings}" if (readings := self.wording.readings()) else ""
+        return answers, f"{len(answers):,} nearest of {among:,} {kind}{read}"
 
     def facts(self) -> dict[str, Any]:
         """What JSON shows."""
-        if self.is_text:
-            return {"query": self.name, "unknown_words": self.unknown}
-        return {"image": self.name}
+        if not self.is_text:
+            return {"image": self.name}
+        _, folded, unknown, remarks = self.wording
+        told = {"unknown_words": unknown, "folded": folded, "remarks": remarks}
+        return {"query": self.name, **self.more, **told}
 
 
-def ask_sentence(encoder: QueryEncoder, sentence: str) -> Asked:
+def ask_sentence(
+    encoder: QueryEncoder, sentence: str, fold: bool = True, minus: bool = True
+) -> Asked:
     """A sentence as the gallery is asked with it.
+
+    Args:
+      fold, minus: as of `read_query`.
 
     Raises:
       ValueError: the model knows none of its words.
     """
-    vector = encoder.encode([sentence])
-    return Asked(sentence, vector, is_text=True, unknown=encoder.unknown(sentence))
+    wording = read_query(encoder.vocabulary, sentence, fold, minus)
+    vector, ignored = encoder.encode_ordered(wording.text)
+    if ignored:
+        wording.remarks.append(
+            f"the model ignores the order of words: it cannot tell what is {ignored} what"
+        )
+    return Asked(sentence, vector, is_text=True, wording=wording, wanted=(wording.text,))
 
 
 def ask_picture(
-    run: Run, gallery: Gallery, given: str, encoder: "PictureEncoder | None" = None
+    run: Run,
+    gallery: Gallery,
+    given: str,
+    encoder: "PictureEncoder | None" = None,
+    flag: str = "--image",
 ) -> Asked:
     """A picture of the gallery or a picture file as the gallery is asked with it.
 
     Args:
-      given: as of `find_image`; encoder: of the run, where it is open.
+      given, flag: as of `find_image`; encoder: of the run, where it is open.
 
     Raises:
       ValueError: there is no such picture, or the run cannot describe it.
     """
-    row = find_image(run, gallery, given)
+    row = find_image(run, gallery, given, flag)
     if row is not None:
         name, vector = gallery.image_names[row], gallery.image[row : row + 1]
         return Asked(name, vector, is_text=False, row=row)
@@ -234,8 +307,11 @@ def ask_picture(
     return Asked(Path(given).name, encoder([picture]), is_text=False, picture=picture)
 
 
-def find_image(run: Run, gallery: Gallery, given: str) -> int | None:
+def find_image(run: Run, gallery: Gallery, given: str, flag: str = "--image") -> int | None:
     """The gallery's row that --image means, or None for a picture file.
+
+    Args:
+      given: name or number of an image in the gallery, or a path; flag: that it was given with.
 
     Raises:
       ValueError: it is neither.
@@ -254,7 +330,7 @@ def find_image(run: Run, gallery: Gallery, given: str) -> int | None:
         return int(given)
     names = ", ".join(islice(gallery.image_names, 3))
     raise ValueError(
-        f"--image {given} is neither a picture file nor an image of the gallery: its "
+        f"{flag} {given} is neither a picture file nor an image of the gallery: its "
         f"{gallery.num_images:,} images are called {names} ..., or go by number from 0"
     )
 

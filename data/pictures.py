@@ -96,8 +96,7 @@ def _draw_scene(reference: str) -> "Image.Image":
     from data.scenes import world
 
     try:
-        _, seed, split, index = reference.split(":")
-        return Image.fromarray(world.picture(split, int(index), int(seed)))
+        return Image.fromarray(world.draw_scene(world.find_scene(reference)))
     except DAMAGE as error:
         raise ValueError(
             f"picture {reference!r}: expected scenes:<seed>:<split>:<index> ({reason(error)})"

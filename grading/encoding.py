@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from answering import truth
 from data import datasets, pictures
 from data.language.words import Tokens, Vocabulary, say_wordless
 from data.vision import descriptors
@@ -128,6 +129,8 @@ def save_projections(encoded: Encoded, place: Run) -> None:
         "captions": split.captions,
         "pictures": pictures.picture_references(split),
     }
+    if split.origin.startswith("scenes:"):
+        arrays |= truth.pack_truth(strings["pictures"])
     for name, values in strings.items():
         arrays[f"{name}_data"], arrays[f"{name}_offsets"] = files.pack_strings(values)
     digest = files.file_hash(encoded.finished.run.best_weights)

@@ -51,7 +51,8 @@ def option(
     """A field that is a flag.
 
     Args:
-      default: its value where the flag is not given.
+      default: its value where the flag is not given. That of a flag which may be given several
+        times is (), of `tuple[str, ...]`; only scripts have such, no setting.
       help: for `--help`: a noun or a verb first; the default is added.
       choices: the values that a text may have; none: any.
       least, most: bounds of a number, inclusive; SIZE is that of a size of the towers.
@@ -107,8 +108,10 @@ def option_like(field: dataclasses.Field) -> Any:
 
 
 def type_of(section: type, name: str) -> type:
-    """int, float, bool or str: the type of a field, without None."""
+    """int, float, bool, str or tuple (of texts): the type of a field, without None."""
     kind = typing.get_type_hints(section)[name]
+    if typing.get_origin(kind) is tuple:
+        return tuple
     if isinstance(kind, types.UnionType):
         (kind,) = (one for one in typing.get_args(kind) if one is not type(None))
     return kind
@@ -143,6 +146,7 @@ def _define(section: type, field: dataclasses.Field, values: Any, choices: tuple
     makers: dict[type, Any] = {
         bool: flags.DEFINE_bool, int: partial(flags.DEFINE_integer, **bounds),
         float: partial(flags.DEFINE_float, **bounds), str: flags.DEFINE_string,
+        tuple: flags.DEFINE_multi_string,
     }  # fmt: skip
     make: Any = makers[kind]
     if choices:
@@ -158,6 +162,8 @@ def read(section: type[Section], values: flags.FlagValues = flags.FLAGS) -> Sect
     """
     chosen = {field.name: values[flag_name(field.name)].value for field in fields_of(section)}
     for name, value in chosen.items():
+        if isinstance(value, list):
+            chosen[name] = tuple(value)
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"--{name} is {value}; expected a finite number")
     return section(**chosen)
@@ -221,7 +227,7 @@ def help_text(sections: Iterable[type], values: flags.FlagValues, width: int = 9
         for name in own_names(section):
             flag, kind = values[flag_name(name)], type_of(section, name)
             shown = f"--[no]{name}" if kind is bool else f"--{flag.name}=" + _values(section, flag)
-            usual = "" if flag.default is None else f" Default: {_shown(flag.default)}."
+            usual = "" if flag.default in (None, [], ()) else f" Default: {_shown(flag.default)}."
             text = " ".join(helps[name].split()) + usual
             lines.append(f"  {shown}")
             lines += textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
@@ -244,7 +250,7 @@ def _values(section: type, flag: Any) -> str:
         return "|".join(names)
     field = next(field for field in fields_of(section) if flag_name(field.name) == flag.name)
     kind, low, high = type_of(section, field.name), field.metadata["least"], field.metadata["most"]
-    word = {int: "N", float: "X", str: "TEXT"}[kind]
+    word = {int: "N", float: "X", str: "TEXT", tuple: "TEXT"}[kind]
     between = low is not None and high is not None
     return f"{word} ({low:g} to {high:g})" if between else word
 

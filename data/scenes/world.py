@@ -14,9 +14,8 @@ import itertools
 import math
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -107,6 +106,14 @@ def make_scene(split: str, index: int, seed: int = 0) -> Scene:
 def _make(split: str, index: int, seed: int) -> tuple[Scene, list[Sentence]]:
     scene = make_scene(split, index, seed)
     return scene, write_sentences(scene, random.Random(f"captions {seed} {split} {index}"))
+
+
+def find_scene(reference: str) -> Scene:
+    """The scene that `scenes:<seed>:<split>:<index>` means. Raises ValueError: it means none."""
+    kind, seed, split, index = reference.split(":")
+    if kind != "scenes":
+        raise ValueError(f"{reference!r} is no reference to a scene")
+    return make_scene(split, int(index), int(seed))
 
 
 def picture(split: str, index: int, seed: int = 0, size: int = SIDE) -> np.ndarray:
@@ -315,53 +322,67 @@ def _matches(mention: Mention, item: Item) -> bool:
 def fit_matrix(captions: Sequence[Sentence], scenes: Sequence[Scene]) -> np.ndarray:
     """`fits` of M captions and N scenes at once.
 
+    Returns:
+        (M, N) bool.
+    """
+    tables = truth_tables(scenes)
+    fit = np.zeros((len(captions), len(scenes)), bool)
+    for row, caption in enumerate(captions):
+        fit[row] = fit_scenes(caption.meaning, tables)
+    return fit
+
+
+def fit_scenes(meaning: Meaning, tables: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The scenes that a meaning fits, by their `truth_tables`.
+
     For each way to give the mentions distinct objects, all constraints are tables of truth over
     the scenes, and a caption fits where one way meets them all.
 
     Returns:
-        (M, N) bool.
+        (N,) bool.
     """
-    tables = _truth_tables(scenes)
-    fit = np.zeros((len(captions), len(scenes)), bool)
-    for row, caption in enumerate(captions):
-        meaning = caption.meaning
-        matches = []
-        for mention in meaning.objects:
-            said = [tables[fact] for fact in vars(mention).items() if fact[1]]
-            matches.append(np.logical_and.reduce([tables["there"], *said]))  # (S, N)
-        for ends in itertools.permutations(range(3), len(matches)):
-            way = matches[0][ends[0]]
-            for match, end in zip(matches[1:], ends[1:], strict=True):
-                way = way & match[end]
-            for name, a, b in meaning.relations:
-                way = way & tables[name][ends[a], ends[b]]
-            fit[row] |= way
-        if meaning.background:
-            fit[row] &= tables["background", meaning.background]
+    matches = []
+    for mention in meaning.objects:
+        said = [tables[f"{field} {value}"] for field, value in vars(mention).items() if value]
+        matches.append(np.logical_and.reduce([tables["there"], *said]))  # (S, N)
+    fit = np.zeros(tables["there"].shape[1], bool)
+    for ends in itertools.permutations(range(3), len(matches)):
+        way = matches[0][ends[0]]
+        for match, end in zip(matches[1:], ends[1:], strict=True):
+            way = way & match[end]
+        for name, a, b in meaning.relations:
+            way = way & tables[name][ends[a], ends[b]]
+        fit |= way
+    if meaning.background:
+        fit &= tables[f"background {meaning.background}"]
     return fit
 
 
-def _truth_tables(scenes: Sequence[Scene]) -> dict[Any, np.ndarray]:
-    """Fact -> the scenes (N,), objects (S, N) or object pairs (S, S, N) that it is true of."""
+def truth_tables(scenes: Sequence[Scene]) -> dict[str, np.ndarray]:
+    """Fact, such as "colour red", -> what it is true of.
+
+    Returns:
+        {fact: (N,) scenes, (S, N) objects or (S, S, N) pairs of objects, bool}.
+    """
     num = len(scenes)
     fields = {"shape": SHAPES, "colour": COLOURS, "size": SIZES, "texture": TEXTURES}
-    facts = [(field, value) for field, values in fields.items() for value in values]
-    tables: dict[Any, np.ndarray] = {
+    facts = [f"{field} {value}" for field, values in fields.items() for value in values]
+    tables = {
         fact: np.zeros((3, num), bool)
-        for fact in ["there", *facts, *(("place", place) for place in PLACES)]
+        for fact in ["there", *facts, *(f"place {place}" for place in PLACES)]
     }
-    tables |= {("background", name): np.zeros(num, bool) for name in BACKGROUNDS}
+    tables |= {f"background {name}": np.zeros(num, bool) for name in BACKGROUNDS}
     tables |= {name: np.zeros((3, 3, num), bool) for name in RELATIONS}
     for at, scene in enumerate(scenes):
-        tables["background", scene.background][at] = True
+        tables[f"background {scene.background}"][at] = True
         for name, first, second in scene.relations:
             tables[name][first, second, at] = True
         for slot, item in enumerate(scene.objects):
             tables["there"][slot, at] = True
             for field in fields:
-                tables[field, getattr(item, field)][slot, at] = True
+                tables[f"{field} {getattr(item, field)}"][slot, at] = True
             for place in places(item):
-                tables["place", place][slot, at] = True
+                tables[f"place {place}"][slot, at] = True
     return tables
 
 

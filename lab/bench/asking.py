@@ -17,7 +17,7 @@ from run.folder import Run
 from settings.training import Facts
 from systems import config
 
-QUERY = "a small red circle above a blue star"
+QUERY = "a small blue triangle above an orange star"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 DIM = 256
 

@@ -90,6 +90,17 @@ def test_all_answers_look_alike_and_a_page_is_the_same_again(tmp_path):
     assert len(set(counts)) == 1 and counts[0] > 0.98 * 192 * 192
 
 
+def test_what_is_known_to_fit_has_a_frame(tmp_path):
+    picture = Image.new("RGB", (64, 64), "#102030")
+    shown = [drawing.Card(0.5, "c", picture, fits=number == 1) for number in range(4)]
+    drawing.picture_grid("t", "n", shown, tmp_path / "page.png")
+    with Image.open(tmp_path / "page.png") as page:
+        pixels = np.asarray(page).astype(int)
+    blue = (pixels == ImageColor.getrgb(drawing.COLOURS[0])[:3]).all(axis=2)
+    found = np.flatnonzero(blue.any(axis=0))
+    assert found.min() >= 235 and found.max() <= 438 and blue.sum() > 4 * 192 * 3
+
+
 def test_fit_wraps_by_the_width_of_the_letters():
     for card in cards(6):
         for width, lines in ((150, 3), (560, 1), (40, 8)):

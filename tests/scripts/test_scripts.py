@@ -155,7 +155,9 @@ def test_towers_in_onnx_equal_keras(home):
 def test_retrieve_answers_from_the_graded_run(home):
     assert "answer.png" in succeed("retrieve.py", "a red circle", cwd=home)
     told = succeed("retrieve.py", "a red circle", "--json", "--k=3", cwd=home)
-    assert len(json.loads(told)["answers"]) == 3
+    answer = json.loads(told)
+    assert len(answer["answers"]) == 3 and answer["fitting"] is not None
+    assert all(type(one["fits"]) is bool for one in answer["answers"])
     assert (home / "exp/first/answer.png").is_file()
 
 

@@ -43,6 +43,23 @@ def test_fields_are_flags():
             parsed(wrong)
 
 
+@dataclass(frozen=True)
+class Several(Options):
+    title = "Several"
+    also: tuple[str, ...] = option((), "More of it.")
+
+
+def test_a_flag_that_is_given_several_times():
+    values = flags.FlagValues()
+    options.define(Several, values)
+    values(["x"])
+    assert options.read(Several, values) == Several(())
+    assert "  --also=TEXT\n      More of it." in options.help_text([Several], values)
+    assert "Default" not in options.help_text([Several], values)
+    values(["x", "--also=a, b", "--also", "c"])
+    assert options.read(Several, values) == Several(("a, b", "c"))
+
+
 def test_sections_and_roles():
     assert options.sections_of(Whole) == [Small, Whole]
     assert options.own_names(Whole) == ["loud", "place"]
