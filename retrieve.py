@@ -157,7 +157,7 @@ def answer(run, gallery, asked, explainer=None):
     hand_over(path)
 
 
-def ask(run, gallery, encoder, sentence):
+def ask_text(run, gallery, encoder, sentence):
     """A sentence, or None, with --plus, --minus and --like as the gallery is asked with them."""
     asked = options.read(AskOptions, FLAGS)
     if not (asked.plus or asked.minus or asked.like):
@@ -304,11 +304,11 @@ def main(argv):
     encoder = explainer.encoder if explainer else search.QueryEncoder(run)
     if len(argv) > 1 or FLAGS.plus or FLAGS.like:
         sentence = " ".join(argv[1:]) if len(argv) > 1 else None
-        answer(run, gallery, ask(run, gallery, encoder, sentence), explainer)
+        answer(run, gallery, ask_text(run, gallery, encoder, sentence), explainer)
         return
     for query in console.read_queries("query: "):
         try:
-            answer(run, gallery, ask(run, gallery, encoder, query), explainer)
+            answer(run, gallery, ask_text(run, gallery, encoder, query), explainer)
         except ValueError as error:
             tell(f"{error}")
 
