@@ -65,6 +65,9 @@ def fitting(gallery: Gallery, asked: "Asked") -> np.ndarray | None:
     """
     if not asked.wanted or TABLES not in gallery.arrays:
         return None
+    text = "".join([*asked.wanted, *asked.unwanted])
+    if any(one.isalnum() and not (one.isascii() and one.isalpha()) for one in text):
+        return None  # digits, letters of other scripts: the scenes' language passes over them
     try:
         wanted, unwanted = (
             [world.read_sentence(text).meaning for text in texts]

@@ -42,6 +42,26 @@ def test_encode_does_not_depend_on_the_company(encoder, monkeypatch):
     np.testing.assert_array_equal(encoder.encode(texts), alone)
 
 
+def test_where_the_order_of_words_plays_no_part_it_is_said(encoder):
+    for query, place in [("red above blue", "above"), ("red Above blue star", "above")]:
+        (line,) = search.ask_sentence(encoder, query).wording.remarks
+        assert line.endswith(f"cannot tell what is {place} what")
+    for query in ("red blue", "above", "red above red", "above a"):
+        assert search.ask_sentence(encoder, query).wording.remarks == []
+
+
+def test_where_it_plays_a_part_nothing_is_said(encoder, monkeypatch):
+    first = encoder.tower
+
+    class Ordered:
+        def __call__(self, tokens):
+            rows = first(tokens) + 0.1 * np.eye(7)[tokens[:, 0] - 1]
+            return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    monkeypatch.setattr(encoder, "tower", Ordered())
+    assert search.ask_sentence(encoder, "red above blue").wording.remarks == []
+
+
 def test_a_query_of_ten_thousand_words(encoder):
     query = "red " * 6000 + "zebra " * 2000 + "blue " * 8000
     np.testing.assert_allclose(encoder.encode([query])[0, :2], [0.6, 0.8], atol=1e-6)

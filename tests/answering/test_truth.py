@@ -46,7 +46,9 @@ def test_several_sentences_are_all_to_fit_and_none_that_is_unwanted(run):
     assert np.any(less)
 
 
-@pytest.mark.parametrize("text", ["a dog", "not a red circle", "red", "above", "\ud800", ""])
+@pytest.mark.parametrize(
+    "text", ["a dog", "not a red circle", "red", "above", "\ud800", "", "7 a ring", "é a ring"]
+)
 def test_what_the_scenes_have_no_words_for_is_not_judged(run, text):
     assert truth.fitting(Gallery(run), asked(text)) is None
     assert truth.fitting(Gallery(run), asked("a red circle", unwanted=(text,))) is None
