@@ -6,6 +6,9 @@ r"""Finds images for a sentence, or captions for an image, in the split that tes
     python retrieve.py --image test-00012        # an image of the gallery: the nearest captions
     python retrieve.py --image FILE --caption    # writes captions; runs of --model joint
     python retrieve.py                           # reads queries line by line
+    python retrieve.py --pictures FOLDER "a dog on the beach"     # your own pictures
+    python retrieve.py --pictures FOLDER --image FILE             # pictures like this one
+    python retrieve.py --pictures FOLDER --caption > captions.csv
 
 Prints a table and draws answer.png in the run's folder. Never imports TensorFlow.
 
@@ -47,7 +50,21 @@ class AskOptions(Options):
         "Search by image: find captions for an image of the gallery, by its name or number "
         "(from 0), or for an image file.",
     )
-    caption: bool = option(False, "With --image: write new captions of the image (--model joint).")
+    pictures: str | None = option(
+        None,
+        "Search this folder of pictures, and all folders in it, instead of the run's split. They "
+        "are described once; later starts describe only what is new or changed.",
+    )
+    index: str | None = option(
+        None,
+        "With --pictures: folder in which the descriptions are kept. Without the flag: in the "
+        "run's folder.",
+    )
+    caption: bool = option(
+        False,
+        "With --image: write new captions of the image (--model joint). With --pictures: write one "
+        "for each picture, as CSV or with --json as JSON lines, to --output or standard output.",
+    )
     beam: int = option(
         5, "With --caption: width of the beam search, and the number of captions shown.", least=1
     )
@@ -92,7 +109,7 @@ class AskOptions(Options):
     output: str | None = option(
         None,
         "File for the picture. Without the flag: answer.png or explanation.png in the run's "
-        "folder.",
+        "folder. With --pictures and --caption: file for the captions.",
     )
     pictures_anywhere: bool = option(
         False,
@@ -109,13 +126,14 @@ for _section in SECTIONS:
     options.define(_section, FLAGS)
 
 
-def answer(run, gallery, asked, explainer=None):
+def answer(run, gallery, asked, explainer=None, judge=None):
     """Prints and draws the nearest results of a query, or an explanation of the best one.
 
     Args:
-      run: a `Run` that test.py has scored; gallery: its `Gallery`.
+      run: a `Run` that test.py has scored; gallery: its `Gallery`, or an `Album`.
       asked: the query, of `search.ask_sentence` or `search.ask_picture`.
       explainer: `explain.Explainer`, or None without --explain.
+      judge: `judging.Judge` of answers from an album, or None.
     """
     for line in asked.wording.remarks:
         tell(line)
@@ -126,6 +144,9 @@ def answer(run, gallery, asked, explainer=None):
     kind = "" if gallery.similarity == "cosine" else f" · {gallery.similarity} similarity"
     origin = f"{run}{kind}"
     note = f"{note}{search.count_fits(answers, fits)} · {origin}"
+    verdict = judge.judge(asked, answers) if judge else None
+    if verdict:
+        answers, note = verdict.answers, f"{note} · {verdict.told()}"
     columns = get_terminal_size((120, 24)).columns  # 120 where there is no terminal
     if not FLAGS.json:
         title = console.cut(console.printable(asked.name), columns)
@@ -138,6 +159,7 @@ def answer(run, gallery, asked, explainer=None):
         facts |= {"fitting": None if fits is None else int(fits.sum())}
         facts |= {"answers": [one._asdict() for one in answers]}
         facts |= {"explanation": explanation.facts()} if explanation else {}
+        facts |= {"fit": verdict.facts()} if verdict else {}
         print(json.dumps({**asked.facts(), **facts}))
     elif explanation:
         print(explanation.table(columns))
@@ -227,6 +249,15 @@ def caption_picture(run, gallery, given):
     hand_over(path)
 
 
+def caption_folder(run):
+    """Writes a caption for each picture of a folder."""
+    from answering.albums import captions
+
+    files.check_output(FLAGS.output)
+    how = captions.Writing(FLAGS.beam, FLAGS.rerank, FLAGS.normalise)
+    captions.write_folder(run, FLAGS.pictures, how, FLAGS.json, FLAGS.output, tell)
+
+
 def tell(line):
     """Prints a remark, if there is one, to standard error: standard output holds results only."""
     if line:
@@ -271,8 +302,15 @@ def check_flags(argv):
         )
     if FLAGS.explain and mixed:
         raise ValueError(f"--explain is of one sentence: leave {mixed[0]} out")
-    if FLAGS.caption and FLAGS.image is None:
-        raise ValueError("--caption: of which picture? Give --image FILE_OR_ID")
+    if FLAGS.index is not None and FLAGS.pictures is None:
+        raise ValueError("--index is of your own pictures: give --pictures FOLDER, too")
+    if FLAGS.pictures is None:
+        if FLAGS.caption and FLAGS.image is None:
+            raise ValueError("--caption: of which picture? Give --image FILE_OR_ID, or --pictures")
+    elif FLAGS.caption and (FLAGS.image is not None or len(argv) > 1 or FLAGS.explain or mixed):
+        raise ValueError("--pictures with --caption captions all pictures: give nothing else")
+    elif FLAGS.explain and FLAGS.image is not None:
+        raise ValueError("--explain with --pictures explains a sentence: leave --image out")
     for name in ("rerank", "normalise"):
         if FLAGS[name].value and not FLAGS.caption:
             raise ValueError(f"--{name} is of captions that are written: give --caption, too")
@@ -287,8 +325,16 @@ def main(argv):
             stream.reconfigure(errors=errors)
     check_flags(argv)
     run = folder.find(FLAGS.exp_root, FLAGS.exp)
+    if FLAGS.caption and FLAGS.pictures is not None:
+        caption_folder(run)
+        return
     picture_path(run)  # a name that cannot be used is refused first
-    gallery, explainer = Gallery(run), None
+    gallery, judge, explainer = Gallery(run), None, None
+    if FLAGS.pictures is not None:
+        from answering import albums
+
+        own, gallery = gallery, albums.open_album(run, FLAGS.pictures, FLAGS.index, tell)
+        judge = albums.Judge(run, own, tell)
     if FLAGS.caption:
         caption_picture(run, gallery, FLAGS.image)
         return
@@ -304,11 +350,11 @@ def main(argv):
     encoder = explainer.encoder if explainer else search.QueryEncoder(run)
     if len(argv) > 1 or FLAGS.plus or FLAGS.like:
         sentence = " ".join(argv[1:]) if len(argv) > 1 else None
-        answer(run, gallery, ask_text(run, gallery, encoder, sentence), explainer)
+        answer(run, gallery, ask_text(run, gallery, encoder, sentence), explainer, judge)
         return
     for query in console.read_queries("query: "):
         try:
-            answer(run, gallery, ask_text(run, gallery, encoder, query), explainer)
+            answer(run, gallery, ask_text(run, gallery, encoder, query), explainer, judge)
         except ValueError as error:
             tell(f"{error}")
 

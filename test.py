@@ -20,7 +20,7 @@ from pathlib import Path
 from absl import flags
 
 from data import datasets, record
-from grading import encoding, verify
+from grading import encoding, fit, verify
 from grading import score as scores
 from grading.assignment import handing_in
 from run import console, files, folder, lock, manifest
@@ -41,7 +41,8 @@ def grade_run(run, place):
     done, own = encoding.open_finished(run), place is run
     if FLAGS.test_shifts is not None:
         done = encoding.with_settings(done, test_shifts=FLAGS.test_shifts)
-    split = datasets.open_run_data(done.settings, FLAGS.data_dir)[FLAGS.split]
+    splits = datasets.open_run_data(done.settings, FLAGS.data_dir)
+    split = splits[FLAGS.split]
     record.check_split(run, split, other=not own)
     if split.shuffled:
         return handing_in.hand_in(done, split, place, FLAGS)
@@ -61,6 +62,7 @@ def grade_run(run, place):
     grade_words(encoded, question, place)
     if own:
         export.export_pictures(done)
+        fit.write_fit(encoded, splits, FLAGS.threads, FLAGS.batch_size)
     if FLAGS.export == "serving":
         from grading import serving
 

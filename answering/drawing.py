@@ -30,6 +30,7 @@ class Card(NamedTuple):
     picture: Image.Image | None = None
     own: bool = False  # the caption was written for the picture that was asked with
     fits: bool = False  # the query is known to be true of the picture
+    weak: bool = False  # the score is lower than those of nearly all right pairs
 
 
 def draw_answers(
@@ -49,11 +50,17 @@ def draw_answers(
     """
     shown = answers[:MOST_ANSWERS]
     note += f" · the first {len(shown)}" if len(shown) < len(answers) else ""
-    if asked.is_text:
+    if asked.finds_pictures:
         note += " · blue: fits" if any(one.fits for one in shown) else ""
         note += f" · not known: {some_words(asked.unknown)}" if asked.unknown else ""
         cards = [
-            Card(one.score, printable(one.caption), pictures(one.image), fits=bool(one.fits))
+            Card(
+                one.score,
+                printable(one.caption or one.name),
+                pictures(one.image),
+                fits=bool(one.fits),
+                weak=bool(one.weak),
+            )
             for one in shown
         ]
         picture_grid(printable(asked.name), printable(note), cards, path)
@@ -91,7 +98,8 @@ def picture_grid(title: str, note: str, cards: Sequence[Card], path: Path) -> No
         below = y + side + 21
         rank, ink = (f"{place + 1} fits", COLOURS[0]) if card.fits else (str(place + 1), INK)
         texts += text_lines(x, below, [rank], 9, color=ink, weight="bold")
-        texts += text_lines(x + side, below, [f"{card.score:.3f}"], 8, color=SOFT, ha="right")
+        score = f"{'weak · ' if card.weak else ''}{card.score:.3f}"
+        texts += text_lines(x + side, below, [score], 8, color=SOFT, ha="right")
         texts += text_lines(x, below + 18, caption, 8)
         if card.picture is None:
             texts += centred(x, y, side, card.caption)

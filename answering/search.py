@@ -122,6 +122,7 @@ class Answer(NamedTuple):
     picture: str  # reference for `load_picture`, "" for none
     own: bool = False  # a caption of the very image that was asked with
     fits: bool | None = None  # whether the query is true of it; None where nobody knows
+    weak: bool | None = None  # lower than nearly all right pairs; None where that is not judged
 
 
 def make_answer(
@@ -138,6 +139,18 @@ def nearest_images(gallery: Gallery, query: np.ndarray, k: int) -> list[Answer]:
     return [
         make_answer(gallery, rank, score, row, gallery.best_caption(row, query[0]))
         for rank, (score, row) in enumerate(zip(scores[0], rows[0], strict=True), 1)
+    ]
+
+
+def similar_images(
+    gallery: Gallery, image: np.ndarray, k: int, asked: int | None = None
+) -> list[Answer]:
+    """The k images nearest to a (1, D) image by cosine, but for `asked`, its own row."""
+    scores, rows = top_k(image, gallery.image, k if asked is None else k + 1)
+    others = [pair for pair in zip(scores[0], rows[0], strict=True) if pair[1] != asked]
+    return [
+        make_answer(gallery, rank, score, row, "")
+        for rank, (score, row) in enumerate(others[:k], 1)
     ]
 
 
@@ -183,18 +196,20 @@ def count_fits(answers: Sequence[Answer], fits: np.ndarray | None) -> str:
 def answer_table(answers: Sequence[Answer], width: int) -> str:
     """Answers as lines of at most `width` columns of a terminal, at least 40; the rest is cut.
 
-    The caption stands last, so that text from right to left moves no other column.
+    The caption stands last, so that text from right to left moves no other column. In its place
+    stands `weak` where answers have no captions; their names get the room.
     """
     width = max(width, 40)
     names = [printable(answer.name) for answer in answers]
-    room = min(max([5, *map(columns, names)]), max(8, width // 3))
+    captioned = any(answer.caption for answer in answers)
+    room = min(max([5, *map(columns, names)]), max(8, width // 3 if captioned else width - 21))
     rest = width - room - 17
-    lines = [f"rank    score  {'image':{room}}  caption"]
+    lines = [f"rank    score  {'image':{room}}{'  caption' * captioned}".rstrip()]
     for answer, whole in zip(answers, names, strict=True):
         mark = "*" if answer.own or answer.fits else " "
         name = cut(whole, room, keep_end=True)
         gap = " " * (room - columns(name) + 2)
-        caption = cut(printable(answer.caption), rest)
+        caption = cut(printable(answer.caption), rest) or ("weak" if answer.weak else "")
         lines.append(f"{answer.rank:4}{mark} {answer.score:7.4f}  {name}{gap}{caption}".rstrip())
     if any(answer.own for answer in answers):
         lines.append("* written for this picture")
@@ -216,6 +231,7 @@ class Asked(NamedTuple):
       wanted, unwanted: sentences that an answer should fit, and should not, as they were read.
       row: of a picture of the gallery; picture: that is not of the gallery.
       more: what JSON shows besides.
+      similar: pictures like the picture are asked for, because the gallery has no captions.
     """
 
     name: str
@@ -227,22 +243,30 @@ class Asked(NamedTuple):
     row: int | None = None
     picture: "Image.Image | None" = None
     more: Mapping[str, Any] = {}
+    similar: bool = False
 
     @property
     def unknown(self) -> Sequence[str]:
         """Words that the model does not know."""
         return self.wording.unknown
 
+    @property
+    def finds_pictures(self) -> bool:
+        """Whether the answers are pictures, not captions."""
+        return self.is_text or self.similar
+
     def nearest(self, gallery: Gallery, k: int) -> tuple[list[Answer], str]:
         """The k nearest images of a sentence, or captions of a picture; and a line that says so."""
-        if self.is_text:
+        if self.similar:
+            answers, among = similar_images(gallery, self.vector, k, self.row), gallery.num_images
+        elif self.is_text:
             answers, among = nearest_images(gallery, self.vector, k), gallery.num_images
         else:
             answers, among = (
                 nearest_captions(gallery, self.vector, k, self.row),
                 gallery.num_captions,
             )
-        kind = "pictures" if self.is_text else "captions"
+        kind = "pictures" if self.finds_pictures else "captions"
         read = f" · read as {readings}" if (readings := self.wording.readings()) else ""
         return answers, f"{len(answers):,} nearest of {among:,} {kind}{read}"
 
@@ -291,9 +315,10 @@ def ask_picture(
       ValueError: there is no such picture, or the run cannot describe it.
     """
     row = find_image(run, gallery, given, flag)
+    similar = not gallery.num_captions
     if row is not None:
         name, vector = gallery.image_names[row], gallery.image[row : row + 1]
-        return Asked(name, vector, is_text=False, row=row)
+        return Asked(name, vector, is_text=False, row=row, similar=similar)
     from answering.pictures import PictureEncoder  # half a second that a sentence does without
 
     try:
@@ -303,8 +328,8 @@ def ask_picture(
             f"{given} is not in the gallery, and {error}; ask with an image of the gallery, by "
             "name or number"
         ) from error
-    picture = load_picture(given)
-    return Asked(Path(given).name, encoder([picture]), is_text=False, picture=picture)
+    picture, name = load_picture(given), Path(given).name
+    return Asked(name, encoder([picture]), is_text=False, picture=picture, similar=similar)
 
 
 def find_image(run: Run, gallery: Gallery, given: str, flag: str = "--image") -> int | None:
@@ -340,7 +365,8 @@ class GalleryPictures:
 
     Args:
       run, gallery: whose.
-      folder: what picture references start from; by default the folder of the run's data.
+      folder: what picture references start from; by default the gallery's own, whose links are
+        followed, or the folder of the run's data.
       anywhere: pictures that lie outside that folder are opened, too.
     """
 
@@ -352,6 +378,8 @@ class GalleryPictures:
         anywhere: bool = False,
     ):
         self.run, self.gallery, self.folder, self.within = run, gallery, folder, not anywhere
+        if folder is None and gallery.folder is not None:  # the person's choice, as are its links
+            self.folder, self.within = gallery.folder, False
         self.failed: dict[int, str] = {}
 
     def __call__(self, row: int) -> "Image.Image | None":
@@ -373,4 +401,5 @@ class GalleryPictures:
         if not failed:
             return ""
         more = f" (and {len(failed) - 1} more like this)" if len(failed) > 1 else ""
-        return f"{failed[0]}{more}; the captions stand for them"
+        words = "the captions" if self.gallery.num_captions else "their names"
+        return f"{failed[0]}{more}; {words} stand for them"

@@ -6,6 +6,8 @@
 Shape letters: N images, M captions, D embedding.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +27,14 @@ class Gallery:
       image_names: N; captions: M; pictures: N references for `pictures.load_picture`,
         "" for none.
       similarity: which of `similarity.SIMILARITIES` the rows are made for.
+      folder: that holds the pictures, links followed; None: see `Run.data_folder`.
 
     Raises:
       ValueError: the run has no projections, or they are damaged or do not fit together.
     """
+
+    folder: Path | None = None
+    pictures: Sequence[str]
 
     def __init__(self, run: Run):
         self.path = run.require(run.projections, WRITTEN_BY)

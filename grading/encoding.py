@@ -107,15 +107,31 @@ def encode_finished(
     intervals.fold_slices(split.num_images, folds)
     images = finished.descriptor.rows(split, finished.settings)
     replicas.set_devices(threads=1, cpu_only=True)
-    from systems.engine import encoding
-
     model = load_model(finished)
     model.for_test()
-    cores = threads or -(-batch_size // model.parts.chunks.text) or os.cpu_count() or 1
-    tokens = Tokens(split.captions, finished.vocabulary)
-    say_wordless(split.name, tokens, finished.vocabulary)
-    image, text = encoding.encode_split(model, images, tokens, cores)
+    image, text = encode_with(model, images, split, finished.vocabulary, threads, batch_size)
     return Encoded(finished, model, split, images, image, text)
+
+
+def encode_with(
+    model: Any,
+    images: Any,
+    split: datasets.Split,
+    vocabulary: Vocabulary,
+    threads: int,
+    batch_size: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings of a split by a model that is made for test, (N, D) and (M, D).
+
+    Args:
+      images: what the image tower reads of the split; threads, batch_size: as above.
+    """
+    from systems.engine import encoding
+
+    cores = threads or -(-batch_size // model.parts.chunks.text) or os.cpu_count() or 1
+    tokens = Tokens(split.captions, vocabulary)
+    say_wordless(split.name, tokens, vocabulary)
+    return encoding.encode_split(model, images, tokens, cores)
 
 
 def save_projections(encoded: Encoded, place: Run) -> None:

@@ -20,12 +20,13 @@ WRITTEN = (
     "ranks_image_to_text.csv", "score.png", "captions.json", "pairs.json", "pairs.md",
     "pairs.png", "examples_text_to_image.png", "examples_image_to_text.png",
     "examples.md", "answer.png", "explanation.png", "run.md", "log.txt", "tensorboard",
+    "fit.json", "albums",
 )  # fmt: skip
 # What test.py makes of them; all others are of the training.
 GRADED = (
     "projections.npz", "submission.npz", "query.onnx", "image.onnx", "writer_first.onnx",
     "writer_next.onnx", "score.json", "ranks_text_to_image.csv", "ranks_image_to_text.csv",
-    "captions.json", "pairs.json",
+    "captions.json", "pairs.json", "fit.json",
 )  # fmt: skip
 
 
@@ -63,6 +64,8 @@ class Run:
     | `serving/1` | of `test.py --export serving`: the text tower for TensorFlow Serving |
     | `score.json`, `ranks_*.csv`, `score.png` | the number, rank by rank, as a picture |
     | `as/NAME/` | of `test.py --as NAME`: the same of data that the run does not know |
+    | `fit.json` | what is usual of validation captions, by which answers are `weak` |
+    | `albums/` | indexes of people's own folders of pictures |
     | `log.txt` | when training began and how it ended |
     """
 
@@ -83,6 +86,7 @@ class Run:
         self.first_step = self / "writer_first.onnx"
         self.next_step = self / "writer_next.onnx"
         self.score = self / "score.json"
+        self.fit = self / "fit.json"
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name

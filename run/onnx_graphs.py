@@ -18,16 +18,17 @@ class Graph:
 
     Args:
       path: an ONNX file.
+      threads: that share one batch; 1 where several threads bring batches of their own.
 
     Raises:
       ValueError: the file is no whole ONNX model.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, threads: int = THREADS):
         import onnxruntime  # not needed for --help or for an image of the gallery
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = THREADS, 1
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4  # what goes wrong is raised, and need not be printed as well
         self.path = path
         try:

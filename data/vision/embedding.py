@@ -161,12 +161,12 @@ class NetworkDescriptor(Descriptor):
         if not caches.is_whole(self.exported(settings)):
             cnn.export_network(self.network, self.exported(settings))
 
-    def open(self, settings):
+    def open(self, settings, threads=onnx_graphs.THREADS):
         """Opens the exported network. Raises ValueError where it is missing or damaged."""
         path = self.exported(settings)
         if not caches.is_whole(path):
             raise ValueError(f"{path} is missing: {onnx_graphs.WRITTEN_BY}")
-        self.tower = onnx_graphs.Tower(path)
+        self.tower = onnx_graphs.Tower(path, threads)
 
     def describe(self, pictures):
         """By the exported network, without TensorFlow."""

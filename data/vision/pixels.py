@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from data import datasets
 from data.formats.records import some
@@ -71,6 +72,15 @@ class PixelDescriptor(Descriptor):
     def describe(self, pictures):
         """RGB pictures of one size -> (n, h, w, 3) uint8, as `PixelRows.views`."""
         return np.stack([windows.whole_view(picture, self.view) for picture in pictures])
+
+    def load(self, path):
+        """The whole view of a file, decoded at the scale at which training decodes it."""
+        height, width, _, jpeg = decoding.read_header(path)
+        sides = np.array([height]), np.array([width])
+        scale = int(decoding.choose_scales(sides[0], sides[1], self.view)[0])
+        shape = (-(-height // scale), -(-width // scale))
+        pixels = decoding.decode(path, jpeg, scale, shape)
+        return Image.fromarray(windows.resized_view(pixels, self.view))
 
     def rows(self, split, settings) -> "PixelRows":
         """Pictures that are read when they are wanted; settings has cache and cache_dir too."""

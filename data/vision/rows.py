@@ -30,7 +30,7 @@ from tqdm import tqdm
 from data import datasets
 from data.formats.records import write_header
 from data.pictures import load_picture
-from run import caches, files
+from run import caches, files, onnx_graphs
 
 SIDE = 64  # pixels: what is described without a network is brought to SIDE x SIDE
 CHUNK = 64  # such pictures described at once
@@ -92,11 +92,20 @@ class Descriptor:
         """n RGB pictures -> (n, *row_shape) of dtype, after `open` and without TensorFlow."""
         raise NotImplementedError
 
-    def open(self, settings) -> None:
+    def load(self, path: str) -> Image.Image:
+        """A picture file for `describe`, which makes the row of it that `rows` has.
+
+        Raises:
+          ValueError: the file is missing, empty or damaged.
+        """
+        return load_picture(path)
+
+    def open(self, settings, threads: int = onnx_graphs.THREADS) -> None:
         """Makes `describe` ready.
 
         Args:
           settings: with cache_dir.
+          threads: as of `onnx_graphs.Graph`.
 
         Raises:
           ValueError: new pictures cannot be described.

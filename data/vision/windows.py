@@ -89,7 +89,19 @@ def whole_view(picture: Image.Image, side: int) -> np.ndarray:
     """
     height, width = np.array([picture.height]), np.array([picture.width])
     scale = int(decoding.choose_scales(height, width, side)[0])
-    pixels = np.asarray(picture.reduce(scale) if scale > 1 else picture).astype(np.float32)
+    return resized_view(np.asarray(picture.reduce(scale) if scale > 1 else picture), side)
+
+
+def resized_view(pixels: np.ndarray, side: int) -> np.ndarray:
+    """The view of a picture that is decoded at its scale; of a view it is the view itself.
+
+    Args:
+      pixels: (h, w, 3) uint8; side: as of `whole_view`.
+
+    Returns:
+      (h, w, 3) uint8.
+    """
+    pixels = pixels.astype(np.float32)
     shape = view_shapes(np.array([pixels.shape[:2]]), side)[0].tolist()
     for axis in (1, 0):  # as TensorFlow does, so that rounding agrees
         size, length = pixels.shape[axis], shape[axis]

@@ -10,6 +10,7 @@ from PIL import Image
 from tiny_network import LAYERS, NETWORK
 from tiny_run import make_run, pixel_run, unit, write_image_tower, write_model
 
+from answering.albums import open_album
 from answering.pictures import PictureEncoder
 from data import datasets
 from data.scenes import world
@@ -107,3 +108,40 @@ def test_a_view_is_what_the_gallery_was_made_of(shape, crop_area):
     ours = descriptor.describe([Image.fromarray(one) for one in drawn])
     assert ours.shape == views.shape and abs(ours - views.astype(int)).max() <= 1
     assert (ours != views).mean() < 1e-3
+
+
+@pytest.mark.parametrize("size", [(300, 500), (37, 90), (1000, 1100)])
+def test_a_file_is_viewed_as_in_training(tmp_path, size):
+    """At the scale at which it is decoded there; the largest could be made smaller twice."""
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 256, (30, 40, 3), np.uint8))
+    path = str(tmp_path / "photo.jpg")
+    small.resize(size, Image.Resampling.BICUBIC).save(path, quality=90)
+    split = datasets.Split("t", ["a"], ["x"], np.arange(1), pictures=[path], origin=str(tmp_path))
+    views = PixelRows(split, 28, cache="none", cache_dir=tmp_path).views([0])
+    descriptor = PixelDescriptor(28, 28)
+    ours = descriptor.describe([descriptor.load(path)])
+    assert ours.shape == views.shape and abs(ours - views.astype(int)).max() <= 1
+
+
+def test_a_folder_is_described_as_a_split_of_the_same_files(tmp_path):
+    descriptor = made_up_regions()
+    run, settings = described_run(tmp_path / "run", descriptor)
+    names = [f"{i}.png" for i in range(9)]
+    (tmp_path / "photos").mkdir()
+    for i, name in enumerate(names):
+        drawn = Image.fromarray(world.draw_scene(world.make_scene("train", i)))
+        drawn.resize((90 + i, 70)).save(tmp_path / "photos" / name)
+    paths = [str(tmp_path / "photos" / name) for name in names]
+    split = datasets.Split("t", names, ["x"] * 9, np.arange(9), pictures=paths, origin="photos")
+    rows = np.asarray(descriptor.rows(split, settings)).astype("f")
+    album = open_album(run, tmp_path / "photos", tell=lambda line: None)
+    np.testing.assert_allclose(album.image, onnx_graphs.Tower(run.image_tower)(rows), atol=1e-6)
+
+
+def test_pictures_of_different_sizes_keep_their_places(tmp_path):
+    encoder = PictureEncoder(pixel_run(tmp_path / "run"))
+    sizes, colours = [(40, 30), (30, 40), (40, 30)], ["red", "blue", "lime"]
+    pictures = [Image.new("RGB", *one) for one in zip(sizes, colours, strict=True)]
+    rows = encoder.of_any_size(pictures)
+    np.testing.assert_allclose(rows[:, :3], [[1, 0, 0], [0, 0, 1], [0, 1, 0]], atol=1e-6)

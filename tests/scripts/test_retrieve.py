@@ -407,3 +407,68 @@ def test_show_opens_the_viewer(root):
     assert (root / "seen").read_text().strip() == os.path.join("exp", "plain", "answer.png")
     done = retrieve(root, "--exp", "plain", "--show", "red", env={"PATH": "/nowhere"})
     assert done.returncode == 0 and "viewer did not start" in done.stderr
+
+
+def test_an_own_folder_of_pictures_is_asked(root, tmp_path):
+    photos = tmp_path / "photos"
+    for name in ("below/two.png", "three.png"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes((root / "data" / "four.png").read_bytes())
+    (photos / "broken \n\x1b[31m.jpg").write_bytes(b"no picture")
+    args = ("--exp", "pictures", "--pictures", str(photos), "--output", str(tmp_path / "a.png"))
+    done = retrieve(root, *args, "red circle", spy=True)
+    run = os.path.join("exp", "pictures")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:3] == [
+        "red circle",
+        f"2 nearest of 2 pictures · {run}",
+        "rank    score  image",
+    ]
+    assert [line.split()[0::2] for line in lines[3:5]] == [
+        ["1", "below/two.png"],
+        ["2", "three.png"],
+    ]
+    told = done.stderr.splitlines()
+    assert told[0].startswith("described 3 pictures in ")
+    assert told[1].startswith("1 picture cannot be read: broken [31m.jpg (")
+    assert told[2] == (f"answers are not judged: {run} has no fit.json: python test.py writes it")
+    assert not {"tensorflow", "keras"} & set(told[-1].split("'"))
+    with Image.open(tmp_path / "a.png") as drawn:
+        assert drawn.width > 500
+    done = retrieve(root, *args, "--json", input=b"blue\nzebra\nred\n", encoding=None, errors=None)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["query"] for answer in answers] == ["blue", "red"]
+    first = answers[0]["answers"][0]
+    assert first["picture"] == str(photos.resolve() / first["name"]) and first["weak"] is None
+    assert b"described" not in done.stderr and b"1 picture cannot be read" in done.stderr
+    done = retrieve(root, *args, "--json", "--image", str(photos / "three.png"))
+    answer = json.loads(done.stdout)
+    assert [one["name"] for one in answer["answers"]] == ["below/two.png"]
+    assert answer["answers"][0]["score"] == pytest.approx(1, abs=1e-6)
+    done = retrieve(root, *args, "--json", "--explain", "red circle")
+    assert np.shape(json.loads(done.stdout)["explanation"]["places"]) == (7, 7)
+    assert sorted(path.name for path in photos.rglob("*.png")) == ["three.png", "two.png"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--exp", "plain", "--pictures", "data", "red"], "its data came as ready vectors"),
+        (["--exp", "pictures", "--index", "i", "red"], "--index is of your own pictures: give"),
+        (["--exp", "pictures", "--pictures", "nosuch", "red"], "nosuch does not exist"),
+        (["--exp", "pictures", "--pictures", "bin/none", "red"], "bin/none does not exist"),
+        (
+            ["--exp", "pictures", "--pictures", "data", "--index", "data/i", "red"],
+            "lies in the folder of pictures",
+        ),
+        (["--exp", "pictures", "--pictures", "data", "--caption", "red"], "captions all pictures"),
+        (
+            ["--exp", "pictures", "--pictures", "data", "--explain", "--image", "0"],
+            "explains a sentence: leave --image out",
+        ),
+        (["--exp", "pictures", "--pictures", "data", "--caption"], "has no writer_first.onnx"),
+    ],
+)
+def test_mistakes_with_own_pictures_end_in_one_line(root, args, message):
+    test_mistakes_end_in_one_line(root, args, message)

@@ -7,6 +7,7 @@ import json
 import random
 import re
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,10 +15,17 @@ import starter
 from PIL import Image
 from trying import check_query_tower, fail, read_history, succeed
 
+from answering import search
+from answering.albums.judging import usualness
+from answering.pictures import PictureEncoder
+from data import datasets
+from data.language.words import bag_words
+from data.vision.rows import open_picture
 from grading import verify
 from run import manifest
-from run.files import read_json, write_json
+from run.files import file_hash, read_json, write_json
 from run.folder import find
+from systems import config
 
 TINY = [
     "--limit=40", "--hidden_dim=32", "--embed_dim=16", "--batch_size=16", "--epochs=2",
@@ -46,6 +54,26 @@ def test_train_leaves_a_whole_run(home):
     assert {"loss", "val_mrr", "val_rsum", "learning_rate"} <= set(rows[0])
     with Image.open(run / "history.png") as picture:
         assert picture.size[0] > 500
+
+
+def test_what_is_usual_of_validation_captions_is_kept(home):
+    """As reckoned from the towers that test.py has left."""
+    run = find(home / "exp", "first")
+    found = read_json(run.fit)
+    settings, _ = config.load(run)
+    splits = datasets.open_run_data(settings)
+    train, validation = splits["train"], splits["validation"]
+    words = Counter(word for text in train.captions for word in bag_words(text))
+    assert found["words"] == dict(words) and found["weights"] == file_hash(run.best_weights)
+    text = search.QueryEncoder(run).encode(validation.captions)
+    pictures = [open_picture(validation, row) for row in range(validation.num_images)]
+    image = PictureEncoder(run)(pictures)
+    scores = text @ image.T
+    assert found["weak_below"] == pytest.approx(np.percentile(scores.max(1), 5), abs=1e-4)
+    right = scores[np.arange(len(scores)), validation.caption_image]
+    assert found["right_pairs"] == pytest.approx(np.percentile(right, 5), abs=1e-4)
+    usual = [usualness(bag_words(caption), words) for caption in validation.captions]
+    assert found["rare_below"] == pytest.approx(np.percentile(usual, 10))
 
 
 def test_examples_are_drawn_and_listed(home):

@@ -1,5 +1,6 @@
 """System 5 by its scripts on tiny data: two phases by one command, grading, captions, bad input."""
 
+import csv
 import json
 
 import numpy as np
@@ -96,6 +97,28 @@ def test_bad_input_is_refused_in_one_line(home, flags, says):
         tiny_data.precomp(home / "data")
     fail("train.py", *SMALL, "--epochs=1", "--exp=bad", *flags, cwd=home, says=says)
     assert not (home / "exp/bad").exists()
+
+
+def test_a_folder_of_pictures_is_captioned(home):
+    photos = home / "photos"
+    (photos / "sub").mkdir(parents=True)
+    for name, colour in (('a "quoted", name.png', "red"), ("sub/b.png", "blue")):
+        Image.new("RGB", (70, 50), colour).save(photos / name)
+    (photos / "broken.png").write_bytes(b"no")
+    args = ("retrieve.py", "--exp=first", f"--pictures={photos}", "--caption", "--beam=3")
+    rows = list(csv.reader(succeed(*args, "--output=c.csv", cwd=home).splitlines()))
+    rows = list(csv.reader((home / "c.csv").read_text(encoding="utf-8").splitlines()))
+    assert rows[0] == ["image", "caption", "score"]
+    assert [row[0] for row in rows[1:]] == ['a "quoted", name.png', "sub/b.png"]
+    assert list(csv.reader(succeed(*args, cwd=home).splitlines()))[: len(rows)] == rows
+    told = succeed(*args, "--json", cwd=home)
+    found = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    alone = succeed(
+        "retrieve.py", "--exp=first", f"--image={photos / 'sub/b.png'}", "--caption", "--beam=3",
+        "--json", cwd=home,
+    )  # fmt: skip
+    assert found[1]["captions"] == json.loads(alone)["captions"]
+    assert rows[2][1:] == [(best := found[1]["captions"][0])["caption"], f"{best['score']:.6g}"]
 
 
 def test_a_picture_to_write_of_must_be_named(home):
