@@ -106,6 +106,8 @@ def open_album(
 def folder_of_pictures(folder: str | os.PathLike) -> Path:
     """The real path of a folder of pictures. Raises ValueError where it is none."""
     path = Path(folder).expanduser()
+    if not os.fspath(folder):
+        raise ValueError("--pictures has no name: give a folder, or . for the one you are in")
     if not path.is_dir():
         what = "is no folder" if path.exists() else "does not exist"
         raise ValueError(f"--pictures {console.printable(str(folder))} {what}: give a folder")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from answering.albums.album import folder_of_pictures, say_unread
+from answering.albums.describing import why_not
 from answering.albums.scanning import check_found, scan
 from answering.writing import PictureWriter
 from data.pictures import load_picture
@@ -68,7 +69,7 @@ def write_folder(
             try:
                 picture = load_picture(str(folder / name))
             except (ValueError, OSError) as error:
-                broken[name] = files.reason(error).replace(str(folder / name), "it")
+                broken[name] = why_not(error, folder / name)
                 continue
             written = writer.write(picture, how.beam, how.rerank, how.normalise)
             if as_json:

@@ -60,7 +60,7 @@ def describe_files(
                 digest = digests.get(name) or digest_of(path)
                 pictures.append(encoder.descriptor.load(str(path)))
             except (ValueError, OSError) as error:
-                broken[name] = files.reason(error).replace(str(path), "it")
+                broken[name] = why_not(error, path)
                 continue
             good.append(name)
             found.append(digest)
@@ -77,3 +77,9 @@ def digest_of(path: Path) -> bytes:
     """SHA-256 of a file. Raises OSError."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
+
+
+def why_not(error: Exception, path: Path) -> str:
+    """Why a picture could not be read, without its path: its name stands beside it."""
+    text = str(error).replace(f"picture {path} is ", "").replace(str(path), "it")
+    return files.reason(ValueError(text))
