@@ -9,6 +9,7 @@ r"""Finds images for a sentence, or captions for an image, in the split that tes
     python retrieve.py --pictures FOLDER "a dog on the beach"     # your own pictures
     python retrieve.py --pictures FOLDER --image FILE             # pictures like this one
     python retrieve.py --pictures FOLDER --caption > captions.csv
+    python retrieve.py --serve                   # a page in the browser
 
 Prints a table and draws answer.png in the run's folder. Never imports TensorFlow.
 
@@ -29,6 +30,7 @@ from shutil import get_terminal_size
 from absl import flags
 
 from answering import search
+from answering.page.options import PageOptions
 from data.pictures import load_picture
 from gallery.stored import Gallery
 from run import console, files, folder
@@ -115,13 +117,13 @@ class AskOptions(Options):
         False,
         "Also open images outside the folder of the run's data. Only for a run that you trust.",
     )
-    show: bool = option(False, "Open the picture with the system's viewer.")
+    show: bool = option(False, "Open the picture, or with --serve the page.")
     json: bool = option(
         False, "Print JSON, one line a query. A picture is drawn only with --output or --show."
     )
 
 
-SECTIONS = (RunOptions, AskOptions)
+SECTIONS = (RunOptions, AskOptions, PageOptions)
 for _section in SECTIONS:
     options.define(_section, FLAGS)
 
@@ -316,6 +318,23 @@ def check_flags(argv):
             raise ValueError(f"--{name} is of captions that are written: give --caption, too")
     if FLAGS.rerank and FLAGS.normalise:
         raise ValueError("--rerank and --normalise order captions differently: choose one")
+    for name in options.own_names(PageOptions):
+        if FLAGS[name].present and not FLAGS.serve:
+            raise ValueError(f"--{name} is of the page: give --serve, too")
+
+
+def serve_page(argv):
+    """Serves the page until Ctrl-C. Raises ValueError: something is asked here, too."""
+    here = [name for name in ("image", "explain", "json", "output") if FLAGS[name].value]
+    if here or len(argv) > 1:
+        asked = f"no --{here[0]}" if here else "no sentence"
+        raise ValueError(f"--serve asks on its page: give {asked} here")
+    from answering.page import server
+
+    first = FLAGS.k if FLAGS["k"].present else None
+    where = options.read(PageOptions, FLAGS)
+    how = {"anywhere": FLAGS.pictures_anywhere, "show": FLAGS.show}
+    server.serve(where, FLAGS.exp_root, FLAGS.exp, first, **how)
 
 
 def main(argv):
@@ -324,6 +343,9 @@ def main(argv):
         if isinstance(stream, io.TextIOWrapper):  # no byte and no character ends the program
             stream.reconfigure(errors=errors)
     check_flags(argv)
+    if FLAGS.serve:
+        serve_page(argv)
+        return
     run = folder.find(FLAGS.exp_root, FLAGS.exp)
     if FLAGS.caption and FLAGS.pictures is not None:
         caption_folder(run)

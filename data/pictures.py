@@ -9,7 +9,7 @@ the drawing program are imported when the first picture is.
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -60,8 +60,6 @@ def load_picture(
     Raises:
       ValueError: there is no such picture, or it is empty, damaged or elsewhere; names the file.
     """
-    from PIL import Image, ImageOps
-
     if not reference:
         raise ValueError("this image has no picture; the data set came without pictures")
     if reference.startswith("scenes:"):
@@ -79,15 +77,50 @@ def load_picture(
         raise ValueError(f"picture {path.absolute()} does not exist; was the data moved?")
     if not path.stat().st_size:
         raise ValueError(f"picture {path} is empty (0 bytes)")
+    return read_picture(path, f"picture {path}")
+
+
+def read_picture(
+    source: Path | BinaryIO,
+    called: str,
+    formats: tuple[str, ...] | None = None,
+    most_pixels: int | None = None,
+) -> "Image.Image":
+    """A picture file, or an open one, as `load_picture` gives it.
+
+    Args:
+      called: how an error calls it.
+      formats: of Pillow's, which alone are tried; None: all.
+      most_pixels: a larger picture is refused before it is decoded.
+
+    Raises:
+      ValueError: it is damaged, no picture, or too large.
+    """
+    from PIL import Image, ImageOps
+
     try:
-        with Image.open(path) as picture:
-            return _to_rgb(ImageOps.exif_transpose(picture))
+        with Image.open(source, formats=formats) as picture:
+            width, height = picture.size
+            if most_pixels is None or width * height <= most_pixels:
+                return _to_rgb(ImageOps.exif_transpose(picture))
     except (*DAMAGE, Image.DecompressionBombError) as error:
-        why = reason(error).replace(f"{str(path)!r}", "it").replace(str(path), "it")
-        with open(path, "rb") as file:
-            if file.read(12)[4:11] in (b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf"):
-                why = "HEIC: save it as JPEG"
-        raise ValueError(f"picture {path} is damaged or no picture ({why})") from error
+        why = reason(error).replace(f"{str(source)!r}", "it").replace(str(source), "it")
+        if _head(source)[4:11] in (b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf"):
+            why = "HEIC: save it as JPEG"
+        raise ValueError(f"{called} is damaged or no picture ({why})") from error
+    raise ValueError(
+        f"{called} has {width:,} x {height:,} pixels, at most {most_pixels:,} are read: make it "
+        "smaller"
+    )
+
+
+def _head(source: Path | BinaryIO) -> bytes:
+    """The first bytes of a file."""
+    if not isinstance(source, Path):
+        source.seek(0)
+        return source.read(12)
+    with open(source, "rb") as file:
+        return file.read(12)
 
 
 def _draw_scene(reference: str) -> "Image.Image":

@@ -1,0 +1,1 @@
+"""A page in the browser that asks a run: what it serves, what it refuses, how it is started."""
