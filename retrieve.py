@@ -319,7 +319,7 @@ def check_flags(argv):
     if FLAGS.rerank and FLAGS.normalise:
         raise ValueError("--rerank and --normalise order captions differently: choose one")
     for name in options.own_names(PageOptions):
-        if FLAGS[name].present and not FLAGS.serve:
+        if FLAGS[name].present and name != "serve" and not FLAGS.serve:
             raise ValueError(f"--{name} is of the page: give --serve, too")
 
 

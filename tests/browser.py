@@ -1,5 +1,6 @@
 """Headless Chromium: what a browser makes of a page. Tests with it skip where it is absent."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -37,3 +38,20 @@ def browse(path, folder, *flags, width=1200, height=900):
     # What the browser asks for on its own account has no page as its initiator.
     asked = {one["url"] for one in found if one.get("initiator", OWN) != OWN and "url" in one}
     return done.stdout, sorted(url for url in asked if url.startswith(("http", "ws")))
+
+
+@contextlib.contextmanager
+def driven():
+    """A browser that is driven through the DevTools protocol, as Playwright's `Browser`.
+
+    It is the machine's own Chromium: Playwright's are not downloaded.
+    """
+    from playwright.sync_api import sync_playwright
+
+    flags = [flag for flag in QUIET if not flag.startswith(("--headless", "--virtual-time"))]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=PROGRAM, args=flags)
+        try:
+            yield chromium
+        finally:
+            chromium.close()

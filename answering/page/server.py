@@ -8,6 +8,7 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
+from flask import Flask
 from PIL import Image
 from waitress.server import create_server
 
@@ -44,11 +45,30 @@ def serve(
     if name and not runs.first_is_scored():
         raise ValueError(f"{runs.first} has not been scored: python test.py --exp {name}")
     run = runs.open()
-    app = make_app(runs, watch, **({"k": k} if k else {}))
     listener = listen(where.host, where.port)
-    # Of what a request brings or gets nothing is written to disk, as waitress does with large ones.
+    server = open_server(make_app(runs, watch, **({"k": k} if k else {})), listener)
+    if not watch.is_local:
+        print(
+            "other machines can ask, by the password; it is not encrypted on its way: use a "
+            "network that you trust, or a tunnel (ssh -L)",
+            file=sys.stderr,
+        )
+    print(address_of(listener), flush=True)
+    threading.Thread(target=run.why_no_pictures, daemon=True).start()  # half a second, meanwhile
+    if show:
+        own = (address_of(listener),)
+        threading.Thread(target=open_browser, args=own, daemon=True).start()
+    server.run()  # which takes the exception of a signal for its own
+    console.heed_signals()
+
+
+def open_server(app: Flask, listener: socket.socket) -> Any:
+    """The server of the application, whose `run` serves until `close`.
+
+    Of what a request brings or gets nothing is written to disk, as waitress does with large ones.
+    """
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such a picture is refused
-    server: Any = create_server(
+    return create_server(
         app,
         sockets=[listener],
         threads=THREADS,
@@ -57,18 +77,6 @@ def serve(
         inbuf_overflow=tiles.MOST_BYTES + SPARE,
         outbuf_overflow=tiles.MOST_BYTES,
     )
-    address = address_of(listener)
-    if not watch.is_local:
-        print(
-            "other machines can ask, by the password; it is not encrypted on its way: use a "
-            "network that you trust, or a tunnel (ssh -L)", file=sys.stderr,
-        )  # fmt: skip
-    print(address, flush=True)
-    threading.Thread(target=run.why_no_pictures, daemon=True).start()  # half a second, meanwhile
-    if show:
-        threading.Thread(target=open_browser, args=(address,), daemon=True).start()
-    server.run()  # which takes the exception of a signal for its own
-    console.heed_signals()
 
 
 def listen(host: str, port: int) -> socket.socket:
