@@ -166,6 +166,8 @@ def printable(text: str) -> str:
     Control characters become spaces, invisible marks (direction, joiners) go, and what is no
     character, such as half a surrogate pair, becomes the replacement character.
     """
+    if text.isascii() and text.isprintable():  # the usual text: no look at each letter
+        return " ".join(text.split())
     shown = (_SHOWN.get(unicodedata.category(character), character) for character in text)
     return " ".join("".join(shown).replace("\ufe0f", "").split())
 

@@ -10,6 +10,7 @@ explanation, is done by one thread at a time, so that many questions need no mor
 import io
 import os
 import threading
+import time
 from collections import OrderedDict
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from run.folder import Run, list_runs
 MOST_OPEN = 4  # runs at the same time
 KEPT_TILES, KEPT_EXPLANATIONS = 512, 32  # of each run: some 15 MB and some 10 MB
 MOST_LETTERS = 2000  # of a question
+LISTED_FOR = 1.0  # seconds, until the folder of runs is looked at again
 
 
 class OpenRun:
@@ -166,10 +168,19 @@ class Runs:
     def __init__(self, root: str | os.PathLike, first: Run | None = None, anywhere: bool = False):
         self.root, self.first, self.anywhere = Path(root), first, anywhere
         self.lock = threading.Lock()
+        self._listed: tuple[float, dict[str, Run]] = (-LISTED_FOR, {})
         self.kept: OrderedDict[str, OpenRun] = OrderedDict()
 
     def named(self) -> dict[str, Run]:
         """{name: run}, the one that is shown first, then the latest."""
+        now = time.monotonic()
+        listed, named = self._listed
+        if now - listed >= LISTED_FOR:  # a page of fifty pictures asks fifty times
+            named = self._list()
+            self._listed = now, named
+        return named
+
+    def _list(self) -> dict[str, Run]:
         found = [] if self.first is None else [self.first]
         found += [Run(folder) for folder in reversed(list_runs(self.root))]
         named: dict[str, Run] = {}

@@ -1,5 +1,6 @@
 """Serves the page: waitress, at an address that is taken or refused in one line."""
 
+import logging
 import socket
 import sys
 import threading
@@ -68,6 +69,7 @@ def open_server(app: Flask, listener: socket.socket) -> Any:
     Of what a request brings or gets nothing is written to disk, as waitress does with large ones.
     """
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such a picture is refused
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line for each that waits
     return create_server(
         app,
         sockets=[listener],

@@ -235,15 +235,14 @@ def test_no_run_is_told(tmp_path):
 def test_a_gallery_without_captions_is_shown(runs):
     run = runs.open("drawn")
 
-    class Album:
+    class Album(Gallery):
         """As of a folder of pictures."""
 
-        similarity, num_images, num_captions = "cosine", 5, 0
-        image, image_names = run.gallery.image, run.gallery.image_names
-        captions, pictures = [], run.gallery.pictures
-
-        def captions_of(self, image):
-            return np.empty(0, int)
+        def __init__(self):
+            self.similarity, self.captions = "cosine", []
+            self.image, self.text = run.gallery.image, run.gallery.image[:0]
+            self.caption_image = np.empty(0, int)
+            self.image_names, self.pictures = run.gallery.image_names, run.gallery.pictures
 
     album = Album()
     assert facts.examples(album, run.encoder) == []

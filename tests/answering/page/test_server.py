@@ -6,10 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import ROOT
+from starter import ROOT
 
 from answering.page import server
 from answering.page.options import PageOptions
@@ -39,8 +40,9 @@ def refused(root, *args):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
 def test_it_prints_its_address_answers_and_ends_in_a_line(root):
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    streams: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command("--port", "0"), cwd=root, text=True, **streams) as process:
+        assert process.stdout is not None
         address = urlsplit(process.stdout.readline().strip())
         assert address.scheme == "http" and address.hostname == "127.0.0.1" and address.port
         page = http.client.HTTPConnection("127.0.0.1", address.port, timeout=60)
