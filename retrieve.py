@@ -30,7 +30,6 @@ from shutil import get_terminal_size
 from absl import flags
 
 from answering import search
-from answering.page.options import PageOptions
 from data.pictures import load_picture
 from gallery.stored import Gallery
 from run import console, files, folder
@@ -121,6 +120,28 @@ class AskOptions(Options):
     json: bool = option(
         False, "Print JSON, one line a query. A picture is drawn only with --output or --show."
     )
+
+
+@dataclass(frozen=True)
+class PageOptions(Options):
+    """Whether a page is served, and where."""
+
+    title = "Page"
+    serve: bool = option(
+        False, "Serve a page that asks the run in the browser; --show opens it. Ctrl-C ends it."
+    )
+    port: int = option(8000, "With --serve: its port. 0: a free one.", least=0, most=65535)
+    host: str = option(
+        "127.0.0.1",
+        "With --serve: address to listen at. Another than this machine's own loopback needs a "
+        "password.",
+    )
+    password: str | None = option(
+        None,
+        "With --serve: password that the page asks for, with any user name. Other users of this "
+        "machine may read it in the list of processes: see --password_file.",
+    )
+    password_file: str | None = option(None, "With --serve: file whose first line is the password.")
 
 
 SECTIONS = (RunOptions, AskOptions, PageOptions)
@@ -332,7 +353,7 @@ def serve_page(argv):
     from answering.page import server
 
     first = FLAGS.k if FLAGS["k"].present else None
-    where = options.read(PageOptions, FLAGS)
+    where = server.Place(FLAGS.host, FLAGS.port, FLAGS.password, FLAGS.password_file)
     how = {"anywhere": FLAGS.pictures_anywhere, "show": FLAGS.show}
     server.serve(where, FLAGS.exp_root, FLAGS.exp, first, **how)
 

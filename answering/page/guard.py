@@ -54,10 +54,10 @@ class Guard:
                 f"--host {host} lets other machines ask: give --password_file FILE (or --password)"
             )
         self.digest = None if password is None else _digest(password)
-        self.names = LOOPBACK
+        self.names = LOOPBACK | {host.lower()}
         if not self.is_local:
             machine = socket.gethostname().lower()
-            self.names |= {host.lower(), machine, f"{machine}.local", socket.getfqdn().lower()}
+            self.names |= {machine, f"{machine}.local", socket.getfqdn().lower()}
 
     def watch(self, app: Flask) -> None:
         """Puts the guard before and behind every route of an application."""

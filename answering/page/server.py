@@ -7,7 +7,7 @@ import threading
 import warnings
 import webbrowser
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Flask
 from PIL import Image
@@ -16,15 +16,28 @@ from waitress.server import create_server
 from answering.page import guard, tiles
 from answering.page.app import make_app
 from answering.page.opened import Runs
-from answering.page.options import PageOptions
 from run import console, folder
 
 THREADS = 8
 SPARE = 1 << 20  # bytes of a request beside the picture that it brings
 
 
+class Place(NamedTuple):
+    """Where a page is served, and for whom.
+
+    Attributes:
+      host: name or address to listen at; port: 0 for a free one.
+      password: that the page asks for; password_file: the file whose first line it is.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    password: str | None = None
+    password_file: str | None = None
+
+
 def serve(
-    where: PageOptions,
+    where: Place,
     root: str,
     name: str | None,
     k: int | None = None,
@@ -111,7 +124,7 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def read_password(where: PageOptions) -> str | None:
+def read_password(where: Place) -> str | None:
     """The password of the page, None for none.
 
     Raises:

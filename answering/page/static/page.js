@@ -8,6 +8,7 @@ const FIRST = Number(document.documentElement.dataset.k), MOST = Number(document
 const sent = new Map(); // pictures that were sent, by their number in the history
 let run = null; // facts of the run that is shown
 let waiting = new AbortController();
+let shown = location.href;
 
 function asked() {
   const given = new URLSearchParams(location.search);
@@ -192,10 +193,21 @@ async function showSent(wanted) {
 
 /** Goes to an address of this page. */
 async function go(target, { replace = false, stay = false } = {}) {
-  if (replace) history.replaceState(null, "", target);
+  if (replace || new URL(target, location).href === location.href) history.replaceState(history.state, "", target);
   else history.pushState({ inside: true }, "", target);
+  shown = location.href;
   await show();
-  if (!stay) scrollTo(0, 0);
+  if (stay) return;
+  scrollTo(0, 0);
+  if (document.activeElement !== query) view.focus({ preventScroll: true }); // where reading goes on
+}
+
+/** Goes back or on; the picture that was looked at has the focus then. */
+async function turn() {
+  const left = shown;
+  shown = location.href;
+  await show();
+  [...view.querySelectorAll(".tile")].find((one) => one.href === left)?.focus();
 }
 
 function send(file) {
@@ -203,7 +215,7 @@ function send(file) {
   problem.hidden = true;
   if (!run?.describes) return complain(new Error(`this picture cannot be asked with: ${run?.why_not ?? "no run is open"}`));
   if (file.size > run.most_bytes) return complain(new Error(`${file.name} has ${(file.size / 2 ** 20).toFixed(0)} MB: at most ${run.most_bytes >> 20} MB can be sent`));
-  const key = String(sent.size + 1);
+  const key = String(Date.now()); // none of an earlier page
   sent.set(key, file);
   go(link({ sent: key }));
 }
@@ -224,7 +236,7 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   go(target.href);
 });
-addEventListener("popstate", show);
+addEventListener("popstate", turn);
 
 addEventListener("dragover", (event) => {
   if (!event.dataTransfer.types.includes("Files")) return;

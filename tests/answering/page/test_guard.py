@@ -66,6 +66,12 @@ def test_the_browser_is_asked_to_refuse(client):
         assert not [name for name in dict(found.headers) if name.startswith("Access-Control")]
 
 
+def test_another_address_of_loopback_names_itself(runs):
+    client = make_app(runs, Guard("127.0.0.2")).test_client()
+    assert client.get("/", headers={"Host": "127.0.0.2:8000"}).status_code == 200
+    assert client.get("/", headers={"Host": "127.0.0.3:8000"}).status_code == 403
+
+
 def basic(password, user="anyone"):
     coded = base64.b64encode(f"{user}:{password}".encode()).decode()
     return {"Authorization": f"Basic {coded}"}

@@ -12,7 +12,7 @@ from answering.page import server
 from answering.page.app import make_app
 from answering.page.guard import Guard
 
-pytest.importorskip("playwright")
+expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = browser.needed
 MISSING = r"/tile\.jpg\?run=drawn&image=[23]&"  # pictures that are not there
 
@@ -111,6 +111,7 @@ def test_ask_look_and_go_back(visit, address):
     page.wait_for_selector("table")
     page.keyboard.press("Escape")
     page.wait_for_selector("text=5 nearest of 5 pictures")
+    expect(page.locator(".tile[href$='image=2']")).to_be_focused()
     assert page.url == f"{address}/?run=plain&q=red+square"
 
 
@@ -149,7 +150,7 @@ def test_a_heat_map_is_laid_over_the_picture(visit):
     assert "/picture.jpg" in shown.get_attribute("src")
     page.click("text=Heat map")
     assert "/heat.png" in shown.get_attribute("src")
-    page.wait_for_function("document.querySelector('.left img').naturalWidth > 0")
+    expect(shown).to_have_js_property("naturalWidth", 2 * 320)
     assert page.locator(".scale").is_visible()
     page.click("button:text-is('Picture')")
     assert not page.locator(".scale").is_visible()
@@ -168,7 +169,7 @@ def test_captions_and_names_are_text(visit):
     assert page.evaluate("window.hacked") is None
     assert page.locator("main script, main img[src=x]").count() == 0
     # A caption stands for a picture that is missing.
-    page.wait_for_function("document.querySelectorAll('.tile .words').length == 2")
+    expect(page.locator(".tile .words")).to_have_count(2)
 
 
 def test_a_picture_is_sent(visit, tmp_path):
@@ -221,7 +222,7 @@ def test_runs_are_chosen(visit):
     page.wait_for_url("**/?run=order&q=red+square")
     page.go_back()
     page.wait_for_url("**/?run=plain&q=red+square")
-    page.wait_for_function("document.getElementById('run').value == 'plain'")
+    expect(page.locator("#run")).to_have_value("plain")
 
 
 def test_a_phone_shows_it_all(visit):

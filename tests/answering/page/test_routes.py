@@ -227,6 +227,12 @@ def test_few_runs_stay_open(root, monkeypatch):
     assert list(runs.kept) == ["drawn", "order"] and runs.open("drawn") is first
 
 
+def test_a_run_from_elsewhere_goes_by_its_path(root, tmp_path):
+    run = Run(root / "exp" / "plain")
+    assert list(Runs(tmp_path, run).named()) == [str(run)]
+    assert next(iter(Runs(root / "exp", run).named())) == "plain"
+
+
 def test_no_run_is_told(tmp_path):
     with pytest.raises(ValueError, match=r"no scored run in .* yet: python train\.py"):
         Runs(tmp_path).open()

@@ -13,7 +13,7 @@ import pytest
 from starter import ROOT
 
 from answering.page import server
-from answering.page.options import PageOptions
+from answering.page.server import Place
 
 # TensorFlow cannot be imported, and Ctrl-C is heard: who starts tests may have it ignored.
 START = """
@@ -90,9 +90,9 @@ def test_mistakes_end_in_one_line(root, args, told):
 def test_a_password_comes_from_a_file(tmp_path):
     path = tmp_path / "password"
     path.write_text("line one\nline two\n", encoding="utf-8")
-    assert server.read_password(PageOptions(password_file=str(path))) == "line one"
-    assert server.read_password(PageOptions(password="given")) == "given"
-    assert server.read_password(PageOptions()) is None
+    assert server.read_password(Place(password_file=str(path))) == "line one"
+    assert server.read_password(Place(password="given")) == "given"
+    assert server.read_password(Place()) is None
 
 
 def test_addresses_are_what_a_browser_takes():
