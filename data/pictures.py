@@ -102,7 +102,8 @@ def read_picture(
         with Image.open(source, formats=formats) as picture:
             width, height = picture.size
             if most_pixels is None or width * height <= most_pixels:
-                return _to_rgb(ImageOps.exif_transpose(picture))
+                ImageOps.exif_transpose(picture, in_place=True)  # a large one is not copied
+                return _to_rgb(picture)
     except (*DAMAGE, Image.DecompressionBombError) as error:
         why = reason(error).replace(f"{str(source)!r}", "it").replace(str(source), "it")
         if _head(source)[4:11] in (b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf"):

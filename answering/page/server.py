@@ -19,6 +19,7 @@ from answering.page.opened import Runs
 from run import console, folder
 
 THREADS = 8
+PICTURE_BLOCK = 64 << 20  # bytes
 SPARE = 1 << 20  # bytes of a request beside the picture that it brings
 
 
@@ -82,6 +83,9 @@ def open_server(app: Flask, listener: socket.socket) -> Any:
     Of what a request brings or gets nothing is written to disk, as waitress does with large ones.
     """
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such a picture is refused
+    # Blocks that the system takes back as soon as a picture is done with: smaller ones stay with the
+    # process, for each thread as many as its largest picture had.
+    Image.core.set_block_size(PICTURE_BLOCK)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line for each that waits
     return create_server(
         app,
