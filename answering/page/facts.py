@@ -56,7 +56,7 @@ def pictured(gallery: Gallery, row: int) -> Told:
     }
 
 
-def answered(answer: search.Answer) -> Told:
+def told_answer(answer: search.Answer) -> Told:
     """An answer: a picture with a caption, and its score."""
     return {
         "image": answer.image,
@@ -85,4 +85,4 @@ def neighbours(gallery: Gallery, vector: np.ndarray, k: int, asked: int | None =
         for score, row in zip(scores[0], rows[0], strict=True)
         if row != asked
     ]
-    return {"captions": [answered(one) for one in captions], "answers": near[:k]}
+    return {"captions": [told_answer(one) for one in captions], "answers": near[:k]}

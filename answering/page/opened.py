@@ -77,7 +77,7 @@ class OpenRun:
         return {
             "note": note,
             "unknown": [printable(word) for word in asked.unknown],
-            "answers": [facts.answered(one) for one in answers],
+            "answers": [facts.told_answer(one) for one in answers],
         }
 
     def look(self, row: int, k: int) -> Told:
