@@ -78,7 +78,7 @@ def ask(page, text):
 
 def wide(page):
     """By how many pixels the page is wider than its window."""
-    return page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    return page.evaluate("document.documentElement.scrollWidth") - page.viewport_size["width"]
 
 
 def test_ask_look_and_go_back(visit, address):

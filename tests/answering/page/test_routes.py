@@ -194,6 +194,7 @@ def test_pictures_that_are_no_pictures_or_too_large_are_refused(client):
         (svg, "is damaged or no picture"),
         (postscript.getvalue(), "is damaged or no picture"),
         (b"", "is damaged or no picture"),
+        (picture_bytes(kind="PCX"), "is damaged or no picture"),  # Pillow reads it; no browser does
         (picture_bytes()[:40], "is damaged or no picture"),
         (bomb, "10,000 x 10,000 pixels, at most 64,000,000 are read"),
         (png_that_claims(20_000, 10_000), "exceeds limit"),
