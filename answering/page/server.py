@@ -83,8 +83,8 @@ def open_server(app: Flask, listener: socket.socket) -> Any:
     Of what a request brings or gets nothing is written to disk, as waitress does with large ones.
     """
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such a picture is refused
-    # Blocks that the system takes back as soon as a picture is done with: smaller ones stay with the
-    # process, for each thread as many as its largest picture had.
+    # Blocks that the system takes back as soon as a picture is done with. Smaller ones would stay
+    # with the process, for each thread as many as its largest picture had.
     Image.core.set_block_size(PICTURE_BLOCK)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line for each that waits
     return create_server(

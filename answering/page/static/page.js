@@ -133,7 +133,7 @@ async function showPicture(wanted) {
   if (sentence) {
     const reasons = make("section", { "aria-busy": "true" },
       make("h2", {}, wanted.q.trim() ? "Why they match" : "Why its nearest caption matches"),
-      make("blockquote", {}, sentence), make("p", { className: "wait" }, "Explaining …"));
+      make("blockquote", { dir: "auto" }, sentence), make("p", { className: "wait" }, "Explaining …"));
     right.append(reasons);
     explain(wanted.image, sentence, reasons, left, whole);
   }

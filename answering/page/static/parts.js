@@ -30,7 +30,7 @@ function address(path, values) {
 /** The picture of a tile; its caption stands for one that is not there. */
 function frame(one, source, alt) {
   const box = make("div", { className: "frame" });
-  const words = make("span", { className: "words" }, one.caption || one.name);
+  const words = make("span", { className: "words", dir: "auto" }, one.caption || one.name);
   if (!one.picture) {
     box.append(words);
     return box;
@@ -54,7 +54,7 @@ function grid(ones, link, picture, ranked) {
         make("span", { className: "score" }, make("span", { className: "hidden" }, "score "), number(one.score))));
     }
     if (one.picture && one.caption) {
-      tile.append(make("p", { className: "caption", "aria-hidden": "true" }, one.caption));
+      tile.append(make("p", { className: "caption", dir: "auto", "aria-hidden": "true" }, one.caption));
     }
     list.append(make("li", {}, tile));
   });
@@ -75,7 +75,7 @@ function sentences(ones, find, why) {
   for (const one of ones) {
     const line = make("li", { className: one.own && scored ? "own" : "" });
     if (scored) line.append(make("span", { className: "score" }, number(one.score)));
-    const link = make("a", { className: "find", href: find(one.caption) }, one.caption);
+    const link = make("a", { className: "find", dir: "auto", href: find(one.caption) }, one.caption);
     line.append(make("span", {}, link, one.own && scored ? make("span", { className: "hidden" }, " (its own)") : ""));
     if (why) line.append(make("a", { className: "why", href: why(one.caption), "aria-label": `Why: ${one.caption}` }, "why?"));
     list.append(line);
