@@ -65,6 +65,7 @@ def told_answer(answer: search.Answer) -> Told:
         "picture": bool(answer.picture),
         "score": answer.score,
         "own": answer.own,
+        "fits": answer.fits,
     }
 
 

@@ -19,6 +19,7 @@ from answering import search
 from answering.explain import Explainer
 from answering.page import facts, tiles
 from answering.page.facts import Told
+from answering.wording import read_query
 from data.pictures import read_picture
 from figures import heat
 from gallery.stored import Gallery
@@ -72,10 +73,12 @@ class OpenRun:
 
     def ask(self, sentence: str, k: int) -> Told:
         """The k nearest pictures of a sentence. Raises ValueError: it cannot be asked."""
-        asked = search.ask_sentence(self.encoder, checked(sentence))
+        asked = search.ask_sentence(self.encoder, checked(sentence), minus=False)
         answers, note = asked.nearest(self.gallery, k)
+        answers, fits = search.judge(self.gallery, asked, answers)
         return {
-            "note": note,
+            "note": note + search.count_fits(answers, fits),
+            "remarks": [printable(line) for line in asked.wording.remarks],
             "unknown": [printable(word) for word in asked.unknown],
             "answers": [facts.told_answer(one) for one in answers],
         }
@@ -111,7 +114,8 @@ class OpenRun:
           ValueError: the model knows no word of the sentence.
         """
         with self.slow:
-            return self._explained(row, checked(sentence))
+            wording = read_query(self.encoder.vocabulary, checked(sentence))
+            return self._explained(row, wording.text)
 
     def _explain(self, row: int, sentence: str) -> tuple[Told, bytes | None]:
         picture = self._open_picture(row)
@@ -126,7 +130,12 @@ class OpenRun:
             for word in found.words
         ]
         why = "" if drawn else self._undescribed or "the picture cannot be shown"
-        told = {"score": found.score, "words": words, "num_words": found.num_words}
+        told = {
+            "sentence": printable(sentence),
+            "score": found.score,
+            "words": words,
+            "num_words": found.num_words,
+        }
         return {**told, "heat": drawn is not None, "largest": largest, "why_not": why}, drawn
 
     def explainer(self) -> Explainer:

@@ -38,8 +38,8 @@ async function fetched(path, values, options = {}) {
   return found;
 }
 
-function say(line, remark = "") {
-  status.replaceChildren(line, remark ? make("span", { className: "remark" }, ` · ${remark}`) : "");
+function say(line, remarks = []) {
+  status.replaceChildren(line, ...remarks.map((one) => make("span", { className: "remark" }, one)));
 }
 
 function complain(error) {
@@ -106,8 +106,8 @@ function showStart() {
 async function showAnswers(wanted) {
   const found = await fetched("/api/ask", { run: run.run, q: wanted.q, k: wanted.k });
   document.title = `${wanted.q} · Matchbox`;
-  const unknown = found.unknown.length ? `not known to the model: ${found.unknown.join(", ")}` : "";
-  say(`${found.note}${run.similarity === "cosine" ? "" : ` · ${run.similarity} similarity`}`, unknown);
+  const unknown = found.unknown.length ? [`not known to the model: ${found.unknown.join(", ")}`] : [];
+  say(`${found.note}${run.similarity === "cosine" ? "" : ` · ${run.similarity} similarity`}`, [...unknown, ...found.remarks]);
   const parts = [make("h2", { className: "hidden" }, "Answers"), grid(found.answers, toPicture(wanted.q), tile, true)];
   if (found.answers.length === wanted.k && wanted.k < MOST && wanted.k < run.images) {
     const more = make("button", { type: "button", className: "more" }, "Show more");
@@ -162,6 +162,7 @@ async function explain(image, sentence, section, left, box) {
   try {
     const found = await fetched("/api/explain", { run: run.run, image, q: sentence });
     const cut = found.num_words > found.words.length ? ` · the first ${found.words.length} of ${found.num_words} words` : "";
+    section.querySelector("blockquote").textContent = found.sentence; // as the model reads it
     wait.replaceWith(make("p", {}, `Score ${number(found.score, 4)}${cut}`), wordTable(found));
     if (found.heat) {
       const source = address("/heat.png", { run: run.run, image, q: sentence, v: run.version });

@@ -46,11 +46,11 @@ function grid(ones, link, picture, ranked) {
   const list = make("ol", { className: "grid" });
   ones.forEach((one, place) => {
     const said = one.caption || one.name;
-    const tile = make("a", { className: "tile", href: link(one) });
+    const tile = make("a", { className: one.fits ? "tile fits" : "tile", href: link(one) });
     tile.append(frame(one, picture(one), one.picture ? said : ""));
     if (ranked) {
       tile.append(make("div", { className: "under" },
-        make("span", { className: "rank" }, String(place + 1)),
+        make("span", { className: "rank" }, one.fits ? `${place + 1} fits` : String(place + 1)),
         make("span", { className: "score" }, make("span", { className: "hidden" }, "score "), number(one.score))));
     }
     if (one.picture && one.caption) {

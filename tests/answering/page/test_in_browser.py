@@ -90,8 +90,8 @@ def test_ask_look_and_go_back(visit, address):
     page.keyboard.press("Enter")
     page.wait_for_url("**/?run=plain&q=red+square")
     page.wait_for_selector("text=5 nearest of 5 pictures")
-    assert page.locator(".tile .words").first.inner_text() == "red square"
-    assert page.locator(".under .score").first.text_content() == "score 1.000"
+    expect(page.locator(".tile .words").first).to_have_text("red square")
+    expect(page.locator(".under .score").first).to_have_text("score 1.000")
     page.locator(".tile").first.click()
     page.wait_for_url("**/?run=plain&q=red+square&image=2")
     page.wait_for_selector("table")
@@ -180,7 +180,7 @@ def test_a_picture_is_sent(visit, tmp_path):
     page.set_input_files("#file", path)
     page.wait_for_selector("text=Your picture, compared with the gallery")
     assert page.locator(".left .name").inner_text() == path.name
-    assert page.locator(".left img").evaluate("one => one.naturalWidth") == 40
+    expect(page.locator(".left img")).to_have_js_property("naturalWidth", 40)
     assert page.locator(".sentences li").count() == 10 and page.locator(".tile").count() == 5
     page.locator(".tile").first.click()
     page.wait_for_selector("text=A picture of the gallery")

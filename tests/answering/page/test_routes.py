@@ -81,6 +81,15 @@ def test_answers_are_those_of_a_query(client, root, name):
     )
 
 
+def test_what_was_read_otherwise_is_told(client):
+    found = client.get("/api/ask?run=plain&q=red+circels+not+2+stars").get_json()
+    assert "read as circels: circle, stars: star" in found["note"]
+    assert found["unknown"] == ["not"] and len(found["remarks"]) == 2
+    assert [one["fits"] for one in found["answers"]] == [None] * 5
+    found = client.get("/api/explain?run=plain&image=2&q=red+sqare").get_json()
+    assert found["sentence"] == "red square" and found["words"][1]["change"] < -0.2
+
+
 def test_a_picture_has_its_captions_and_its_neighbours(client, root):
     found = client.get("/api/image?run=plain&image=4&k=2").get_json()
     assert found["own_captions"] == ["blue circle", "a circle that is blue"]
