@@ -83,9 +83,9 @@ async function show() {
 
 async function openRun(name) {
   run = null;
-  const found = await fetched("/api/run", { run: name });
-  run = found;
   find("run").value = name;
+  find("choose").hidden = true;
+  run = await fetched("/api/run", { run: name });
   find("home").href = link({});
   find("choose").hidden = !run.describes;
 }
@@ -93,7 +93,7 @@ async function openRun(name) {
 function showStart() {
   document.title = "Matchbox";
   const of = run.captions ? `${run.images.toLocaleString("en")} pictures and ${run.captions.toLocaleString("en")} captions` : `${run.images.toLocaleString("en")} pictures`;
-  say(`A gallery of ${of}${run.describes ? "" : " · its pictures came as vectors, so no other picture can be asked with"}`);
+  say(`A gallery of ${of}${run.describes ? "" : ` · no other picture can be asked with: ${run.why_not}`}`);
   const parts = [];
   if (run.examples.length) {
     const chips = run.examples.map((one) => make("li", {}, make("a", { href: toSentence(one) }, one)));

@@ -214,9 +214,11 @@ def test_a_picture_is_dropped(visit):
 
 
 def test_runs_are_chosen(visit):
-    page = visit("/?run=plain&q=red+square")
+    page = visit("/?run=plain")
+    page.wait_for_selector("text=no other picture can be asked with")
+    assert page.locator("#choose").is_hidden()
+    ask(page, "red square")
     page.wait_for_selector(".under")
-    assert page.locator("#choose").is_hidden()  # it cannot describe pictures
     page.select_option("#run", "order")
     page.wait_for_selector("text=order similarity")
     page.wait_for_url("**/?run=order&q=red+square")
