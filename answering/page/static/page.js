@@ -144,7 +144,7 @@ async function showPicture(wanted) {
   right.append(...captionsNear(found, why));
   say(wanted.q.trim() ? "A picture that was found" : "A picture of the gallery");
   const back = wanted.q.trim() ? make("a", { className: "back", href: toSentence(wanted.q) }, "← All answers") : make("a", { className: "back", href: link({}) }, "← Start");
-  put(back, make("div", { className: "detail" }, left, right), ...neighbours(found));
+  put(back, ...beside(left, right, found));
 }
 
 function captionsNear(found, why) {
@@ -153,8 +153,12 @@ function captionsNear(found, why) {
   return [make("section", {}, make("h2", {}, "Nearest captions"), told && make("p", {}, told), sentences(found.captions, toSentence, why))];
 }
 
-function neighbours(found) {
-  return [make("section", {}, make("h2", {}, "Nearest pictures"), grid(found.answers, toPicture(""), tile, true))];
+/** A picture, what is said of it beside it, and its neighbours below; beside it where nothing is said. */
+function beside(left, right, found) {
+  const near = make("section", {}, make("h2", {}, "Nearest pictures"), grid(found.answers, toPicture(""), tile, true));
+  if (!right.hasChildNodes()) right.append(near);
+  const detail = make("div", { className: "detail" }, left, right);
+  return near.parentNode ? [detail] : [detail, near];
 }
 
 async function explain(image, sentence, section, left, box) {
@@ -189,7 +193,7 @@ async function showSent(wanted) {
   const left = make("div", { className: "left" }, make("div", { className: "frame" }, image), make("p", { className: "name" }, file.name));
   say("Your picture, compared with the gallery. It is not kept.");
   const back = make("a", { className: "back", href: link({}) }, "← Start");
-  put(back, make("div", { className: "detail" }, left, make("div", {}, ...captionsNear(found, null))), ...neighbours(found));
+  put(back, ...beside(left, make("div", {}, ...captionsNear(found, null)), found));
 }
 
 /** Goes to an address of this page. */
