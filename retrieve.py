@@ -144,6 +144,7 @@ class PageOptions(Options):
     password_file: str | None = option(None, "With --serve: file whose first line is the password.")
 
 
+PAGE_TAKES = ("k", "pictures_anywhere", "show")  # of AskOptions
 SECTIONS = (RunOptions, AskOptions, PageOptions)
 for _section in SECTIONS:
     options.define(_section, FLAGS)
@@ -346,10 +347,10 @@ def check_flags(argv):
 
 def serve_page(argv):
     """Serves the page until Ctrl-C. Raises ValueError: something is asked here, too."""
-    here = [name for name in ("image", "explain", "json", "output") if FLAGS[name].value]
+    here = [name for name in options.own_names(AskOptions) if FLAGS[name].present]
+    here = [f"--{name}" for name in here if name not in PAGE_TAKES]
     if here or len(argv) > 1:
-        asked = f"no --{here[0]}" if here else "no sentence"
-        raise ValueError(f"--serve asks on its page: give {asked} here")
+        raise ValueError(f"--serve asks on its page: leave {[*here, 'the sentence'][0]} out")
     from answering.page import server
 
     first = FLAGS.k if FLAGS["k"].present else None
