@@ -9,7 +9,7 @@ r"""Finds images for a sentence, or captions for an image, in the split that tes
     python retrieve.py --pictures FOLDER "a dog on the beach"     # your own pictures
     python retrieve.py --pictures FOLDER --image FILE             # pictures like this one
     python retrieve.py --pictures FOLDER --caption > captions.csv
-    python retrieve.py --serve                   # a page in the browser
+    python retrieve.py --serve                   # a page in the browser; also with --pictures
 
 Prints a table and draws answer.png in the run's folder. Never imports TensorFlow.
 
@@ -144,7 +144,7 @@ class PageOptions(Options):
     password_file: str | None = option(None, "With --serve: file whose first line is the password.")
 
 
-PAGE_TAKES = ("k", "pictures_anywhere", "show")  # of AskOptions
+PAGE_TAKES = ("k", "pictures", "index", "pictures_anywhere", "show")  # of AskOptions
 SECTIONS = (RunOptions, AskOptions, PageOptions)
 for _section in SECTIONS:
     options.define(_section, FLAGS)
@@ -354,8 +354,14 @@ def serve_page(argv):
     from answering.page import server
 
     first = FLAGS.k if FLAGS["k"].present else None
+    album = None
+    if FLAGS.pictures is not None:
+        from answering import albums
+
+        run = folder.find(FLAGS.exp_root, FLAGS.exp)
+        album = albums.open_album(run, FLAGS.pictures, FLAGS.index, tell)
     where = server.Place(FLAGS.host, FLAGS.port, FLAGS.password, FLAGS.password_file)
-    how = {"anywhere": FLAGS.pictures_anywhere, "show": FLAGS.show}
+    how = {"anywhere": FLAGS.pictures_anywhere, "show": FLAGS.show, "album": album}
     server.serve(where, FLAGS.exp_root, FLAGS.exp, first, **how)
 
 

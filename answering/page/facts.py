@@ -66,6 +66,7 @@ def told_answer(answer: search.Answer) -> Told:
         "score": answer.score,
         "own": answer.own,
         "fits": answer.fits,
+        "weak": answer.weak,
     }
 
 

@@ -16,6 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from answering import search
+from answering.albums import Album, Judge
+from answering.albums.album import tell_error
 from answering.explain import Explainer
 from answering.page import facts, tiles
 from answering.page.facts import Told
@@ -38,16 +40,19 @@ class OpenRun:
     Args:
       name: what the page calls it; run: its folder.
       anywhere: pictures outside the folder of its data are shown, too.
+      album: own pictures that are asked instead of its gallery.
 
     Raises:
       ValueError: it has not been scored, or is damaged.
     """
 
-    def __init__(self, name: str, run: Run, anywhere: bool = False):
+    def __init__(self, name: str, run: Run, anywhere: bool = False, album: Album | None = None):
         self.name, self.run, self.anywhere = name, run, anywhere
         self.version = version_of(run)
-        self.gallery, self.encoder = Gallery(run), search.QueryEncoder(run)
-        self.folder = run.data_folder()
+        own, self.encoder = Gallery(run), search.QueryEncoder(run)
+        self.gallery = own if album is None else album
+        self.judge = None if album is None else Judge(run, own, tell_error)
+        self.folder = run.data_folder() if album is None else None
         self.slow = threading.RLock()  # one thread at a time describes or explains
         self._explainer: Explainer | None = None
         self._undescribed = ""  # why it cannot describe pictures
@@ -60,6 +65,7 @@ class OpenRun:
         why = self.why_no_pictures()
         return {
             "run": self.name,
+            "folder": printable(str(gallery.folder or "")),
             "version": self.version,
             "images": gallery.num_images,
             "captions": gallery.num_captions,
@@ -76,8 +82,11 @@ class OpenRun:
         asked = search.ask_sentence(self.encoder, checked(sentence), minus=False)
         answers, note = asked.nearest(self.gallery, k)
         answers, fits = search.judge(self.gallery, asked, answers)
+        note += search.count_fits(answers, fits)
+        if self.judge and (verdict := self.judge.judge(asked, answers)):
+            answers, note = verdict.answers, f"{note} · {verdict.told()}"
         return {
-            "note": note + search.count_fits(answers, fits),
+            "note": note,
             "remarks": [printable(line) for line in asked.wording.remarks],
             "unknown": [printable(word) for word in asked.unknown],
             "answers": [facts.told_answer(one) for one in answers],
@@ -171,11 +180,17 @@ class Runs:
     Args:
       root: --exp_root.
       first: the run that is shown first; None: the latest that was scored.
-      anywhere: see `OpenRun`.
+      anywhere, album: see `OpenRun`; with an album, which is of one run, that is the only one.
     """
 
-    def __init__(self, root: str | os.PathLike, first: Run | None = None, anywhere: bool = False):
-        self.root, self.first, self.anywhere = Path(root), first, anywhere
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        first: Run | None = None,
+        anywhere: bool = False,
+        album: Album | None = None,
+    ):
+        self.root, self.first, self.anywhere, self.album = Path(root), first, anywhere, album
         self.lock = threading.Lock()
         self._listed: tuple[float, dict[str, Run]] = (-LISTED_FOR, {})
         self.kept: OrderedDict[str, OpenRun] = OrderedDict()
@@ -191,7 +206,8 @@ class Runs:
 
     def _list(self) -> dict[str, Run]:
         found = [] if self.first is None else [self.first]
-        found += [Run(folder) for folder in reversed(list_runs(self.root))]
+        if self.album is None:
+            found += [Run(folder) for folder in reversed(list_runs(self.root))]
         named: dict[str, Run] = {}
         for run in found:
             if run.projections.is_file() and run.query_tower.is_file():
@@ -220,7 +236,9 @@ class Runs:
         with self.lock:
             run = self.kept.get(name)
             if run is None or run.version != version_of(named[name]):
-                run = OpenRun(name, named[name], self.anywhere)
+                if run and self.album:  # its rows are of the weights that were there before
+                    raise ValueError(f"{name} was scored again: start --serve --pictures anew")
+                run = OpenRun(name, named[name], self.anywhere, self.album)
             self.kept[name] = run
             self.kept.move_to_end(name)
             while len(self.kept) > MOST_OPEN:

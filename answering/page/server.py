@@ -13,6 +13,7 @@ from flask import Flask
 from PIL import Image
 from waitress.server import create_server
 
+from answering.albums import Album
 from answering.page import guard, tiles
 from answering.page.app import make_app
 from answering.page.opened import Runs
@@ -44,21 +45,23 @@ def serve(
     k: int | None = None,
     anywhere: bool = False,
     show: bool = False,
+    album: Album | None = None,
 ) -> None:
     """Serves the page until a signal ends it.
 
     Args:
       where: address and password; root, name: --exp_root and --exp.
-      k: answers on a page; anywhere: see `OpenRun`; show: open the page in the browser.
+      k: answers on a page; anywhere, album: see `OpenRun`; show: open the page in the browser.
 
     Raises:
       ValueError: there is no scored run, no such address, or a password is missing.
       OSError: the port is taken.
     """
     watch = guard.Guard(where.host, read_password(where))
-    runs = Runs(root, folder.find(root, name) if name else None, anywhere)
-    if name and not runs.first_is_scored():
-        raise ValueError(f"{runs.first} has not been scored: python test.py --exp {name}")
+    first = folder.find(root, name) if name or album else None
+    runs = Runs(root, first, anywhere, album)
+    if first and not runs.first_is_scored():
+        raise ValueError(f"{first} has not been scored: python test.py --exp {first.argument}")
     run = runs.open()
     listener = listen(where.host, where.port)
     server = open_server(make_app(runs, watch, **({"k": k} if k else {})), listener)

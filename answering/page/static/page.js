@@ -93,13 +93,13 @@ async function openRun(name) {
 function showStart() {
   document.title = "Matchbox";
   const of = run.captions ? `${run.images.toLocaleString("en")} pictures and ${run.captions.toLocaleString("en")} captions` : `${run.images.toLocaleString("en")} pictures`;
-  say(`A gallery of ${of}${run.describes ? "" : ` · no other picture can be asked with: ${run.why_not}`}`);
+  say(`${run.folder ? `${of} in ${run.folder}` : `A gallery of ${of}`}${run.describes ? "" : ` · no other picture can be asked with: ${run.why_not}`}`);
   const parts = [];
   if (run.examples.length) {
     const chips = run.examples.map((one) => make("li", {}, make("a", { href: toSentence(one) }, one)));
     parts.push(make("h2", {}, "Try"), make("ul", { className: "chips" }, ...chips));
   }
-  if (run.samples.length) parts.push(make("h2", {}, "From the gallery"), grid(run.samples, toPicture(""), tile, false));
+  if (run.samples.length) parts.push(make("h2", {}, run.folder ? "From the folder" : "From the gallery"), grid(run.samples, toPicture(""), tile, false));
   put(...parts);
 }
 

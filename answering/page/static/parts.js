@@ -51,10 +51,11 @@ function grid(ones, link, picture, ranked) {
     if (ranked) {
       tile.append(make("div", { className: "under" },
         make("span", { className: "rank" }, one.fits ? `${place + 1} fits` : String(place + 1)),
-        make("span", { className: "score" }, make("span", { className: "hidden" }, "score "), number(one.score))));
+        make("span", { className: "score" }, make("span", { className: "hidden" }, "score "), (one.weak ? "weak · " : "") + number(one.score))));
     }
-    if (one.picture && one.caption) {
-      tile.append(make("p", { className: "caption", dir: "auto", "aria-hidden": "true" }, one.caption));
+    if (one.picture) {
+      const kind = one.caption ? "caption" : "caption file";
+      tile.append(make("p", { className: kind, dir: "auto", "aria-hidden": "true" }, said));
     }
     list.append(make("li", {}, tile));
   });

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from answering import search
+from answering import albums, search
+from answering.albums import judging
 from answering.page import facts, opened, tiles
+from answering.page.app import make_app
+from answering.page.guard import Guard
 from answering.page.opened import Runs
 from data.scenes import world
 from gallery.stored import Gallery
@@ -248,23 +251,46 @@ def test_no_run_is_told(tmp_path):
         Runs(tmp_path).open()
 
 
-def test_a_gallery_without_captions_is_shown(runs):
-    run = runs.open("drawn")
+def test_own_pictures_are_asked(root, tmp_path):
+    """A folder of pictures, with a file name that is a script, by one run."""
+    folder = tmp_path / "mine"
+    (folder / "sub").mkdir(parents=True)
+    for name, colour in (("red.png", "red"), ("sub/white.png", "white"), ("<b>x.png", "blue")):
+        Image.new("RGB", (30, 20), colour).save(folder / name)
+    run = Run(root / "exp" / "drawn")
+    album = albums.open_album(run, folder, tmp_path / "index", lambda line: None)
+    runs = Runs(root / "exp", run, album=album)
+    assert list(runs.named()) == ["drawn"]
+    client = make_app(runs, Guard()).test_client()
+    found = client.get("/api/run").get_json()
+    assert (found["images"], found["captions"], found["examples"]) == (3, 0, [])
+    assert found["folder"] == str(folder) and found["describes"]
+    found = client.get("/api/ask?q=red").get_json()["answers"]
+    assert found[0]["name"] == "red.png" and not any(o["caption"] for o in found)
+    row = next(one["image"] for one in found if one["name"] == "sub/white.png")
+    tile = opened_picture(client.get(f"/tile.jpg?image={row}"))
+    assert tile.size == (320, 213) and np.asarray(tile)[9, 9].min() > 250
+    found = client.get(f"/api/image?image={row}&k=9").get_json()
+    assert found["captions"] == found["own_captions"] == [] and len(found["answers"]) == 2
+    assert client.get(f"/api/explain?image={row}&q=red+blue").get_json()["heat"]
+    found = client.post("/api/picture?k=1", data=picture_bytes(colour=(255, 0, 0))).get_json()
+    assert [one["name"] for one in found["answers"]] == ["red.png"] and found["captions"] == []
+    runs.kept["drawn"].version = "of another score"
+    found = client.get("/api/ask?q=red")
+    assert found.status_code == 400 and "was scored again" in found.get_json()["error"]
 
-    class Album(Gallery):
-        """As of a folder of pictures."""
 
-        def __init__(self):
-            self.similarity, self.captions = "cosine", []
-            self.image, self.text = run.gallery.image, run.gallery.image[:0]
-            self.caption_image = np.empty(0, int)
-            self.image_names, self.pictures = run.gallery.image_names, run.gallery.pictures
-
-    album = Album()
-    assert facts.examples(album, run.encoder) == []
-    assert [one["caption"] for one in facts.samples(album)] == [""] * 5
-    found = facts.neighbours(album, album.image[:1], 2, asked=0)
-    assert found["captions"] == [] and len(found["answers"]) == 2
+def test_own_pictures_that_do_not_fit_are_weak(root, tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    Image.new("RGB", (30, 20), "red").save(folder / "red.png")
+    run = Run(root / "exp" / "drawn")
+    fit = {"weak_below": 2.0, "rare_below": -99.0, "words": {"red": 3}}
+    monkeypatch.setattr(judging, "read_fit", lambda run: fit)
+    album = albums.open_album(run, folder, tmp_path / "index", lambda line: None)
+    found = Runs(root / "exp", run, album=album).open().ask("red", 3)
+    assert [one["weak"] for one in found["answers"]] == [True]
+    assert "nothing here fits: below 2.000" in found["note"]
 
 
 def test_many_ask_at_the_same_time(runs):
