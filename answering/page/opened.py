@@ -14,10 +14,9 @@ import time
 from collections import OrderedDict
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from answering import search
-from answering.albums import Album, Judge
-from answering.albums.album import tell_error
 from answering.explain import Explainer
 from answering.page import facts, tiles
 from answering.page.facts import Told
@@ -27,6 +26,9 @@ from figures import heat
 from gallery.stored import Gallery
 from run.console import printable
 from run.folder import Run, list_runs
+
+if TYPE_CHECKING:
+    from answering.albums import Album
 
 MOST_OPEN = 4  # runs at the same time
 KEPT_TILES, KEPT_EXPLANATIONS = 512, 32  # of each run: some 15 MB and some 10 MB
@@ -46,12 +48,17 @@ class OpenRun:
       ValueError: it has not been scored, or is damaged.
     """
 
-    def __init__(self, name: str, run: Run, anywhere: bool = False, album: Album | None = None):
+    def __init__(self, name: str, run: Run, anywhere: bool = False, album: "Album | None" = None):
         self.name, self.run, self.anywhere = name, run, anywhere
         self.version = version_of(run)
         own, self.encoder = Gallery(run), search.QueryEncoder(run)
         self.gallery = own if album is None else album
-        self.judge = None if album is None else Judge(run, own, tell_error)
+        self.judge = None
+        if album is not None:
+            from answering.albums import Judge  # a fifth of a second
+            from answering.albums import album as albums
+
+            self.judge = Judge(run, own, albums.tell_error)
         self.folder = run.data_folder() if album is None else None
         self.slow = threading.RLock()  # one thread at a time describes or explains
         self._explainer: Explainer | None = None
@@ -188,7 +195,7 @@ class Runs:
         root: str | os.PathLike,
         first: Run | None = None,
         anywhere: bool = False,
-        album: Album | None = None,
+        album: "Album | None" = None,
     ):
         self.root, self.first, self.anywhere, self.album = Path(root), first, anywhere, album
         self.lock = threading.Lock()

@@ -7,17 +7,19 @@ import threading
 import warnings
 import webbrowser
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask import Flask
 from PIL import Image
 from waitress.server import create_server
 
-from answering.albums import Album
 from answering.page import guard, tiles
 from answering.page.app import make_app
 from answering.page.opened import Runs
 from run import console, folder
+
+if TYPE_CHECKING:
+    from answering.albums import Album
 
 THREADS = 8
 PICTURE_BLOCK = 64 << 20  # bytes
@@ -45,7 +47,7 @@ def serve(
     k: int | None = None,
     anywhere: bool = False,
     show: bool = False,
-    album: Album | None = None,
+    album: "Album | None" = None,
 ) -> None:
     """Serves the page until a signal ends it.
 
