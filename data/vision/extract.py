@@ -29,8 +29,8 @@ from settings.options import option
 from settings.training import Settings
 
 SHARED = (  # with train.py
-    "data", "data_dir", "limit", "validation_images", "coco_split", "data_seed", "cache_dir",
-    "cnn", "image_weights", "crops", "resize", "pre_activation", "grid",
+    "data", "data_dir", "limit", "validation_images", "coco_split", "nuswide_test", "data_seed",
+    "cache_dir", "cnn", "image_weights", "crops", "resize", "pre_activation", "grid",
 )  # fmt: skip
 WORDS = {"train": "train", "validation": "dev", "test": "test"}  # of the precomp layout
 COPIED = 256  # rows at a time

@@ -83,7 +83,7 @@ def test_no_training_caption_says_a_pair_on_scenes(tmp_path):
 
 def test_run_settings_reach_it(flickr):
     common = {"cache_dir": flickr / "cache", "validation_images": 1, "data_seed": 0, "limit": 0}
-    common["coco_split"] = "whole"
+    common |= {"coco_split": "whole", "nuswide_test": "all"}
     asked = settings(data_dir=str(flickr), heldout="brown_dog", **common)
     assert datasets.open_run_data(asked)["train"].image_names == ["t1.jpg", "t3.jpg"]
     asked = settings(data_dir=str(flickr), **common)
