@@ -107,6 +107,18 @@ class AskOptions(Options):
         least=2,
         most=64,
     )
+    exact: bool = option(False, "Compare all images, though there is an index (test.py --index).")
+    engine: str | None = option(
+        None,
+        "Ask a database instead of the run's own gallery: milvus, filled by test.py --export "
+        "milvus.",
+        choices=("milvus",),
+    )
+    uri: str | None = option(
+        None,
+        "With --engine milvus: a local file that ends in .db, or a server's address. Without the "
+        "flag: milvus.db in the run's folder.",
+    )
     output: str | None = option(
         None,
         "File for the picture. Without the flag: answer.png or explanation.png in the run's "
@@ -180,6 +192,8 @@ def answer(run, gallery, asked, explainer=None, judge=None):
     if FLAGS.json:
         sizes = {"images": gallery.num_images, "captions": gallery.num_captions}
         facts = {"run": str(run), "similarity": gallery.similarity, "gallery": sizes}
+        if asked.is_text and gallery.index:
+            facts |= {"index": gallery.index.facts}
         facts |= {"fitting": None if fits is None else int(fits.sum())}
         facts |= {"answers": [one._asdict() for one in answers]}
         facts |= {"explanation": explanation.facts()} if explanation else {}
@@ -214,6 +228,15 @@ def ask_text(run, gallery, encoder, sentence):
     chosen = (sentence, asked.plus, asked.minus, asked.like, asked.minus_weight)
     mixture = mixing.Mixture(*chosen)
     return mixing.ask_mixture(run, gallery, encoder, mixture, asked.spelling)
+
+
+def open_gallery(run):
+    """The run's gallery, with what finds images in it where that is not all by itself."""
+    if FLAGS.engine or (run.index_facts.is_file() and not FLAGS.exact and FLAGS.pictures is None):
+        from answering import engines
+
+        return engines.open_engine(run, FLAGS.engine, FLAGS.uri, tell)
+    return Gallery(run)
 
 
 def explain_best(explainer, gallery, asked, best, pictures):
@@ -324,6 +347,12 @@ def check_flags(argv):
             f"--image asks for captions, {mixed[0]} for pictures: to find pictures like a "
             "picture, give --like instead of --image"
         )
+    if FLAGS.engine and FLAGS.exact:
+        raise ValueError("--exact compares all images of the run itself: leave --engine out")
+    if FLAGS.uri is not None and not FLAGS.engine:
+        raise ValueError("--uri is of a database: give --engine milvus, too")
+    if FLAGS.pictures is not None and (FLAGS.engine or FLAGS.exact):
+        raise ValueError("--pictures compares all pictures: leave --engine and --exact out")
     if FLAGS.explain and mixed:
         raise ValueError(f"--explain is of one sentence: leave {mixed[0]} out")
     if FLAGS.index is not None and FLAGS.pictures is None:
@@ -379,7 +408,7 @@ def main(argv):
         caption_folder(run)
         return
     picture_path(run)  # a name that cannot be used is refused first
-    gallery, judge, explainer = Gallery(run), None, None
+    gallery, judge, explainer = open_gallery(run), None, None
     if FLAGS.pictures is not None:
         from answering import albums
 

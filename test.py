@@ -20,7 +20,7 @@ from pathlib import Path
 from absl import flags
 
 from data import datasets, record
-from grading import encoding, fit, verify
+from grading import encoding, fit, indexing, verify
 from grading import score as scores
 from grading.assignment import handing_in
 from run import console, files, folder, lock, manifest
@@ -41,6 +41,7 @@ def grade_run(run, place):
     done, own = encoding.open_finished(run), place is run
     if FLAGS.test_shifts is not None:
         done = encoding.with_settings(done, test_shifts=FLAGS.test_shifts)
+    indexing.check_asked_engines(run, done.settings.similarity, FLAGS)
     splits = datasets.open_run_data(done.settings, FLAGS.data_dir)
     split = splits[FLAGS.split]
     record.check_split(run, split, other=not own)
@@ -63,6 +64,7 @@ def grade_run(run, place):
     if own:
         export.export_pictures(done)
         fit.write_fit(encoded, splits, FLAGS.threads, FLAGS.batch_size)
+        indexing.make_engines(run, FLAGS)
     if FLAGS.export == "serving":
         from grading import serving
 

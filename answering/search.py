@@ -135,7 +135,7 @@ def make_answer(
 
 def nearest_images(gallery: Gallery, query: np.ndarray, k: int) -> list[Answer]:
     """The k images nearest to a (1, D) query, each with that of its captions nearest to it."""
-    scores, rows = top_k(query, gallery.image, k, similarity=gallery.similarity)
+    scores, rows = gallery.nearest_images(query, k)
     return [
         make_answer(gallery, rank, score, row, gallery.best_caption(row, query[0]))
         for rank, (score, row) in enumerate(zip(scores[0], rows[0], strict=True), 1)
@@ -267,6 +267,8 @@ class Asked(NamedTuple):
                 gallery.num_captions,
             )
         kind = "pictures" if self.finds_pictures else "captions"
+        if self.is_text and gallery.index:
+            kind += f" {gallery.index.told}"
         read = f" · read as {readings}" if (readings := self.wording.readings()) else ""
         return answers, f"{len(answers):,} nearest of {among:,} {kind}{read}"
 

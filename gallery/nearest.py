@@ -96,7 +96,7 @@ def _search(
         for q, own in enumerate(scores):
             kept[q] = _keep(kept[q], (own, numbers), k, margin)
     return [
-        _best(partial(measure.pairs, one[None]), rows, numbers, k)
+        best_of(partial(measure.pairs, one[None]), rows, numbers, k)
         for one, (_, numbers) in zip(query, kept, strict=True)
     ]
 
@@ -120,7 +120,7 @@ def _keep(kept: Candidates, new: Candidates, k: int, margin: np.float32) -> Cand
     return scores[stay], numbers[stay]
 
 
-def _best(
+def best_of(
     score: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, numbers: np.ndarray, k: int
 ) -> Candidates:
     """The best k of some rows by float64 scores; ties in gallery order."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gallery.nearest import top_k
 from gallery.similarity import choose, of_arrays
 from run import files, manifest
 from run.folder import Run
@@ -21,11 +22,15 @@ from run.onnx_graphs import WRITTEN_BY
 class Gallery:
     """What `test.py` scored last; nothing of it is read before it is asked for.
 
+    Args:
+      run: whose; by_index: its index of the same rows, if there is one, finds images.
+
     Attributes:
       image: (N, D) float32 unit rows; text: (M, D) float32 unit rows.
       caption_image: (M,) row of each caption's image.
       image_names: N; captions: M; pictures: N references for `pictures.load_picture`,
         "" for none.
+      index: that finds images (`indexed.Index`, `milvus.Collection`); None: all are compared.
       similarity: which of `similarity.SIMILARITIES` the rows are made for.
       folder: that holds the pictures, links followed; None: see `Run.data_folder`.
 
@@ -35,9 +40,16 @@ class Gallery:
 
     folder: Path | None = None
     pictures: Sequence[str]
+    index: Any = None
 
-    def __init__(self, run: Run):
-        self.path = run.require(run.projections, WRITTEN_BY)
+    def __init__(self, run: Run, by_index: bool = False):
+        if by_index and run.index_facts.is_file():
+            from gallery import indexed  # which few galleries have
+
+            self.index = indexed.open_index(run)
+        # With an index the gallery is so large that its hash alone would take seconds.
+        trusted = self.index is not None and self.index.unchanged
+        self.path = run.projections if trusted else run.require(run.projections, WRITTEN_BY)
         self.arrays = files.open_arrays(self.path)
         self._check_weights(run)
         self.similarity = of_arrays(self.arrays, self.path)
@@ -86,6 +98,12 @@ class Gallery:
                 f"{self.path} does not fit together (image {shapes[0]}, text {shapes[1]}, names "
                 f"{len(self.image_names)}, captions {len(self.captions)}); {WRITTEN_BY}"
             )
+
+    def nearest_images(self, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k images nearest to a (1, D) sentence, as of `nearest.top_k`; by the index if any."""
+        if self.index is None:
+            return top_k(query, self.image, k, similarity=self.similarity)
+        return self.index.nearest(query, self.image, k)
 
     @property
     def num_images(self) -> int:

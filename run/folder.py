@@ -15,6 +15,7 @@ FORMAT = 3  # of config.json; 1 had settings alone, 2 no manifest beside it
 WRITTEN = (
     "config.json", "data.json", "manifest.json", "vocabulary.json", "features.npz", "history.csv",
     "history.png", "errors.png", "best.weights.h5", "last/state.npz", "projections.npz",
+    "index.faiss", "index.json", "milvus.db",
     "submission.npz", "query.onnx", "image.onnx", "writer_first.onnx", "writer_next.onnx",
     "serving/1", "score.json", "score-*.json", "ranks_text_to_image.csv",
     "ranks_image_to_text.csv", "score.png", "captions.json", "pairs.json", "pairs.md",
@@ -24,9 +25,9 @@ WRITTEN = (
 )  # fmt: skip
 # What test.py makes of them; all others are of the training.
 GRADED = (
-    "projections.npz", "submission.npz", "query.onnx", "image.onnx", "writer_first.onnx",
-    "writer_next.onnx", "score.json", "ranks_text_to_image.csv", "ranks_image_to_text.csv",
-    "captions.json", "pairs.json", "fit.json",
+    "projections.npz", "index.faiss", "index.json", "submission.npz", "query.onnx", "image.onnx",
+    "writer_first.onnx", "writer_next.onnx", "score.json", "ranks_text_to_image.csv",
+    "ranks_image_to_text.csv", "captions.json", "pairs.json", "fit.json",
 )  # fmt: skip
 
 
@@ -59,6 +60,8 @@ class Run:
     | `best.weights.h5` | weights of the best epoch by `--select` |
     | `last/state.npz` | everything that `--resume` needs |
     | `projections.npz`, `query.onnx`, `image.onnx` | what `test.py` leaves for `retrieve.py` |
+    | `index.faiss`, `index.json` | of `test.py --index`: finds images of a very large gallery |
+    | `milvus.db` | of `test.py --export milvus`: the images' rows in Milvus Lite |
     | `submission.npz` | what is handed in, of an assignment's test split |
     | `writer_first.onnx`, `writer_next.onnx` | the same of a model that writes captions |
     | `serving/1` | of `test.py --export serving`: the text tower for TensorFlow Serving |
@@ -80,6 +83,8 @@ class Run:
         self.best_weights = self / "best.weights.h5"
         self.state = self / "last" / "state.npz"
         self.projections = self / "projections.npz"
+        self.index = self / "index.faiss"
+        self.index_facts = self / "index.json"
         self.submission = self / "submission.npz"
         self.query_tower = self / "query.onnx"
         self.image_tower = self / "image.onnx"

@@ -19,7 +19,7 @@ NAME = "manifest.json"
 KIND = "matchbox run"  # other people's manifests are left alone
 # What is read again. Pictures are not: retrieve.py draws them beside a training, and two writers of
 # one manifest would lose each other's hashes.
-KEPT = (".json", ".npz", ".npy", ".h5", ".onnx", ".csv", ".u8")
+KEPT = (".json", ".npz", ".npy", ".h5", ".onnx", ".csv", ".u8", ".faiss")
 
 _checked: set[tuple[Any, ...]] = set()  # of this process: files whose hash was right
 

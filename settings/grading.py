@@ -75,8 +75,20 @@ class GradeOptions(Options):
     cumulative: bool = option(False, "--pairs: group by at least n captions, not by exactly n.")
     export: str | None = option(
         None,
-        "Also write serving/1, a SavedModel for TensorFlow Serving.",
-        choices=("serving",),
+        "serving: also write serving/1, a SavedModel for TensorFlow Serving. milvus: also fill a "
+        "Milvus database with the images' rows. Needs the packages pymilvus and milvus-lite.",
+        choices=("serving", "milvus"),
+    )
+    uri: str | None = option(
+        None,
+        "With --export milvus: a local file that ends in .db, or a server's address. Without the "
+        "flag: milvus.db in the run's folder.",
+        when="export=milvus",
+    )
+    index: bool = option(
+        False,
+        "Also make an index of the images, by which retrieve.py answers at once from a very large "
+        "gallery (200,000 images and more). Needs the package faiss-cpu.",
     )
     output: str | None = option(None, "Also write the score to this file.")
 
@@ -104,6 +116,12 @@ def check_asked(asked: Any) -> None:
         raise ValueError("--embeddings is scored by itself: leave --exp, --as and --verify out")
     if asked.similarity is not None and asked.embeddings is None:
         raise ValueError("--similarity is for --embeddings: a run is compared as it was trained")
+    if asked.uri is not None and asked.export != "milvus":
+        raise ValueError("--uri is of a Milvus database: give --export milvus, too")
+    if asked.index and (elsewhere or name):
+        raise ValueError(
+            "--index is for a run that is encoded: leave --verify, --embeddings and --as out"
+        )
     if name is not None and (asked.verify or asked.export or not NAME.fullmatch(name)):
         raise ValueError(
             f"--as {name}: expected a name of letters, digits, _, - and ., without --verify and "
