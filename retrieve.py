@@ -33,7 +33,7 @@ from answering import search
 from data.pictures import load_picture
 from gallery.stored import Gallery
 from run import console, files, folder
-from run.folder import RunOptions
+from run.folder import INDEX_FACTS, RunOptions
 from settings import options
 from settings.options import Options, option
 
@@ -232,7 +232,9 @@ def ask_text(run, gallery, encoder, sentence):
 
 def open_gallery(run):
     """The run's gallery, with what finds images in it where that is not all by itself."""
-    if FLAGS.engine or (run.index_facts.is_file() and not FLAGS.exact and FLAGS.pictures is None):
+    if FLAGS.engine or (
+        (run / INDEX_FACTS).is_file() and not FLAGS.exact and FLAGS.pictures is None
+    ):
         from answering import engines
 
         return engines.open_engine(run, FLAGS.engine, FLAGS.uri, tell)

@@ -24,7 +24,7 @@ import numpy as np
 from gallery.nearest import best_of
 from gallery.similarity import pair_by_cosine
 from run import files, manifest
-from run.folder import Run
+from run.folder import INDEX, INDEX_FACTS, Run
 
 PAYS_FROM = 200_000  # images; below, comparing all is as fast
 PACKAGE = "faiss-cpu"
@@ -32,7 +32,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Index:
+class RowIndex:
     """An index that fits the rows of a run.
 
     Attributes:
@@ -125,22 +125,22 @@ def find_candidates(codes: Any, query: np.ndarray, count: int) -> np.ndarray:
     return np.sort(numbers, axis=1)
 
 
-def open_index(run: Run) -> Index | None:
+def open_index(run: Run) -> RowIndex | None:
     """The index of a run that has `index.json`; None: it is of other rows than the run has.
 
     Raises:
       ValueError: it is damaged.
     """
     again = "python test.py --index makes it"
-    found = files.read_json(run.require(run.index_facts, again), dict)
+    found = files.read_json(run.require(run / INDEX_FACTS, again), dict)
     known = manifest.hashes_of(run.folder).get(run.projections.name, [])
     if found.get("format") != FORMAT or known != [found.get("rows")]:
         return None
-    run.require(run.index, again)
-    whole = {name: files.typed(found, name, int, run.index_facts) for name in COUNTS}
-    recall = files.typed(found, "recall_at_10", float, run.index_facts)
+    run.require(run / INDEX, again)
+    whole = {name: files.typed(found, name, int, run / INDEX_FACTS) for name in COUNTS}
+    recall = files.typed(found, "recall_at_10", float, run / INDEX_FACTS)
     unchanged = state_of(run.projections) == (whole["size"], whole["time"])
-    return Index(run.index, whole["candidates"], recall, whole["queries"], unchanged)
+    return RowIndex(run / INDEX, whole["candidates"], recall, whole["queries"], unchanged)
 
 
 COUNTS = ("candidates", "queries", "size", "time")

@@ -14,6 +14,7 @@ Reference: Wang et al., Milvus: a purpose-built vector data management system, S
 
 import logging
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -86,15 +87,11 @@ class Collection:
         num, sent = gallery.num_images, 0
         with self.errors():
             self.create(gallery.image.shape[1])
-            begun = self.count() > 0
             order = np.argsort(gallery.caption_image, kind="stable")
             ends = np.searchsorted(gallery.caption_image[order], np.arange(num + 1))
-            starts = range(0, num, AT_ONCE)
-            for start in tqdm(starts, "Milvus", delay=2, leave=False, disable=None):
+            batches = list(self.missing(0, num))
+            for start, held in tqdm(batches, "Milvus", delay=2, leave=False, disable=None):
                 stop = min(num, start + AT_ONCE)
-                held = self.count(f"id >= {start} and id < {stop}") if begun else 0
-                if held == stop - start:
-                    continue
                 rows = np.asarray(gallery.image[start:stop])
                 own = [order[ends[row] : ends[row + 1]] for row in range(start, stop)]
                 records = [
@@ -113,6 +110,21 @@ class Collection:
         if held != num:
             raise ValueError(f"Milvus at {self.uri} holds {held:,} of {num:,} rows: fill it again")
         return sent
+
+    def missing(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Batches of rows that are not all there: (first row, rows that are), by halving.
+
+        A count may take seconds, and what a kill has left are whole batches up to one place.
+        """
+        held = self.count(f"id >= {start} and id < {stop}") if start or self.count() else 0
+        if held == stop - start:
+            return
+        if not held or stop - start <= AT_ONCE:
+            yield from ((first, held) for first in range(start, stop, AT_ONCE))
+            return
+        middle = start + max(1, (stop - start) // (2 * AT_ONCE)) * AT_ONCE
+        yield from self.missing(start, middle)
+        yield from self.missing(middle, stop)
 
     def create(self, dim: int) -> None:
         """Makes the collection if there is none, and loads it."""

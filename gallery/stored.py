@@ -15,7 +15,7 @@ import numpy as np
 from gallery.nearest import top_k
 from gallery.similarity import choose, of_arrays
 from run import files, manifest
-from run.folder import Run
+from run.folder import INDEX_FACTS, Run
 from run.onnx_graphs import WRITTEN_BY
 
 
@@ -30,7 +30,7 @@ class Gallery:
       caption_image: (M,) row of each caption's image.
       image_names: N; captions: M; pictures: N references for `pictures.load_picture`,
         "" for none.
-      index: that finds images (`indexed.Index`, `milvus.Collection`); None: all are compared.
+      index: that finds images (`indexed.RowIndex`, `milvus.Collection`); None: all are compared.
       similarity: which of `similarity.SIMILARITIES` the rows are made for.
       folder: that holds the pictures, links followed; None: see `Run.data_folder`.
 
@@ -43,7 +43,7 @@ class Gallery:
     index: Any = None
 
     def __init__(self, run: Run, by_index: bool = False):
-        if by_index and run.index_facts.is_file():
+        if by_index and (run / INDEX_FACTS).is_file():
             from gallery import indexed  # which few galleries have
 
             self.index = indexed.open_index(run)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from gallery import indexed, milvus, nearest
 from gallery.stored import Gallery
 from run import files
-from run.folder import Run
+from run.folder import INDEX, INDEX_FACTS, Run
 
 AT_ONCE = 1 << 16  # rows that are added at a time
 LEAST = 256  # rows, of which the codes are learned
@@ -61,7 +61,7 @@ def build_index(run: Run) -> None:
     for start in steps:
         codes.add(np.ascontiguousarray(rows[start : start + AT_ONCE], np.float32))
     candidates, recall, asked = measure_recall(codes, gallery)
-    with files.atomic_path(run.index) as path:
+    with files.atomic_path(run / INDEX) as path:
         faiss.write_index(codes, str(path))
     size, time = indexed.state_of(run.projections)
     facts = {
@@ -75,11 +75,11 @@ def build_index(run: Run) -> None:
         "queries": asked,
         "recall_at_10": recall,
     }
-    files.write_json(run.index_facts, facts)
+    files.write_json(run / INDEX_FACTS, facts)
     small = num < indexed.PAYS_FROM
     note = f"; below {indexed.PAYS_FROM:,} images exact answers are as fast" if small else ""
     print(
-        f"index: {run.index}, recall@10 {recall:.4f} of {asked} captions with {candidates:,} "
+        f"index: {run / INDEX}, recall@10 {recall:.4f} of {asked} captions with {candidates:,} "
         f"candidates of {num:,} images{note}"
     )
 

@@ -10,6 +10,8 @@ from typing import Any
 from run import files, manifest
 from settings.options import Options, option
 
+# Of `test.py --index`: what finds images of a very large gallery, and how well.
+INDEX, INDEX_FACTS = "index.faiss", "index.json"
 FORMAT = 3  # of config.json; 1 had settings alone, 2 no manifest beside it
 # All that scripts write into a run folder, by name: what --overwrite removes, and nothing else.
 WRITTEN = (
@@ -60,8 +62,6 @@ class Run:
     | `best.weights.h5` | weights of the best epoch by `--select` |
     | `last/state.npz` | everything that `--resume` needs |
     | `projections.npz`, `query.onnx`, `image.onnx` | what `test.py` leaves for `retrieve.py` |
-    | `index.faiss`, `index.json` | of `test.py --index`: finds images of a very large gallery |
-    | `milvus.db` | of `test.py --export milvus`: the images' rows in Milvus Lite |
     | `submission.npz` | what is handed in, of an assignment's test split |
     | `writer_first.onnx`, `writer_next.onnx` | the same of a model that writes captions |
     | `serving/1` | of `test.py --export serving`: the text tower for TensorFlow Serving |
@@ -83,8 +83,6 @@ class Run:
         self.best_weights = self / "best.weights.h5"
         self.state = self / "last" / "state.npz"
         self.projections = self / "projections.npz"
-        self.index = self / "index.faiss"
-        self.index_facts = self / "index.json"
         self.submission = self / "submission.npz"
         self.query_tower = self / "query.onnx"
         self.image_tower = self / "image.onnx"

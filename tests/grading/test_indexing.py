@@ -14,6 +14,7 @@ from gallery import indexed, nearest, similarity
 from gallery.stored import Gallery
 from grading import indexing
 from run import files, manifest
+from run.folder import INDEX, INDEX_FACTS
 
 pytest.importorskip("faiss")
 NUM, DIM = 3000, 24
@@ -44,7 +45,7 @@ def run(tmp_path_factory):
 
 def test_it_finds_nearly_all_and_scores_exactly(run):
     gallery, query = Gallery(run, by_index=True), Gallery(run, by_index=True).text[5::97]
-    facts = json.loads(run.index_facts.read_text())
+    facts = json.loads((run / INDEX_FACTS).read_text())
     hits = []
     for row in query:
         scores, numbers = gallery.nearest_images(row[None], 10)
@@ -85,7 +86,7 @@ def test_an_answer_says_that_it_is_by_an_index(run):
     encoder, gallery = search.QueryEncoder(run), Gallery(run, by_index=True)
     asked = search.ask_sentence(encoder, "red circle")
     answers, note = asked.nearest(gallery, 3)
-    recall = json.loads(run.index_facts.read_text())["recall_at_10"]
+    recall = json.loads((run / INDEX_FACTS).read_text())["recall_at_10"]
     assert note == f"3 nearest of 3,000 pictures by an index of recall@10 {recall:.3f}"
     exact, plain = asked.nearest(Gallery(run), 3)
     assert plain == "3 nearest of 3,000 pictures"
@@ -118,12 +119,12 @@ def test_an_index_of_other_rows_is_not_used(tmp_path):
 def test_a_changed_gallery_is_refused_and_so_is_a_damaged_index(tmp_path):
     run = large_run(tmp_path / "run")
     indexing.build_index(run)
-    whole = run.index.read_bytes()
-    run.index.write_bytes(whole[:-9] + bytes(9))
+    whole = (run / INDEX).read_bytes()
+    (run / INDEX).write_bytes(whole[:-9] + bytes(9))
     with pytest.raises(ValueError, match=r"index\.faiss is not as it was written"):
         Gallery(run, by_index=True)
     assert Gallery(run).index is None
-    run.index.write_bytes(whole)
+    (run / INDEX).write_bytes(whole)
     rows = run.projections.read_bytes()
     run.projections.write_bytes(rows[:-1] + b"x")
     with pytest.raises(ValueError, match=r"projections\.npz is not as it was written"):
