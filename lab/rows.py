@@ -19,7 +19,7 @@ from lab.options import Option, read_command
 from lab.published import PUBLISHED
 from lab.settings import settings_of
 from lab.studies.trials import is_graded, read_log
-from run import console, files
+from run import caches, console, files
 from run.folder import Run
 from systems import config
 
@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- systems:begin -->", "<!-- systems:end -->"
 HEAD = "#", "system", "data", "command", "published", "here", "minutes"
 STORED, README = "docs/systems.json", "README.md"
+PATHS = ("data_dir", "text_weights", "cnn", "word_vectors")  # settings that name files or folders
 OPTIONS = (Option("exp_root", "exp", "Folder that holds the runs."),)
 
 
@@ -46,6 +47,13 @@ ROWS = (
     SystemRow(2, "GRU, our setting", "gru_best", "--data_dir=f8k_precomp"),
     SystemRow(2, "GRU, as published", "ph", "--features=fne --data_dir=Flickr8k"),
     SystemRow(3, "dual path", "dual_path_scenes"),
+    SystemRow(
+        3,
+        "dual path, words from a text encoder pretrained on caption pairs, Flickr30k among them",
+        "dual_path_photos",
+        "--data_dir=flickr8k --cnn=efficientnet_lite2 --image_size=260 --crops=1 "
+        "--word_vectors=minilm_words.128d.txt",
+    ),
     SystemRow(3, "dual path, as published", "dual_path", "--data_dir=Flickr30k"),
     SystemRow(4, "transformer", "transformer_scenes", "--loss=simclr"),
     SystemRow(
@@ -107,13 +115,13 @@ def means_its_settings(found):
 
 def command_of(settings):
     """The flags of train.py that make such a run, as few as do; folders by their last part."""
-    paths = {name: getattr(settings, name, None) for name in ("data_dir", "text_weights")}
+    paths = {name: getattr(settings, name, None) for name in PATHS}
     last = {
         name: ",".join(Path(path).name for path in given.split(","))
         for name, given in paths.items()
         if given
     }
-    settings = dataclasses.replace(settings, **last)
+    settings = dataclasses.replace(settings, **last, cache_dir=caches.USUAL)
     return config.command(settings)[1:]
 
 
