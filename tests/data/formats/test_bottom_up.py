@@ -168,7 +168,7 @@ def test_as_vectors_of_a_data_set(tmp_path, monkeypatch):
     settings = SimpleNamespace(
         data="coco", data_dir=str(tmp_path / "captions_val2017.json"), cache_dir=tmp_path / "c",
         validation_images=2, data_seed=0, limit=0, features="bottom_up", features_file=str(path),
-        coco_split="whole",
+        coco_split="whole", nuswide_test="all",
     )  # fmt: skip
     for large in (1 << 30, 0):  # copied, or read where they are indexed
         monkeypatch.setattr(records, "LARGE_BYTES", large)
