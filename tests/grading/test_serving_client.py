@@ -30,7 +30,7 @@ def test_the_client_finds_what_retrieve_finds(tmp_path):
             self.end_headers()
             self.wfile.write(json.dumps({"predictions": rows}).encode())
 
-        def log_message(self, *_):
+        def log_message(self, format, *args):
             pass
 
     page = (ROOT / "docs" / "grading.md").read_text(encoding="utf-8")
