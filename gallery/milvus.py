@@ -12,6 +12,9 @@ Shape letters: R gallery rows, D embedding.
 Reference: Wang et al., Milvus: a purpose-built vector data management system, SIGMOD 2021.
 """
 
+# pyright: reportMissingImports=false
+# The packages are optional.
+
 import logging
 import os
 from collections.abc import Iterator
