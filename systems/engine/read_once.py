@@ -118,10 +118,12 @@ def _read_block(compute, weights: str, ids: np.ndarray, cache_dir: Path) -> np.n
 
 
 def _hash_network(network) -> str:
-    """SHA-256 of a network's weights and steps."""
+    """SHA-256 of a network's weights, steps and precision."""
     # Not by their names: these are counted on from model to model.
     steps = [type(step).__name__ for step in network.operations]
-    found = hashlib.sha256(repr((steps, network.output_shape)).encode())
+    policies = [layer.dtype_policy.name for layer in network.layers]
+    shapes = [tuple(weight.shape) for weight in network.weights]  # they tell the number of heads
+    found = hashlib.sha256(repr((steps, network.output_shape, policies, shapes)).encode())
     for weight in network.weights:
         found.update(np.ascontiguousarray(ops.convert_to_numpy(weight)).tobytes())
     return found.hexdigest()

@@ -113,3 +113,14 @@ def test_what_is_pooled_in_another_way_is_read_anew(tmp_path):
         found = read_once.read(model.parts.frozen_text, (tokens,), tmp_path)
         rows = found.tower(found.numbers[0].pad(np.arange(6)))
         np.testing.assert_allclose(rows, model.text_tower(tokens.pad(np.arange(6))), atol=1e-5)
+
+
+def test_heads_and_precision_are_of_the_key():
+    sizes = ({"text_size": "1,2,8,8"}, {"text_size": "1,4,8,8"})
+    keys = {read_once._hash_network(build(**size).parts.frozen_text.network) for size in sizes}
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        keys.add(read_once._hash_network(build(**sizes[0]).parts.frozen_text.network))
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert len(keys) == 3
