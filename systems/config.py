@@ -224,8 +224,12 @@ def _check_features(settings: Any, system: System) -> None:
             f"--features {features} is {what}, for --model {' or '.join(others)}; --model "
             f"{settings.model} reads {', '.join(system.features)}"
         )
-    if settings.standardize and features == "pixels":
-        raise ValueError("--standardize is for image vectors, not --features pixels: leave it out")
+    begins = settings.init_from or settings.first_phase
+    if settings.standardize and features == "pixels" and not begins:
+        raise ValueError(
+            "--standardize with --features pixels takes mean and deviation from a first phase on "
+            "vectors: give --init_from or --first_phase, or leave it out"
+        )
     if not settings.hidden_dim and not settings.reads_pixels:
         raise ValueError(
             f"--hidden_dim 0 is for models that read pixels, not {settings.model}; expected 1 or "

@@ -43,7 +43,7 @@ def build(inputs: Inputs, batches: TrainingBatches, strategy) -> models.DualEnco
     keras.mixed_precision.set_global_policy(settings.precision)
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = models.build_model(settings, inputs.facts)
-        if settings.standardize:
+        if settings.standardize and settings.features != "pixels":
             model.image_tower.get_layer("standardize").adapt(batches.vectors)
         optimizer = optimization.build_optimizer(
             settings, batches.steps_per_epoch, model.parts.rates

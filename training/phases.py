@@ -211,7 +211,7 @@ def _take_over_paths(first, before, facts, model):
     except ValueError as error:
         reason = (str(error).splitlines() or ["unreadable"])[0]
         raise ValueError(f"{first.best_weights} cannot be taken over ({reason})") from None
-    for part in ("image_path", "image_head", "text_tower", "instance"):
+    for part in ("standardize", "image_path", "image_head", "text_tower", "instance"):
         pairs = [find_part(side, part) for side in (source, model)]
         if all(part is not None and part.weights for part in pairs):
             pairs[1].set_weights(pairs[0].get_weights())

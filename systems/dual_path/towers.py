@@ -76,6 +76,8 @@ def cnn_tower(settings):
         maps = keras.layers.AveragePooling2D(window, 1, name="pool")(maps)
     else:
         maps = strongest_places(maps, settings.hidden_dim or maps.shape[-1])
+    if settings.standardize:  # as the first phase's vectors were
+        maps = Standardize(name="standardize")(maps)
     head = image_head(maps.shape[-1], settings)
     return keras.Model(pixels, head(maps), name="image_tower")
 

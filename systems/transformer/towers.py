@@ -73,8 +73,9 @@ def picture_tower(settings, feature_dim):
             maps = strongest_places(maps, settings.hidden_dim or maps.shape[-1])
         rows = keras.layers.GlobalAveragePooling2D(name="pool")(maps)  # (B, F)
     else:
-        image = keras.Input((feature_dim,), name="image")
-        rows = Standardize(name="standardize")(image) if settings.standardize else image
+        rows = image = keras.Input((feature_dim,), name="image")
+    if settings.standardize:
+        rows = Standardize(name="standardize")(rows)
     if settings.image_dropout:
         rows = keras.layers.Dropout(settings.image_dropout)(rows)
     rows = keras.layers.Dense(settings.embed_dim, name="image_head")(rows)

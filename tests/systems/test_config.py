@@ -98,7 +98,7 @@ def test_order_embeddings_need_a_ranking_loss():
         ("--model=gru --features=grid", "several rows for each picture, for --model joint"),
         ("--model=joint --features=last", "one row for each picture, for --model projection or"),
         ("--hidden_dim=0", "--hidden_dim 0 is for models that read pixels, not projection"),
-        ("--model=dual_path --features=pixels --standardize", "not --features pixels"),
+        ("--model=dual_path --features=pixels --standardize", "from a first phase on vectors"),
         ("--model=gru --attention_dim=3", "--attention_dim is for --model joint, not gru"),
         ("--select=bleu4", "--model projection writes no captions"),
         ("--heldout= --model=gru", "names nothing: leave it out"),

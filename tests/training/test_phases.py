@@ -233,6 +233,17 @@ def test_the_second_stage_takes_over_both_paths_and_the_classifier(tmp_path, sho
             phases.take_over(run, second)
 
 
+def test_vectors_that_were_standardised_are_so_in_the_second_stage(tmp_path, short):
+    run, first = start_dual(tmp_path, standardize=True)
+    second = make_dual(dual(features="pixels", standardize=True), 2)
+    phases.take_over(run, second)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("uint8")
+    network: Any = backbone.find_backbone(second.image_tower)
+    vectors = network(pictures).numpy().mean(axis=(1, 2))
+    expected = first.image_tower(vectors)
+    np.testing.assert_allclose(second.image_tower(pictures), expected, rtol=1e-4)
+
+
 def test_a_first_stage_without_a_classifier_leaves_the_seconds_as_it_is(tmp_path, short):
     run, first = start_dual(tmp_path, lambdas="1:0:0")
     second = make_dual(dual(features="pixels"), 2)
