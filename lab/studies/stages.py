@@ -3,7 +3,8 @@
 Reference: Zheng et al., Dual-path convolutional image-text embeddings with instance loss, 2017,
   Tables 4 (Flickr30k, validation) and 5 (COCO).
 Differs from the paper: graded on the test split; stage II of a single loss starts from stage I of
-  the same loss; both losses start from stage I of the instance loss.
+  the same loss; both losses start from stage I of the instance loss. A --recipe in --stage1 or
+  --stage2 takes the place of the paper's.
 """
 
 import shlex
@@ -33,7 +34,8 @@ def compare_stages(work):
         found.append({"run": name, "published": published, **work.numbers(run)})
 
     for name, (lambdas, first, published) in STAGES.items():
-        measure(name, published, [f"--lambdas={lambdas}"], first)
+        weights = own.both if name.startswith("both") else lambdas
+        measure(name, published, [f"--lambdas={weights}"], first)
     for number, published in zip(own.classes, CLASSES, strict=False):
         measure(f"kclass-{number}", published, ["--lambdas=0:1:1", f"--num_classes={number}"])
     title = f"{work.title}; stage I {own.stage1}; stage II {own.stage2}:"
@@ -55,6 +57,7 @@ STUDIES = {
         (
             Option("stage1", "", "Flags of train.py for stage I, besides --train."),
             Option("stage2", "", "Flags of train.py for stage II, besides --train."),
+            Option("both", "1:1:1", "--lambdas of the runs with both losses."),
             Option("classes", ["500", "1500"], "Numbers of pseudo classes."),
         ),
     ),

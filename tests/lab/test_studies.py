@@ -322,6 +322,7 @@ def test_the_table_of_stages(tmp_path, monkeypatch, capsys):
     ranks = {"text_to_image": [1, 2, 7, 11], "image_to_text": [1, 6]}
     made = Scripts(monkeypatch, {n: [10, 30, 20] for n in names}, dict.fromkeys(names, ranks))
     words = f"--train={DATA}", f"--exp_root={tmp_path}", "--classes=500", "--stage2=--batch_size=8"
+    words += ("--both=1:0.1:0.1",)
     head, rows, _ = study(capsys, "stages", *words)
     asked = made.trained()
     assert list(asked) == names
@@ -331,6 +332,8 @@ def test_the_table_of_stages(tmp_path, monkeypatch, capsys):
         assert ("--batch_size=8" in asked[name]) == later
         start = {"both": "instance"}.get(name.removesuffix("-II"), name.removesuffix("-II"))
         assert (f"--init_from={tmp_path / start}-I" in asked[name]) == later
+        both, of_both = name.startswith("both"), "--lambdas=1:0.1:0.1" in asked[name]
+        assert of_both == both
     assert {"--lambdas=0:1:1", "--num_classes=500"} <= set(asked["kclass-500"])
     assert len(head) == len(rows[0]) == 7 and [row[0] for row in rows] == names
     assert rows[0][1:3] == ["50.0 / 50.0 / 100.0", "25.0 / 50.0 / 75.0"]
