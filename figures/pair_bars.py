@@ -75,3 +75,48 @@ def draw_pair_bars(
     figure.supylabel("recall", fontsize=9, color=palette.INK)
     figure.supxlabel("captions of the image that say the pair (images)", fontsize=9)
     charts.save(figure, path)
+
+
+def draw_run_bars(
+    names: Sequence[str], found: Mapping[str, Mapping[str, Any]], kinds: Sequence[str], path: Path
+) -> None:
+    """One panel a pair, a line for each run, on it a bar with a 95 % interval for each kind.
+
+    A bar is the recall over all images that say the pair, whatever their n.
+
+    Args:
+        names: of the P pairs.
+        found: title of a run -> kind of recall -> `pair_recall.Cells` of these pairs.
+        kinds: of recall, each of one colour; a run that lacks one has no such bar.
+        path: where the PNG goes.
+
+    Reference: recall_comparison.png of the paper, of ranking, writing, and captioning alone.
+    """
+    down, thick = -(-len(names) // ACROSS), 0.8 / max(1, len(kinds))
+    figure = charts.new_figure(10, 0.9 + down * (0.5 + 0.3 * len(found)))
+    panels = np.ravel(figure.subplots(down, ACROSS, sharey=True, squeeze=False))
+    handles: dict[str, Any] = {}
+    for row, (name, panel) in enumerate(zip(names, panels, strict=False)):
+        for place, kind in enumerate(kinds):
+            runs = [r for r, cells in enumerate(found.values()) if kind in cells]
+            cells = [own[kind] for own in found.values() if kind in own]
+            hits = np.array([one.hits[row].sum() for one in cells], int)
+            images = np.array([one.images[row].sum() for one in cells], int)
+            kept = np.flatnonzero(images)
+            y = np.array(runs)[kept] + thick * (place - (len(kinds) - 1) / 2)
+            share, colour = hits[kept] / images[kept], palette.COLOURS[place % len(palette.COLOURS)]
+            handles[kind] = panel.barh(y, share, thick, color=colour)
+            spans = interval_lengths(hits[kept], images[kept])
+            panel.errorbar(share, y, None, spans, fmt="none", ecolor=palette.INK, elinewidth=0.8)
+        charts.style(panel, name)
+        panel.set_yticks(range(len(found)), list(found))
+        panel.set_ylim(len(found) - 0.4, -0.6)
+        panel.set_xlim(0, 1)
+    for panel in panels[len(names) :]:
+        panel.set_axis_off()
+    figure.legend(
+        handles.values(), list(handles), loc="outside upper center", ncols=3, frameon=False,
+        fontsize=9,
+    )  # fmt: skip
+    figure.supxlabel("recall over the images whose captions say the pair", fontsize=9)
+    charts.save(figure, path)

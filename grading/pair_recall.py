@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data.pairs import finding
-from figures.pair_bars import draw_pair_bars
+from figures.pair_bars import draw_pair_bars, draw_run_bars
 from gallery import nearest
 from run.files import read_json, write_json, write_text
 
@@ -352,13 +352,41 @@ def compare(
     Raises:
         ValueError: a report lacks them, or is about other pairs.
     """
+    found, names = read_reports(reports)
+    for title, cells in found.items():
+        if what not in cells:
+            raise ValueError(f"{reports[title]} has no {what!r}; it holds {', '.join(cells)}")
+    draw_pair_bars(names, {title: own[what] for title, own in found.items()}, Path(path), order)
+
+
+def compare_runs(reports: Mapping[str, str | Path], whats: Sequence[str], path: str | Path) -> None:
+    """Draws recalls of several kinds of several runs into one picture, a panel for each pair.
+
+    Args:
+        reports: title of a run -> its `pairs.json`; one that lacks a kind has no bar of it.
+        whats: titles of the cells, such as "ranking recall@5".
+        path: where the PNG goes.
+
+    Raises:
+        ValueError: a report is about other pairs than the others.
+    """
+    found, names = read_reports(reports)
+    draw_run_bars(names, found, whats, Path(path))
+
+
+def read_reports(
+    reports: Mapping[str, str | Path],
+) -> tuple[dict[str, dict[str, Cells]], list[str]]:
+    """{title of a run: {title of cells: `Cells`}} of `pairs.json` files, and the pairs of all.
+
+    Raises:
+        ValueError: a report is about other pairs than the ones before it.
+    """
     found, names = {}, None
     for title, place in reports.items():
         stored = read_json(place)
-        if what not in stored:
-            held = ", ".join(key for key in stored if key != "protocol")
-            raise ValueError(f"{place} has no {what!r}; it holds {held}")
-        if names not in (None, stored["protocol"]["pairs"]):
+        own = stored.pop("protocol")["pairs"]
+        if names not in (None, own):
             raise ValueError(f"{place} is about other pairs than the reports before it")
-        names, found[title] = stored["protocol"]["pairs"], from_json(stored[what])
-    draw_pair_bars(names or [], found, Path(path), order)
+        names, found[title] = own, {what: from_json(cells) for what, cells in stored.items()}
+    return found, names or []

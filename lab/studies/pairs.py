@@ -1,7 +1,8 @@
 """Studies of pairs of words: how often captions say them, and system 5 with them held out.
 
 All regimes have the same towers, data and flags; they differ in which loss is trained, where they
-start and what is frozen. "pairs seen" trains jointly with no pair held out: what there is to reach.
+start and what is frozen. "generation" writes and never ranks: the baseline. "pairs seen" trains
+jointly with no pair held out: what there is to reach.
 
 Reference: "Bottom-up ranking generation", the system 5 paper, and its authors' code of April 2019:
   its tables of ranking and generation, the counts in its code's data folder.
@@ -26,6 +27,7 @@ LATER, SEEN = ", then ", "pairs seen"  # starts from the weights of ranking; hol
 REGIMES = {  # flags; the paper's macro average over nine pairs, from its tables and counts:
     # ranking recall@5, then written with beams 1 and 5
     "ranking": (RANK, "0.445, -, -"),
+    "generation": (f"{WRITE} --freeze=none", "-, -, -"),
     "joint": (BOTH, "-, 0.042, 0.095"),
     "ranking, then generation": (f"{WRITE} --freeze=none", "-, 0.062, 0.116"),
     "ranking, then generation, frozen": (
@@ -134,12 +136,15 @@ def details(root, names):
     """Every regime's own tables, by pair and by number of captions, and the bars beside each other.
 
     Returns:
-      Lines of Markdown; `comparison_*.png` are drawn into the folder of the runs.
+      Lines of Markdown; `comparison_*.png` are drawn into the folder of the runs, by n, and
+      `recall_comparison.png`, all regimes beside each other, by pair.
     """
     places = {name: root / folder_of(name) for name in names}
+    shown = TITLES[0], TITLES[-1]
+    every = {name: place / "pairs.json" for name, place in places.items()}
+    pair_recall.compare_runs(every, shown, root / "recall_comparison.png")
     for title in TITLES:
-        reports = {name: place / "pairs.json" for name, place in places.items()}
-        known = {n: path for n, path in reports.items() if title in files.read_json(path)}
+        known = {n: path for n, path in every.items() if title in files.read_json(path)}
         if known:
             path = root / f"comparison_{folder_of(title)}.png"
             pair_recall.compare(known, title, path, list(names))
@@ -162,7 +167,7 @@ STUDIES = {
         baselines=False,
     ),
     "regimes": trials.Study(
-        "system 5 with --pairs held out: ranking, writing, both, one after the other; none held",
+        "system 5 with --pairs held out: ranking, writing, both, in turn or at once; none held",
         "recall of the pairs by ranking and in written captions, BLEU-4",
         {
             "regime": lambda one: one["regime"],

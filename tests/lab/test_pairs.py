@@ -24,6 +24,7 @@ def test_each_regime_is_what_its_name_says(tmp_path):
     }
     assert {name: (own.rank_weight, own.write_weight) for name, own in found.items()} == {
         "ranking": (1, 0),
+        "generation": (0, 1),
         "joint": (1, 1),
         "ranking, then generation": (0, 1),
         "ranking, then generation, frozen": (0, 1),
@@ -105,6 +106,7 @@ def test_details_hold_every_table_and_draw_the_comparison(graded):
     lines = pairs.details(graded.folder.parent, ["ranking", "joint"])
     assert lines == ["## ranking", "", "ranked\n", "## joint", "", "tables\n"]
     drawn = sorted(path.name for path in graded.folder.parent.glob("comparison_*.png"))
+    assert (graded.folder.parent / "recall_comparison.png").is_file()
     assert len(drawn) == 3 and all(re.fullmatch(r"comparison_[a-z0-9_]+\.png", n) for n in drawn)
 
 
