@@ -1,12 +1,13 @@
 """Layers that the towers of several systems share.
 
-Shape letters: B batch, N images, F feature.
+Shape letters: B batch, b rows of one replica, N images, F feature, T tokens.
 """
 
 import keras
 import numpy as np
 from keras import ops
 
+PARTS = 4  # of a batch's captions
 NORM_FLOOR = 1e-8  # of the squared norm: bounds the gradient (1e4) where a row is all zeros
 
 
@@ -59,3 +60,31 @@ def lengths(tokens):
     """(b, T) ids, 0 pads -> (b,) how many until the last one that is not padding."""
     places = ops.arange(1, ops.shape(tokens)[1] + 1)
     return ops.max(ops.where(tokens > 0, places, 0), axis=1, initial=0)
+
+
+def by_length(read, tokens, parts=PARTS):
+    """What `read` makes of captions, without most of the padding, which takes half of the time.
+
+    The captions are read in parts of equal size from the shortest to the longest, each part cut to
+    its longest.
+
+    Args:
+      read: (places (p,) of captions in the batch, how many ids the longest has) -> (p, ...), rows
+        that depend neither on each other nor on padding.
+      tokens: (b, T) ids, 0 pads on the right; each has an id.
+
+    Returns:
+      (b, ...), in the order of the tokens.
+    """
+    found = lengths(tokens)
+    order, size = ops.argsort(found), ops.shape(tokens)[0]
+    found, rows, kept, done = ops.take(found, order), [], [], 0
+    for part in range(parts):
+        start, end = part * size // parts, (part + 1) * size // parts
+        # Of fewer captions than parts, some parts are empty: they read a row that is not kept.
+        stop = ops.maximum(end, start + 1)
+        rows.append(read(order[start:stop], ops.max(found[start:stop], initial=1)))
+        kept.append(ops.arange(done, done + end - start))
+        done += stop - start
+    places = ops.take(ops.concatenate(kept), ops.argsort(order))
+    return ops.take(ops.concatenate(rows), places, axis=0)

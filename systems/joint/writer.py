@@ -16,25 +16,24 @@ References:
 import keras
 from keras import ops
 
-from systems.engine.layers import UnitNorm
+from systems.engine.layers import UnitNorm, by_length
+from systems.joint import loop
 
 FAR = -1e9  # score of a box that is none, in 32 bits
 
 
-def lstm_step(state, projected, recurrent):
+def lstm_step(c, gates):
     """i, f, o = sigmoid(.), g = tanh(.) of x W + b + h U; c' = f c + i g; h' = o tanh(c').
 
     Args:
-      state: h, c, (B, H) each; projected: (B, 4H) x W + b, gates in the order i, f, g, o.
-      recurrent: (H, 4H) U; or more rows, where h is followed by more that is multiplied with them.
+      c: (B, H); gates: (B, 4H) x W + b + h U, in the order i, f, g, o.
 
     Returns:
       h', c'.
 
     Reference: [LSTM].
     """
-    h, c = state
-    i, f, g, o = ops.split(projected + ops.matmul(h, recurrent), 4, axis=-1)
+    i, f, g, o = ops.split(gates, 4, axis=-1)
     c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
     return ops.sigmoid(o) * ops.tanh(c), c
 
@@ -100,15 +99,15 @@ class SentenceLSTM(keras.layers.Layer):
 
     def call(self, words):
         projected = ops.transpose(self.project(words), (1, 0, 2))  # (T, B, 4D)
-        recurrent = ops.convert_to_tensor(self.recurrent)
         nothing = ops.zeros_like(projected[0, :, : self.units])
 
-        def step(state, x):
-            state = lstm_step(state, x, recurrent)
-            return state, state
+        def step(state, x, multiply, _):
+            h, c = state
+            state = lstm_step(c, x + multiply("recurrent", h))
+            return state, state[0]
 
-        states = ops.scan(step, (nothing, nothing), projected)[1][0]  # (T, B, D)
-        return ops.transpose(states, (1, 0, 2))
+        states = loop.scan(step, (nothing, nothing), projected, {"recurrent": self.recurrent})
+        return ops.transpose(states, (1, 0, 2))  # from (T, B, D)
 
     def compute_output_shape(self, shape):
         return (*shape[:2], self.units)
@@ -148,7 +147,7 @@ class LastState(keras.layers.Layer):
         nothing = ops.zeros_like(projected[0, :, : self.reader.units])
 
         def step(t, h, c):
-            new = lstm_step((h, c), projected[t], recurrent)
+            new = lstm_step(c, projected[t] + ops.matmul(h, recurrent))
             return t + 1, *(ops.where(present[t], a, b) for a, b in zip(new, (h, c), strict=True))
 
         length = ops.shape(projected)[0]
@@ -255,32 +254,37 @@ class CaptionWriter(keras.layers.Layer):
         return ops.matmul(heard, self.attend_kernel[self.units + heard.shape[-1] :])
 
     def stacked(self):
-        """Weights as `step` multiplies them: of g and a; of a, the attended box, and g."""
+        """{name: weights} as `step` multiplies: g and a; a; a, the attended box and g."""
         attend = [self.attend_kernel[: self.units], self.attend_recurrent]
         write = [self.write_kernel, self.write_recurrent]
-        return ops.concatenate(attend, axis=0), ops.concatenate(write, axis=0)
+        found = {"attend": attend, "query": [self.query_kernel], "write": write}
+        return {name: ops.concatenate(parts, axis=0) for name, parts in found.items()}
 
-    def step(self, states, projected, memory, stacked):
+    def others(self):
+        """The weights that `step` does not multiply by `multiply`."""
+        return self.score_kernel, self.score_bias, self.write_bias
+
+    def step(self, states, projected, present, keys, multiply, others):
         """One word.
 
         Args:
           states: a h, a c, g h, g c, (B, H) each; projected: (B, 4H) what v and e give.
-          memory: boxes (B, R, D), keys (B, R, A), present (B, R); stacked: see `stacked`.
+          present: (B, R); keys: (B, R, A).
+          multiply: (name in `stacked`, or "boxes"; rows) -> their product; others: of `others`.
 
         Returns:
           The next states, and the shares of the boxes (B, R).
         """
         a, a_cell, g, g_cell = states
-        boxes, keys, present = memory
-        attend, write = stacked
-        a, a_cell = lstm_step((ops.concatenate([g, a], axis=-1), a_cell), projected, attend)
-        query = ops.matmul(a, self.query_kernel)[:, None]  # (B, 1, A)
-        scores = ops.matmul(ops.tanh(keys + query), self.score_kernel) + self.score_bias
+        score_kernel, score_bias, write_bias = others
+        before = ops.concatenate([g, a], axis=-1)
+        a, a_cell = lstm_step(a_cell, projected + multiply("attend", before))
+        query = multiply("query", a)[:, None]  # (B, 1, A)
+        scores = ops.matmul(ops.tanh(keys + query), score_kernel) + score_bias
         shares = box_shares(scores[..., 0], present)
-        seen = ops.matmul(shares[:, None], boxes)[:, 0]  # (B, D)
-        g, g_cell = lstm_step(
-            (ops.concatenate([a, seen, g], axis=-1), g_cell), self.write_bias, write
-        )
+        seen = multiply("boxes", shares)  # (B, D)
+        read = ops.concatenate([a, seen, g], axis=-1)
+        g, g_cell = lstm_step(g_cell, write_bias + multiply("write", read))
         return (a, a_cell, g, g_cell), shares
 
     def logits(self, g):
@@ -288,7 +292,7 @@ class CaptionWriter(keras.layers.Layer):
         return ops.cast(ops.matmul(g, self.output_kernel) + self.output_bias, "float32")
 
     def call(self, boxes, present, image, heard, tokens, rows=None, training=False):
-        """How unlikely captions are, word by word, each after the words before it.
+        """How unlikely captions are, word by word, each after the words before it; `by_length`.
 
         Args:
           boxes: (P, R, D); present: (P, R); image: (P, D).
@@ -298,23 +302,27 @@ class CaptionWriter(keras.layers.Layer):
         Returns:
           (B,) float32: the sum of -log p over the ids that are no padding.
         """
-        memory, states = self.remember(boxes, present, image)
-        if rows is not None:
-            memory = tuple(ops.take(part, rows, axis=0) for part in memory)
-            states = tuple(ops.take(part, rows, axis=0) for part in states)
-        boxes, keys, present, gates = memory
-        projected = ops.transpose(self.project(heard), (1, 0, 2)) + gates  # (T, B, 4H)
-        stacked = self.stacked()
+        of_images, stacked = self.remember(boxes, present, image), self.stacked()
 
-        def step(states, x):
-            states = self.step(states, x, (boxes, keys, present), stacked)[0]
-            return states, states
+        def write(places, longest):
+            owner = places if rows is None else ops.take(rows, places)
+            memory, states = (tuple(ops.take(x, owner, axis=0) for x in own) for own in of_images)
+            boxes, keys, shown, gates = memory
+            read = ops.take(heard, places, axis=0)[:, :longest]
+            projected = ops.transpose(self.project(read), (1, 0, 2)) + gates  # (t, p, 4H)
 
-        written = ops.scan(step, states, projected)[1][2]  # (T, B, H)
-        logits = self.logits(self.drop(written, training=training))
-        ids = ops.transpose(tokens)  # (T, B)
-        terms = ops.sparse_categorical_crossentropy(ids, logits, from_logits=True)
-        return ops.sum(ops.where(ops.not_equal(ids, 0), terms, 0.0), axis=0)
+            def step(states, x, multiply, others):
+                states = self.step(states, x, shown, others[0], multiply, others[1:])[0]
+                return states, states[2]
+
+            weights, others = {**stacked, "boxes": boxes}, (keys, *self.others())
+            written = loop.scan(step, states, projected, weights, others)  # (t, p, H)
+            logits = self.logits(self.drop(written, training=training))
+            ids = ops.transpose(ops.take(tokens, places, axis=0)[:, :longest])  # (t, p)
+            terms = ops.sparse_categorical_crossentropy(ids, logits, from_logits=True)
+            return ops.sum(ops.where(ops.not_equal(ids, 0), terms, 0.0), axis=0)
+
+        return by_length(write, tokens)
 
     def compute_output_shape(self, boxes_shape, *others, **more):
         return (others[-1][0] if others else None,)
@@ -351,10 +359,16 @@ class NextStep(keras.layers.Layer):
         memory = (boxes, keys, present, gates)
         boxes, keys, present, gates = (ops.take(part, rows, axis=0) for part in memory)
         projected = self.reader.project(self.words(tokens))
-        e, e_cell = lstm_step((e, e_cell), projected, self.reader.recurrent)
-        memory = (boxes, keys, ops.greater(present, 0.5))
-        projected = self.writer.project(e) + gates
-        states, shares = self.writer.step(states, projected, memory, self.writer.stacked())
+        e, e_cell = lstm_step(e_cell, projected + ops.matmul(e, self.reader.recurrent))
+        weights = {**self.writer.stacked(), "boxes": boxes}
+
+        def multiply(name, read):
+            return loop.times(read, weights[name])
+
+        states, shares = self.writer.step(
+            states, self.writer.project(e) + gates, ops.greater(present, 0.5), keys, multiply,
+            self.writer.others(),
+        )  # fmt: skip
         scores = ops.log_softmax(self.writer.logits(states[2]), axis=-1)
         return [scores, shares, e, e_cell, *states]
 

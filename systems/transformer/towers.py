@@ -15,41 +15,11 @@ from keras import ops
 from systems.engine import hub
 from systems.engine.backbone import find_backbone, image_backbone, load_backbone, strongest_places
 from systems.engine.bag import BagOfWords
-from systems.engine.layers import Standardize, UnitNorm, lengths
+from systems.engine.layers import Standardize, UnitNorm, by_length
 from systems.engine.parts import FrozenText, Parts, Sides, rates_of, reader
 from systems.transformer.sizes import parse_size
 
 CHUNKS = Sides(image=32, text=128)  # the published networks take 45 MB of a picture
-PARTS = 4  # of a batch's captions
-
-
-def by_length(read, tokens, parts=PARTS):
-    """`read(tokens)` without most of the padding, which would take half of a transformer's time.
-
-    The captions are read in parts of equal size from the shortest to the longest, each part cut to
-    its longest.
-
-    Args:
-      read: (b, T) ids -> (b, D) rows that do not depend on each other, nor on padding.
-      tokens: (b, T) ids, 0 pads on the right; each has a piece ([CLS]).
-
-    Returns:
-      (b, D), in the order of the tokens.
-    """
-    found = lengths(tokens)
-    order = ops.argsort(found)
-    tokens, found, size = ops.take(tokens, order, 0), ops.take(found, order), ops.shape(tokens)[0]
-    rows, kept, done = [], [], 0
-    for part in range(parts):
-        start, end = part * size // parts, (part + 1) * size // parts
-        # Of fewer captions than parts, some parts are empty: they read a row that is not kept.
-        stop = ops.maximum(end, start + 1)
-        longest = ops.max(found[start:stop], initial=1)
-        rows.append(read(tokens[start:stop, :longest]))
-        kept.append(ops.arange(done, done + end - start))
-        done += stop - start
-    places = ops.take(ops.concatenate(kept), ops.argsort(order))
-    return ops.take(ops.concatenate(rows), places, axis=0)
 
 
 def picture_tower(settings, feature_dim):
@@ -135,7 +105,11 @@ def build(settings, facts, loss):
     def read_text(tokens, training=False):
         if not training:
             return read(tokens)
-        return {"rows": by_length(lambda few: read(few, training)["rows"], tokens)}
+
+        def read_part(places, longest):
+            return read(ops.take(tokens, places, 0)[:, :longest], training)["rows"]
+
+        return {"rows": by_length(read_part, tokens)}
 
     def load_published(settings):
         load_backbone(network, settings)
