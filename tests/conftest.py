@@ -1,5 +1,6 @@
 """What the tests share: where real data may lie, and a quiet TensorFlow."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -14,6 +15,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # k-means waits busily for cores 
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: it is not looked through while graphs are traced."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

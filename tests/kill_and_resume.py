@@ -20,7 +20,7 @@ import tiny_data
 from run import files, manifest
 
 SIGNALS = {"SIGKILL": -9, "SIGTERM": 143, "SIGINT": 130}  # and the exit status that they leave
-EPOCHS = 8  # of the case "projection"
+EPOCHS = 5  # of the case "projection"
 FREE = ("log.txt", "run.md")  # tell of times, and of commands; tf2onnx names nodes by chance
 RUN = Path("exp/a")
 WORK = "work"  # the folder that all work in: caches know pictures by where they lie

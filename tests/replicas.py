@@ -36,9 +36,14 @@ WORDS = [f"w{i}" for i in range(20)]
 ROW, ROWS = 6, (13, 4)  # of 13 pairs some replicas get more than others
 IMAGES, CAPTIONS, BATCH = 19, 35, 16  # batches of 16 and 19 captions, or of 9 and 10 images
 PHRASES = 6
-ON_FOUR = ("tfidf", "gru", "paired_hinge")
+# Of devices in one process two show it for all but hard texts, which are chosen from each share.
+# GradNorm is tried on workers, whose sums over replicas are the same calls.
+NOT_ON_TWO = ("gradnorm",)
+ON_FOUR = ("paired_hinge",)
 ON_WORKERS = ("tfidf", "cached", "paired_hinge", "gradnorm")
-EAGER = ("barlow", "gru", "views", "joint")  # on two devices; of each system another has a graph
+EAGER = ("barlow", "gru", "views", "transformer")  # on two devices; the others have a graph
+# On four devices and on workers: sums and means, whole columns, distances, each kind of relevance.
+FEW_LOSSES = ("modified", "mean modified", "mean cross_entropy", "barlow", "order", "similarity")
 
 
 class Pictures:
@@ -114,8 +119,8 @@ def rows_of(strategy, number):
         yield {key: value[part] for key, value in batch.items()}
 
 
-def every_loss(strategy):
-    """A model whose terms are all losses, each of its own columns of the rows."""
+def every_loss(strategy, chosen=()):
+    """A model whose terms are losses, all or the chosen, each of its own columns of the rows."""
     import keras
     from keras import ops
 
@@ -129,6 +134,7 @@ def every_loss(strategy):
         kinds[f"mean {name}"] = losses.LOSSES[name](reduction="mean")
     kinds["order"] = losses.LOSSES["sum_hinge"](similarity="order")
     kinds["similarity"] = losses.build_loss("assignment")
+    kinds = {name: kinds[name] for name in chosen or kinds}
 
     class EveryLoss(DualEncoder):
         names = tuple(kinds)
@@ -146,21 +152,21 @@ def every_loss(strategy):
     numbers = keras.Input((ROW,))
     tower = keras.Model(numbers, UnitNorm()(numbers))  # is not asked
     with strategy.scope() if strategy else contextlib.nullcontext():
-        model = EveryLoss(Parts(tower, tower), kinds["modified"])
+        model = EveryLoss(Parts(tower, tower), losses.build_loss("modified"))
         model.term_weights = dict.fromkeys(kinds, 1.0)
     model.trackers = dict.fromkeys(kinds, SimpleNamespace(update_state=lambda *_, **__: None))
     return model
 
 
-def try_losses(strategy):
-    """Value of every loss, and its gradient by random rows, of batches of 13 and of 4 pairs.
+def try_losses(strategy, chosen=()):
+    """Value of every loss or the chosen ones, and its gradient by random rows, of 13 and 4 pairs.
 
     All by one gather and without a graph, which would take longer than a training: of a loss
     replicas know no more than that they gather rows and that each adds its share.
     """
     import tensorflow as tf
 
-    model = every_loss(strategy)
+    model = every_loss(strategy, chosen)
     copies = len(model.names)
 
     def share(batch):
@@ -268,10 +274,10 @@ def trainings():
     # Clipped by the norm of all replicas' gradient, not by that of one's share.
     gru = {"model": "gru", "word_dim": 6, "bag": True, "bidirectional": True, "bucket": 2}
     runs["gru"] = ("max_hinge", {**gru, "clip_norm": 0.1, "similarity": "order", "absolute": True})
-    # Shares of 8 rows in parts of 3; the loss in blocks, and a number of it trained. Without batch
-    # norm: Adam would blow up the rounding of a bias before it, whose gradient is 0.
+    # Shares of 8 to 10 rows in parts of 4 or 5; the loss in blocks, and a number of it trained.
+    # Without batch norm: Adam would blow up the rounding of a bias before it, whose gradient is 0.
     adam = {"clip_norm": 0.1, "optimizer": "adam", "weight_decay": 0.0}
-    parts = {"micro_batch": 3, "beta": 0.5, "learn": "temperature", "reduction": "mean"}
+    parts = {"micro_batch": 5, "beta": 0.5, "learn": "temperature", "reduction": "mean"}
     runs["cached"] = ("simclr", {"model": "gru", "word_dim": 6, **adam, **parts})
     # Replicas draw the masks of one device for other rows: this one only has to run.
     drops = {"dropout": 0.3, "word_dropout": 0.2, "micro_batch": 5}
@@ -287,7 +293,7 @@ def trainings():
     runs["views"] = ("cross_entropy", {**dual, **views, "temperature": 0.5})
     # System 4, and a loss with numbers of its own.
     smooth = {"model": "transformer", "features": "pixels", "cnn": "small", "image_size": 32}
-    smooth |= {"text_size": "tiny", "captions": "together", "reduction": "mean"}
+    smooth |= {"text_size": "1,2,16,32", "captions": "together", "reduction": "mean"}
     runs["transformer"] = ("sigmoid", {**smooth, "backbone_rate": 0.5})
     # System 5: words are counted over all replicas, and gradients' norms are the whole batch's.
     joint = {"model": "joint", "word_dim": 6, "attention_dim": 5, "margin": 0.2, "clip_value": 1.0}
@@ -297,9 +303,9 @@ def trainings():
     return runs
 
 
-def save(path, strategy, names, eager=()):
-    """Every loss and the trainings `names` under a strategy; `eager` ones without a graph."""
-    found = try_losses(strategy)
+def save(path, strategy, names, eager=(), chosen=()):
+    """Losses and the trainings `names` under a strategy; `eager` ones without a graph."""
+    found = try_losses(strategy, chosen)
     for name in names:
         loss, changes = trainings()[name]
         values = train(loss, strategy, name in eager, **changes)
@@ -313,15 +319,18 @@ def main(way, folder):
     import_tensorflow().config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     if way == "workers":
         strategy = make_strategy("multi_worker")
-        save(folder / f"worker{worker_index()}.npz", strategy, ON_WORKERS)
+        save(folder / f"worker{worker_index()}.npz", strategy, ON_WORKERS, chosen=FEW_LOSSES)
         return
     set_devices(4 if way == "four" else 2)
     if way == "one":  # without a graph, which gradnorm alone needs
+        every.remove("drops")  # has no equal
         save(folder / "one.npz", None, every, eager=set(every) - {"gradnorm"})
     if way == "two":
-        save(folder / "two.npz", make_strategy("mirrored", 2), every, eager=EAGER)
+        names = [name for name in every if name not in NOT_ON_TWO]
+        save(folder / "two.npz", make_strategy("mirrored", 2), names, eager=EAGER)
     if way == "four":
-        save(folder / "four.npz", make_strategy("mirrored", 4), ON_FOUR, eager=ON_FOUR)
+        strategy = make_strategy("mirrored", 4)
+        save(folder / "four.npz", strategy, ON_FOUR, eager=ON_FOUR, chosen=FEW_LOSSES)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,15 @@
     starter.run("train.py", "--epochs=1", cwd=folder)     # as subprocess.run of the script
 
 A child of that process becomes the script, with arguments, folder and exit code of its own; nothing
-of TensorFlow but its import has been done by then. `anew` is a fresh process: each script is tried
-so somewhere, and so is what is done only where TensorFlow is not there yet
-(`activations.in_own_process`). Elsewhere than on Linux, where TensorFlow's threads are not asked,
-all are fresh.
+of TensorFlow but its import has been done by then. The first phase of a training is such a child,
+too. `anew` is a fresh process: each script is tried so somewhere, and so is what is done only where
+TensorFlow is not there yet (`activations.in_own_process`). Elsewhere than on Linux, where
+TensorFlow's threads are not asked, all are fresh.
 """
 
 import multiprocessing
 import os
+import pickle
 import runpy
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import sys
 import tempfile
 from multiprocessing import forkserver
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,7 +60,8 @@ class Started:
         self.argv = [str(ROOT / name), *map(str, arguments)]
         if FORKS and not fresh:
             load()
-        given = (self.argv, str(cwd), self.told, dict(os.environ) | environment)
+        loaded = FORKS and not fresh
+        given = (self.argv, str(cwd), self.told, dict(os.environ) | environment, loaded)
         processes = multiprocessing.get_context("spawn") if fresh else PROCESSES
         self.process: Any = processes.Process(target=become, args=given)
         self.process.start()
@@ -87,7 +90,7 @@ def load():
         os.environ["PYTHONPATH"] = path
 
 
-def become(argv, cwd, told, environment):
+def become(argv, cwd, told, environment, loaded=False):
     """Goes on as a script, in a child."""
     for number, path in enumerate(told, 1):
         place = os.open(path, os.O_WRONLY | os.O_CREAT)
@@ -96,8 +99,67 @@ def become(argv, cwd, told, environment):
     # A shell gives what it starts in the background an ignored Ctrl-C, which would be inherited.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(cwd)
+    sys.path.insert(0, str(ROOT))
+    first = FirstPhase() if loaded and argv[0].endswith("train.py") else None
+    try:
+        execute(argv, environment)
+    finally:
+        if first:
+            first.dismiss()
+
+
+def execute(argv, environment):
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = argv
-    sys.path.insert(0, str(ROOT))
     runpy.run_path(argv[0], run_name="__main__")
+
+
+class FirstPhase:
+    """Stands in for `subprocess.Popen` of `training.phases`: a child that is forked before.
+
+    Waits for its arguments and becomes that script, as fresh as its parent was.
+    """
+
+    def __init__(self):
+        from training import phases
+
+        heard, self.asks = os.pipe()
+        processes = multiprocessing.get_context("fork")
+        self.process = processes.Process(target=become_asked, args=(heard, self.asks))
+        self.process.start()
+        os.close(heard)
+        phases.subprocess = SimpleNamespace(Popen=self.begin)
+
+    def begin(self, command, start_new_session=False, preexec_fn=None):
+        asked = command[1:], dict(os.environ), start_new_session, preexec_fn
+        os.write(self.asks, pickle.dumps(asked))
+        self.dismiss()
+        return self
+
+    def dismiss(self):
+        """Nothing more is asked."""
+        if self.asks is not None:
+            os.close(self.asks)
+        self.asks = None
+
+    def wait(self):
+        self.process.join()
+        return self.process.exitcode
+
+    def kill(self):
+        self.process.kill()
+
+
+def become_asked(heard, asks):
+    """Goes on as the script that is asked for, if any."""
+    os.close(asks)
+    with os.fdopen(heard, "rb") as pipe:
+        asked = pipe.read()
+    if asked:
+        argv, environment, alone, before = pickle.loads(asked)
+        if alone:
+            os.setsid()
+        if before:
+            before()
+        execute(argv, environment)

@@ -142,7 +142,7 @@ SYSTEMS = {
     "dual_path": {"features": "last", "pooling": "mean", "text_width": 0.03, "word_dim": 6,
                   "test_shifts": "2"},
     "joint": {"attention_dim": 4, "word_dim": 6},
-    "transformer": {"text_size": "tiny"},
+    "transformer": {"text_size": "1,2,16,32"},
 }  # fmt: skip
 
 

@@ -35,11 +35,11 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with one trained and graded run, each by a process of its own."""
-    folder, anew = tmp_path_factory.mktemp("home"), {"start": starter.anew}
-    told = succeed("train.py", *TINY, "--exp=first", cwd=folder, **anew)
+    """A folder with one trained and graded run; in fresh processes: test_own_parts.py."""
+    folder = tmp_path_factory.mktemp("home")
+    told = succeed("train.py", *TINY, "--exp=first", cwd=folder)
     assert "best epoch" in told and "python test.py --exp first" in told
-    told = succeed("test.py", "--examples=3", cwd=folder, **anew)
+    told = succeed("test.py", "--examples=3", cwd=folder)
     assert "examples_text_to_image.png" in told
     return folder
 
@@ -228,14 +228,17 @@ def test_a_run_that_diverges_says_what_helps(home):
         assert not (home / "exp" / name / "best.weights.h5").exists()
 
 
-def test_virtual_devices_train_and_resume(home):
-    flags = ["--virtual_devices=2", "--exp=two", "--early_stopping=5"]
-    succeed("train.py", *TINY, *flags, cwd=home)
+def test_virtual_devices_go_on_where_one_stopped(home):
+    shutil.copytree(home / "exp/first", home / "exp/two")
     more = ["--resume", "--exp=two", "--epochs=3", "--relevance=identity"]
     told = succeed("train.py", *more, "--virtual_devices=2", cwd=home)
     assert "best epoch" in told and "3 epochs, not 2: the learning rate is planned anew" in told
-    assert read_json(home / "exp/two/config.json")["settings"]["epochs"] == 3
-    assert len(read_history(find(home / "exp", "two"))) == 3
+    one, two = (find(home / "exp", name) for name in ("first", "two"))
+    assert read_json(two.config)["settings"]["epochs"] == 3
+    assert len(read_history(two)) == 3
+    # Two devices leave what one does.
+    states = [{key: value.shape for key, value in np.load(run.state).items()} for run in (one, two)]
+    assert states[0] == states[1]
 
 
 def test_a_run_is_not_overwritten_unasked(home):

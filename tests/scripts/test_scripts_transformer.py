@@ -13,7 +13,8 @@ from run.folder import find
 
 SMALL = [
     "--model=transformer", "--limit=8", "--cnn=resnet_8", "--image_pooling=mean",
-    "--image_size=32", "--embed_dim=8", "--batch_size=20", "--text_size=tiny", "--cache_dir=cache",
+    "--image_size=32", "--embed_dim=8", "--batch_size=20", "--text_size=1,2,16,32",
+    "--cache_dir=cache",
 ]  # fmt: skip
 
 
@@ -72,7 +73,7 @@ def test_vectors_and_a_vocabulary_that_is_given(home):
         (["--word_pieces=none.txt"], "none.txt cannot be read"),
         (["--max_words=50"], "word pieces are too few"),
         (["--text_weights=vocab.txt"], "give --word_pieces FILE too"),
-        (["--init_from=first", "--text_size=mini"], "trained with --text_size tiny"),
+        (["--init_from=first", "--text_size=mini"], "trained with --text_size 1,2,16,32"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(home, flags, says):
