@@ -137,7 +137,7 @@ class SentenceGRU(keras.layers.Layer):
         states = read_states(table, places, present[turn], recurrent, shared, every)
         return pool(states, here[turn], self.pooling)
 
-    def compute_output_shape(self, words_shape, tokens_shape=None, places_shape=None):
+    def compute_output_shape(self, words_shape, tokens_shape, places_shape=None):
         return (tokens_shape[0], self.units)
 
 

@@ -124,7 +124,7 @@ def test_shared_words_and_beginnings_change_no_value_and_no_gradient(pooling, re
     weight = np.random.default_rng(5).standard_normal((6, 6)).astype("float32")
 
     def found(share):
-        table = tf.Variable(vectors)
+        table = tf.Variable(tf.constant(vectors))
         with tf.GradientTape() as tape:
             words = tf.gather(table, distinct if share else SHARED)
             rows = layer(words, SHARED, *([places] if share else []), training=True)
