@@ -18,6 +18,9 @@ from systems.engine.encoding import encode_split
 from training import divergence
 
 LOWER_IS_BETTER = ("median_rank", "mean_rank", "loss")
+SELDOM = (
+    10  # times as long as drawing the curves takes, training goes on before they are drawn anew
+)
 
 
 def validation_metrics(image, text, caption_image, similarity="cosine"):
@@ -170,6 +173,7 @@ class RunRecords(keras.callbacks.Callback):
         self.select, self.patience = select, patience
         self.rows: list[dict[str, float]] = []
         self.best_row = -1  # none yet
+        self.drawn, self.drawing, self.shown = -np.inf, 0.0, 0  # curves: when, how long, epochs
 
     @property
     def epochs(self) -> int:
@@ -233,7 +237,7 @@ class RunRecords(keras.callbacks.Callback):
         self.publish()
 
     def publish(self):
-        """Writes best weights, table and picture, from what is in memory."""
+        """Writes best weights and table, and at times the picture, from what is in memory."""
         if self.best_row == len(self.rows) - 1 or not self.run.best_weights.is_file():
             size = 8 * self.model.count_params() + 2**20  # twice what is expected
             with files.atomic_path(self.run.best_weights, size) as path:
@@ -244,11 +248,22 @@ class RunRecords(keras.callbacks.Callback):
         writer.writeheader()
         writer.writerows(self.rows)
         files.write_text(self.run.history, table.getvalue())
+        if time.monotonic() - self.drawn >= SELDOM * self.drawing:
+            self.draw()
+
+    def draw(self):
+        """Draws the curves of all epochs."""
+        began, names = time.monotonic(), {name for row in self.rows for name in row}
         about = f"{self.run.folder.name}{self.about}"
-        curves = self.rows, self.best_epoch, self.key, self.run / "history.png", about
-        charts.learning_curves(*curves)
-        if any(name in names for name in charts.ERRORS):
+        path = self.run / "history.png"
+        charts.learning_curves(self.rows, self.best_epoch, self.key, path, about)
+        if not names.isdisjoint(charts.ERRORS):
             charts.error_curves(self.rows, self.run / "errors.png", about)
+        self.drawn, self.drawing, self.shown = began, time.monotonic() - began, len(self.rows)
+
+    def on_train_end(self, logs=None):
+        if self.write and self.shown < len(self.rows):
+            self.draw()
 
     def restore(self, model) -> int:
         """Sets model and memory as they were after the last whole epoch.

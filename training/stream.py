@@ -48,8 +48,13 @@ def stream_batches(batches, strategy=None, first_epoch: int = 0):
         if batches.reads_pictures:
             made = made.map(with_pictures, tf.data.AUTOTUNE, deterministic=True)
             made = waiting.timed(made, batches.clock, here)
-        # A batch that is trained on in parts may be larger than all that a step holds.
-        return made.prefetch(here if batches.micro_batch else 2 * here)
+        # A batch that is trained on in parts may be larger than all that a step holds, and takes
+        # far longer than drawing one: none is held beside it.
+        if not batches.micro_batch:
+            return made.prefetch(2 * here)
+        options = tf.data.Options()
+        options.experimental_optimization.inject_prefetch = False  # tf.data would add one itself
+        return made.with_options(options)
 
     def with_pictures(batch):
         """A batch of tensors with its pictures in the place of their rows and windows."""

@@ -4,6 +4,7 @@ Shape letters: N images, M captions.
 """
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -52,11 +53,13 @@ def _draw_scenes(split: str, options: ReadingOptions) -> dict[str, np.ndarray]:
     count = min(world.SPLITS[split], options.limit or world.SPLITS[split])
     drawn, captions = world.make_scenes(split, count, options.seed)
     texts, offsets = pack_strings([caption.text for own in captions for caption in own])
-    parts = tqdm(range(0, count, 100), desc=f"drawing scenes ({split})", disable=None, leave=False)
+    parts = [drawn[start : start + 100] for start in range(0, count, 100)]
+    what = f"drawing scenes ({split})"
+    with ThreadPoolExecutor() as pool:  # Pillow paints without Python's lock
+        painted = pool.map(drawing.draw_all, parts)
+        pictures = list(tqdm(painted, what, len(parts), disable=None, leave=False))
     return {
-        "pictures": np.concatenate(
-            [drawing.draw_all(drawn[start : start + 100]) for start in parts]
-        ),
+        "pictures": np.concatenate(pictures),
         "concepts": np.stack([world.concepts(scene) for scene in drawn]),
         "counts": np.array([len(own) for own in captions]),
         "texts": texts,

@@ -9,11 +9,13 @@ References:
 """
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from systems.engine.bag import BagOfWords
 from systems.engine.layers import Standardize, UnitNorm
 from systems.engine.parts import Parts, WordTable
+from systems.gru.prefixes import read_states, token_step
 
 POOLINGS = ("last", "max", "mean")
 LOWEST = -2.0  # below every state
@@ -28,98 +30,6 @@ class Absolute(keras.layers.Layer):
 
     def call(self, x):
         return ops.absolute(x)
-
-
-def token_step(h, projected, here, recurrent):
-    """One token: z = sigmoid(x_z + h U_z), r = sigmoid(x_r + h U_r), c = tanh(x_c + r * (h U_c)),
-    h' = z h + (1 - z) c; where it is padding, h' = h.
-
-    Args:
-      h: (B, H) state; projected: (B, 3H) x W + b, gates in the order z, r, c.
-      here: (B, 1) float, 1 for a token and 0 for padding; recurrent: (H, 3H) U.
-
-    Returns:
-      h', z, r, c and h U_c, each (B, H).
-
-    Reference: [Cho] Eq. 5 to 8. The reset gate acts after the recurrent product, as in [FNE]'s code
-      (Keras: `reset_after=True` with a recurrent bias of 0).
-    """
-    xz, xr, xc = ops.split(projected, 3, axis=-1)
-    uz, ur, uc = ops.split(ops.matmul(h, recurrent), 3, axis=-1)
-    z, r = ops.sigmoid(xz + uz), ops.sigmoid(xr + ur)
-    c = ops.tanh(xc + r * uc)
-    return h + here * (1.0 - z) * (c - h), z, r, c, uc
-
-
-def scan_forward(projected, present, recurrent, reverse):
-    """`token_step` from the first token to the last, or in reverse.
-
-    Args:
-      projected: (T, B, 3H); present: (T, B, 1); recurrent: (H, 3H).
-
-    Returns:
-      Five (T, B, H): h', z, r, c and h U_c of every token.
-    """
-
-    def step(carry, t):
-        values = token_step(carry[0], projected[t], present[t], recurrent)
-        return values, values
-
-    start = (ops.zeros_like(projected[0, :, : recurrent.shape[0]]),) * 5
-    # Over numbers: Keras' scan over several sequences wants their length when it is compiled.
-    return ops.scan(step, start, ops.arange(ops.shape(projected)[0]), reverse=reverse)[1]
-
-
-def gru_states(projected, present, recurrent, reverse=False):
-    """`scan_forward`'s h' (T, B, H), with a gradient of its own.
-
-    Automatic differentiation of the loop would add up the (H, 3H) gradient of `recurrent` token by
-    token; here it is one matrix product over all tokens, which trains 1.3 times as fast on a CPU.
-    """
-
-    @ops.custom_gradient
-    def states(projected, present, recurrent):
-        kept = scan_forward(projected, present, recurrent, reverse)
-
-        def gradient(*args, upstream=None):
-            upstream = args[-1] if upstream is None else upstream
-            return gru_gradient(upstream, projected, present, recurrent, kept, reverse)
-
-        return kept[0], gradient
-
-    return states(projected, present, recurrent)
-
-
-def gru_gradient(upstream, projected, present, recurrent, kept, reverse):
-    """Gradients by the first three arguments of `gru_states`, of a loss with gradient `upstream`.
-
-    Args:
-      upstream: (T, B, H), by h'; kept: what `scan_forward` gave.
-    """
-    h, z, r, c, uc = kept
-    size = recurrent.shape[0]
-    nothing = ops.zeros_like(h[:1])
-    before = [h[1:], nothing] if reverse else [nothing, h[:-1]]
-    before = ops.concatenate(before, axis=0)  # (T, B, H) the state that each token met
-    back = ops.transpose(recurrent)
-
-    def step(carry, t):
-        zt, rt, ct, here = z[t], r[t], c[t], present[t]
-        total = carry[0] + upstream[t]  # by this token's h'
-        new = here * total * (1.0 - zt)  # by c
-        dc = new * (1.0 - ct * ct)
-        dz = here * total * (before[t] - ct) * zt * (1.0 - zt)
-        dr = dc * uc[t] * rt * (1.0 - rt)
-        du = dc * rt
-        gates = ops.concatenate([dz, dr, du], axis=-1)  # (B, 3H)
-        values = (total - new + ops.matmul(gates, back), dz, dr, dc, du)
-        return values, values
-
-    numbers = ops.arange(ops.shape(projected)[0])
-    _, dz, dr, dc, du = ops.scan(step, (nothing[0],) * 5, numbers, reverse=not reverse)[1]
-    gates = ops.reshape(ops.concatenate([dz, dr, du], axis=-1), (-1, 3 * size))
-    by_recurrent = ops.matmul(ops.transpose(ops.reshape(before, (-1, size))), gates)
-    return ops.concatenate([dz, dr, dc], axis=-1), ops.zeros_like(present), by_recurrent
 
 
 class PerGate(keras.initializers.Initializer):
@@ -141,18 +51,18 @@ class PerGate(keras.initializers.Initializer):
         return ops.concatenate([gate((rows, columns), dtype) for gate in gates], axis=1)
 
 
-def pool(states, present, kind, reverse):
+def pool(states, present, kind):
     """One row for a sentence from the states of its tokens.
 
     Args:
-      states: (T, B, H); present: (T, B, 1).
+      states: (T, B, H), or for "last" (1, B, H); present: (T, B, 1).
       kind: "last": after the last token read; "max" or "mean" over the tokens, the end included.
 
     Returns:
       (B, H).
     """
     if kind == "last":
-        return states[0 if reverse else -1]
+        return states[-1]
     if kind == "max":
         return ops.max(ops.where(present > 0, states, LOWEST), axis=0)
     return ops.sum(states * present, axis=0) / ops.maximum(ops.sum(present, axis=0), 1.0)
@@ -165,7 +75,7 @@ def read_and_pool(projected, present, recurrent, kind, reverse):
     def step(t, h, total):
         place = length - 1 - t if reverse else t
         here = present[place]
-        h = token_step(h, projected[place], here, recurrent)[0]
+        h = token_step(h, projected[place], here, ops.matmul(h, recurrent))[0]
         if kind == "max":
             total = ops.maximum(total, ops.where(here > 0, h, LOWEST))
         elif kind == "mean":
@@ -197,24 +107,54 @@ class SentenceGRU(keras.layers.Layer):
             raise ValueError(f"pooling is {pooling!r}: choose from {', '.join(POOLINGS)}")
         self.units, self.pooling, self.reverse = units, pooling, reverse
 
-    def build(self, words_shape, tokens_shape=None):
+    def build(self, words_shape, tokens_shape=None, places_shape=None):
         size = 3 * self.units
         self.kernel = self.add_weight((words_shape[-1], size), PerGate(), name="kernel")
         self.recurrent = self.add_weight((self.units, size), PerGate(), name="recurrent")
         self.bias = self.add_weight((size,), "zeros", name="bias")
 
-    def call(self, words, tokens, training=False):
-        """Words (B, T, W) and their ids (B, T), 0 pads -> (B, H)."""
-        projected = ops.matmul(ops.transpose(words, (1, 0, 2)), self.kernel) + self.bias
-        present = ops.cast(ops.not_equal(ops.transpose(tokens), 0), projected.dtype)[..., None]
+    def call(self, words, tokens, places=None, training=False):
+        """Words and their ids (B, T), 0 pads -> (B, H).
+
+        Args:
+          words: (B, T, W); or with `places` (R, W), as `DistinctWords` has them.
+        """
+        length, batch = ops.shape(tokens)[1], ops.shape(tokens)[0]
+        shared, size = places is not None, words.shape[-1]
+        if not shared:
+            words = ops.reshape(ops.transpose(words, (1, 0, 2)), (-1, size))
+            places = ops.arange(batch * length)
+        table = ops.matmul(words, self.kernel) + self.bias
+        present = ops.not_equal(ops.transpose(tokens), 0)
+        here = ops.cast(present, table.dtype)[..., None]
         recurrent = ops.reshape(self.recurrent, (self.units, -1))  # a tensor, not the variable
         if not training:
-            return read_and_pool(projected, present, recurrent, self.pooling, self.reverse)
-        states = gru_states(projected, present, recurrent, self.reverse)
-        return pool(states, present, self.pooling, self.reverse)
+            projected = ops.reshape(table, (length, batch, -1))
+            return read_and_pool(projected, here, recurrent, self.pooling, self.reverse)
+        turn = slice(None, None, -1 if self.reverse else 1)
+        places = ops.reshape(places, (length, batch))[turn]
+        every = self.pooling != "last"
+        states = read_states(table, places, present[turn], recurrent, shared, every)
+        return pool(states, here[turn], self.pooling)
 
-    def compute_output_shape(self, words_shape, tokens_shape=None):
-        return (words_shape[0], self.units)
+    def compute_output_shape(self, words_shape, tokens_shape, places_shape=None):
+        return (tokens_shape[0], self.units)
+
+
+class DistinctWords(keras.layers.Layer):
+    """The words of a batch, each once: (B, T) ids -> (R,) ids, and (T B,) which of them is where.
+
+    Only for training. Else R is T B, the ids in the order of time, and each is its own.
+    """
+
+    def call(self, tokens, training=False):
+        flat = ops.reshape(ops.transpose(tokens), (-1,))
+        if training:
+            return tuple(tf.unique(flat))
+        return flat, ops.arange(ops.shape(flat)[0])
+
+    def compute_output_spec(self, tokens, training=False):
+        return tuple(keras.KerasTensor((None,), "int32") for _ in range(2))
 
 
 def last_steps(absolute):
@@ -258,12 +198,20 @@ def sentence_reader(settings, num_ids):
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     # Row 0 is that of the padding, which no state heeds.
     start = keras.initializers.RandomUniform(-settings.word_range, settings.word_range)
-    words = keras.layers.Embedding(num_ids + 1, settings.word_dim, start, name="words")(tokens)
+    table = keras.layers.Embedding(num_ids + 1, settings.word_dim, start, name="words")
+    if settings.word_dropout or settings.embedding_dropout:  # then no two words are equal
+        words, places = table(tokens), ()
+    else:
+        distinct, *places = DistinctWords()(tokens)
+        words = table(distinct)
     if settings.word_dropout:
         words = keras.layers.Dropout(settings.word_dropout, noise_shape=(None, None, 1))(words)
     if settings.embedding_dropout:
         words = keras.layers.Dropout(settings.embedding_dropout)(words)
-    parts = [SentenceGRU(units, settings.pooling, reverse)(words, tokens) for reverse in directions]
+    parts = [
+        SentenceGRU(units, settings.pooling, reverse)(words, tokens, *places)
+        for reverse in directions
+    ]
     row = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
     if settings.bag:
         bag = BagOfWords(num_ids, settings.embed_dim, word_dropout=settings.word_dropout)

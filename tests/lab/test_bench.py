@@ -10,7 +10,7 @@ import pytest
 import starter
 
 from lab.bench import __main__ as bench
-from lab.bench import asking, captions, scoring, timing, training, vision
+from lab.bench import asking, captions, peers, scoring, start, timing, training, vision
 from run import replicas
 
 LINES = {  # how the first line begins, and how many there are
@@ -35,6 +35,8 @@ LINES = {  # how the first line begins, and how many there are
     "picture_eating": ("32 pictures read", 1),
     "stage_one": ("stage I of 32 images, 1", 2),
     "beam": ("beam of 5, 10 images (floor: each alone)", 1),
+    "peers": ("ranks both ways, 10 x 50 (peer: VSE++'s sorts)", 1),
+    "start": ("train.py: all included", 4),
 }
 ALONE = "the same from its cache", "step with", "step of"  # beside no floor
 
@@ -67,6 +69,9 @@ def here(monkeypatch, request):
     monkeypatch.setattr(captions, "WIDTHS", (0.25,))
     monkeypatch.setattr(captions, "LOSSES", ("max_hinge",))
     monkeypatch.setattr(captions, "raised_peak", lambda *_: 1.0)
+    monkeypatch.setattr(peers, "install", set)  # none is there
+    monkeypatch.setattr(start, "stages_of", lambda *_: {"all included": 2.0, "validation": 1.0})
+    monkeypatch.setattr(start, "run_apart", lambda *_: None)
 
     def run_script(name, *arguments):
         if name != "-c":

@@ -219,6 +219,7 @@ def test_errors_of_the_classifier_have_a_picture_of_their_own(tmp_path, monkeypa
     assert not drawn  # other systems have no classifier
     logs = {"loss": 5.0, "visual_error": 0.75, "textual_error": 0.5}
     records.on_epoch_end(1, logs)
+    records.on_train_end()
     assert drawn[0][1]["visual_error"] == 0.75 and "visual_error" not in drawn[0][0]
     with open(tmp_path / "plain" / "history.csv", encoding="utf-8") as file:
         assert [row["textual_error"] for row in csv.DictReader(file)] == ["", "0.5"]
@@ -232,3 +233,23 @@ def test_errors_of_the_classifier_have_a_picture_of_their_own(tmp_path, monkeypa
         error_curves(rows, path)
         with Image.open(path) as picture:
             assert picture.size[0] > 500 and len(set(picture.convert("L").tobytes())) > 20
+
+
+def test_curves_are_drawn_a_tenth_of_the_time_and_at_the_end(tmp_path, monkeypatch):
+    drawn, now = [], [100.0]
+
+    def draw(rows, *_):
+        now[0] += 1.0  # it takes a second
+        drawn.append(len(rows))
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(charts, "learning_curves", draw)
+    records = run_epochs(tmp_path, [0.1])
+    for epoch in range(1, 15):  # of two seconds each
+        now[0] += 2.0
+        records.validation.values = {"val_mrr": 0.2, "val_rsum": 1.0, "val_median_rank": 2.0}
+        records.on_epoch_end(epoch, {"loss": 1.0})
+    assert drawn == [1, 6, 11]
+    for _ in range(2):
+        records.on_train_end()
+    assert drawn == [1, 6, 11, 15]

@@ -11,7 +11,7 @@ import models
 from run import replicas
 from settings.training import Facts
 from systems.engine import encoding
-from systems.gru import towers
+from systems.gru import prefixes, towers
 
 LENGTHS = [5, 1, 3]
 
@@ -33,18 +33,6 @@ def sentences(seed=0, size=4):
     for row, length in enumerate(LENGTHS):
         tokens[row, :length] = rng.integers(1, 10, length)
     return rng.standard_normal((3, 5, size)).astype("float32"), tokens
-
-
-def inputs_of(layer, words, tokens):
-    """What `SentenceGRU.call` makes of its inputs."""
-    import tensorflow as tf
-
-    projected = tf.transpose(words, (1, 0, 2)) @ layer.kernel + layer.bias
-    return (
-        projected,
-        tf.cast(tokens.T[..., None] > 0, tf.float32),
-        tf.convert_to_tensor(layer.recurrent.value),
-    )
 
 
 def make_layer(words, tokens, pooling="last", reverse=False):
@@ -100,8 +88,13 @@ def test_its_gradient_is_that_of_keras(reverse):
         return [np.array(g) for g in tape.gradient(total, [x, *variables])]
 
     def own_states():
-        states = towers.gru_states(*inputs_of(layer, x, tokens), reverse=reverse)
-        return ops.transpose(states, (1, 0, 2))
+        turn = slice(None, None, -1 if reverse else 1)
+        table = tf.reshape(x, (-1, 4)) @ layer.kernel + layer.bias
+        places = tf.transpose(tf.reshape(tf.range(15), (3, 5)))
+        recurrent = tf.convert_to_tensor(layer.recurrent.value)
+        given = table, places[turn], tf.constant(tokens.T > 0)[turn], recurrent
+        states = prefixes.read_states(*given, shared=False, every=True)
+        return ops.transpose(states[turn], (1, 0, 2))
 
     def keras_states():
         states = other(x, mask=tf.constant(tokens > 0))
@@ -112,6 +105,57 @@ def test_its_gradient_is_that_of_keras(reverse):
     theirs[3] = theirs[3][0]  # the input bias
     for a, b in zip(gradients(own_states, layer.weights), theirs, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-6)
+
+
+SHARED = np.array(  # three begin alike, one has a hole; the last two are the same
+    [[1, 2, 3, 9], [1, 2, 9, 0], [1, 4, 4, 9], [5, 0, 2, 9], [7, 9, 0, 0], [7, 9, 0, 0]], np.int32
+)
+
+
+@pytest.mark.parametrize("pooling", towers.POOLINGS)
+@pytest.mark.parametrize("reverse", [True, False])
+def test_shared_words_and_beginnings_change_no_value_and_no_gradient(pooling, reverse):
+    import tensorflow as tf
+
+    distinct, places = towers.DistinctWords()(SHARED, training=True)
+    assert sorted(np.array(distinct)) == [0, 1, 2, 3, 4, 5, 7, 9]
+    vectors = np.random.default_rng(4).standard_normal((10, 4)).astype("float32")
+    layer = make_layer(vectors[SHARED], SHARED, pooling, reverse)
+    weight = np.random.default_rng(5).standard_normal((6, 6)).astype("float32")
+
+    def found(share):
+        table = tf.Variable(tf.constant(vectors))
+        with tf.GradientTape() as tape:
+            words = tf.gather(table, distinct if share else SHARED)
+            rows = layer(words, SHARED, *([places] if share else []), training=True)
+            total = tf.reduce_sum(rows * weight)
+        gradients = tape.gradient(total, [table, *layer.trainable_variables])
+        return [rows, *map(tf.convert_to_tensor, gradients)]
+
+    alone = layer(vectors[SHARED], SHARED, training=False)
+    np.testing.assert_allclose(found(True)[0], alone, atol=1e-6)
+    for one, other in zip(found(True), found(False), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-6)
+
+
+def test_each_distinct_beginning_is_one_node():
+    ids = SHARED.T  # its own places in a table of ten rows
+    shared = prefixes.grow(ids, ids > 0, 10, True, "float32")
+    assert [len(shared.word.read(t)) for t in range(4)] == [3, 4, 5, 5]
+    # Words follow nodes "1", "7" and "5 _" alike; what only padding follows is not multiplied.
+    assert [len(shared.fork.read(t)) for t in range(1, 4)] == [2, 3, 3]
+    np.testing.assert_array_equal(shared.node.read(1), [0, 0, 1, 2, 3, 3])
+    apart = prefixes.grow(ids, ids > 0, 10, False, "float32")
+    assert [len(apart.word.read(t)) for t in range(4)] == [6] * 4
+
+
+def test_words_are_shared_only_where_no_dropout_tells_them_apart():
+    def kinds(**changes):
+        return {type(layer) for layer in build(**changes).text_tower.layers}
+
+    assert towers.DistinctWords in kinds()
+    for dropped in ("word_dropout", "embedding_dropout"):
+        assert towers.DistinctWords not in kinds(**{dropped: 0.5})
 
 
 @pytest.mark.parametrize("pooling", towers.POOLINGS)
