@@ -124,24 +124,27 @@ class FirstPhase:
     def __init__(self):
         from training import phases
 
-        heard, self.asks = os.pipe()
+        heard, asks = os.pipe()
         processes = multiprocessing.get_context("fork")
-        self.process = processes.Process(target=become_asked, args=(heard, self.asks))
+        self.process = processes.Process(target=become_asked, args=(heard, asks))
         self.process.start()
+        self.asking: int | None = asks
         os.close(heard)
         phases.subprocess = SimpleNamespace(Popen=self.begin)
 
     def begin(self, command, start_new_session=False, preexec_fn=None):
+        if self.asking is None:
+            raise ValueError("a training has one first phase")
         asked = command[1:], dict(os.environ), start_new_session, preexec_fn
-        os.write(self.asks, pickle.dumps(asked))
+        os.write(self.asking, pickle.dumps(asked))
         self.dismiss()
         return self
 
     def dismiss(self):
         """Nothing more is asked."""
-        if self.asks is not None:
-            os.close(self.asks)
-        self.asks = None
+        if self.asking is not None:
+            os.close(self.asking)
+        self.asking = None
 
     def wait(self):
         self.process.join()

@@ -18,9 +18,7 @@ from systems.engine.encoding import encode_split
 from training import divergence
 
 LOWER_IS_BETTER = ("median_rank", "mean_rank", "loss")
-SELDOM = (
-    10  # times as long as drawing the curves takes, training goes on before they are drawn anew
-)
+SELDOM = 10  # times as long as drawing the curves takes, before they are drawn anew
 
 
 def validation_metrics(image, text, caption_image, similarity="cosine"):

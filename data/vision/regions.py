@@ -26,7 +26,6 @@ import numpy as np
 from data.vision.rows import SIDE, SqueezedDescriptor, in_chunks
 
 COLOURS, OUTLINES, TEXTURES = 24, 32, 16  # words of each kind
-ROUNDS = 25  # of k-means at most; the last ones move the centres little
 LIGHTNESS = 0.12  # weight of lightness beside hue: shadows, rims and mixtures keep their hue
 CHROMA = 25.0  # chroma (0 to 200) from which on it is mostly hue that counts
 LEAST_AREA = 10  # pixels of a region
@@ -245,38 +244,13 @@ def without_doubles(found: Regions, count: int) -> np.ndarray:
 
 
 def cluster(points: np.ndarray, weights: np.ndarray, num_words: int, seed: int) -> np.ndarray:
-    """Centres (K, d) float32 of weighted points (P, d); fewer where fewer points differ.
+    """Centres (K, d) float32 of weighted points (P, d); fewer where fewer points differ."""
+    from sklearn.cluster import MiniBatchKMeans
 
-    k-means over all points, from centres that are drawn apart. Not scikit-learn's, whose import
-    takes longer than this; sums in the order of the points, so that threads change nothing.
-
-    References: Lloyd, Least squares quantization in PCM, 1982; Arthur, Vassilvitskii, k-means++,
-      SODA 2007.
-    """
-    rng, points = np.random.default_rng(seed), np.asarray(points, np.float64)
-    weights = np.asarray(weights, np.float64)
-    columns = np.ascontiguousarray(points.T)  # (d, P)
-
-    def apart(centre):
-        return sum(np.square(column - value) for column, value in zip(columns, centre, strict=True))
-
-    chances, centres = weights, np.zeros((0, len(columns)))
-    nearest = np.full(len(points), np.inf)
-    while len(centres) < num_words and chances.any():
-        limits = np.cumsum(chances)
-        drawn = np.searchsorted(limits, rng.random() * limits[-1], side="right")
-        centres = np.append(centres, points[[drawn]], axis=0)
-        nearest = np.minimum(nearest, apart(centres[-1]))
-        chances = weights * nearest
-    for _ in range(ROUNDS):
-        own = np.stack([apart(centre) for centre in centres]).argmin(axis=0)  # (P,)
-        mass = np.bincount(own, weights, len(centres))
-        sums = [np.bincount(own, weights * column, len(centres)) for column in columns]
-        means = np.stack(sums, axis=1) / np.maximum(mass, 1e-12)[:, None]
-        before, centres = centres, np.where(mass[:, None] > 0, means, centres)
-        if np.array_equal(before, centres):
-            break
-    return centres.astype(np.float32)
+    num_words = min(num_words, len(np.unique(points, axis=0)))
+    # MiniBatchKMeans gives the same centres at any number of threads; KMeans does not.
+    kmeans = MiniBatchKMeans(num_words, batch_size=4096, n_init=3, max_iter=100, random_state=seed)
+    return kmeans.fit(points, sample_weight=weights).cluster_centers_.astype(np.float32)
 
 
 def distances_to(points: np.ndarray, words: np.ndarray) -> np.ndarray:

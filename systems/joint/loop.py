@@ -59,7 +59,9 @@ def scan(step, states, inputs, weights, others=()):
             y, *rows = (values.stack() for values in kept)
 
         def gradient(upstream):
-            slopes = tape.gradient(y, sources, upstream, unconnected_gradients="zero")
+            slopes = tape.gradient(
+                y, sources, upstream, unconnected_gradients=tf.UnconnectedGradients.ZERO
+            )
             ends = slopes[len(sources) - len(zeros) :]
             own = zip(rows, ends, values, strict=True)
             by_weights = [by_weight(*one) for one in own]

@@ -61,6 +61,6 @@ def test_the_first_step_is_no_training(monkeypatch):
     pace = Pace()
     pace.on_train_begin(None)
     for batch in range(3):
-        pace.on_train_batch_end(batch)
+        pace.on_train_batch_end(batch, None)
     assert clock.seconds[start.FIRST_STEP] == 4
     assert clock.seconds["training after the first step"] == -4  # of what fit adds
