@@ -114,7 +114,7 @@ class Screen:
             for side in (0, 1):
                 self.tally(scores, captions, images, side)
             if shortlists:
-                look(shortlists, scores, captions, images)
+                find_newcomers(shortlists, scores, captions, images)
         for axis, shortlist in zip((1, 0), shortlists, strict=False):
             self.rechecked += shortlist.settle(pairs, axis)
         # A caption has counted itself, an image its own captions above its bar.
@@ -180,7 +180,9 @@ def exact_scores(pairs: Pairs, caption: NDArray, image: NDArray) -> Floats:
     return found
 
 
-def look(shortlists: Sequence["Shortlist"], scores: Single, captions: slice, images: slice) -> None:
+def find_newcomers(
+    shortlists: Sequence["Shortlist"], scores: Single, captions: slice, images: slice
+) -> None:
     """Look at a block of scores for newcomers in the shortlists of captions and of images.
 
     Few are. So the highest of every four scores is looked at first, of four rows far apart.

@@ -151,7 +151,7 @@ def test_newcomers_are_found_wherever_they_stand():
             screening.Shortlist(scan.TopTen(*side, relevance, 0.0), screening.Rounding(1e-9, 0.0))
             for side in sides
         ]
-        screening.look(lists, scores, slice(0, height), slice(0, width))
+        screening.find_newcomers(lists, scores, slice(0, height), slice(0, width))
         for one, own in zip(lists, (scores, scores.T), strict=True):
             best = -np.sort(-own, axis=1)[:, : screening.PLACES]
             known = min(own.shape[1], scan.TOP)
