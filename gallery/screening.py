@@ -1,14 +1,19 @@
-"""The ranks of `scan` at the price of a float32 product: only close calls are decided in float64.
+"""The ranks of `scan` at the price of float32 scores: only close calls are decided in float64.
 
     text_to_image, image_to_text = rank_screened(pairs)      # those of `scan.rank_exactly`
 
-A float32 product of rows c and i differs from c . i by less than
+With g(k) = k u / (1 - k u), u = 2^-24, in whatever order the sums add, with fused products or not:
 
-    E = g(D + 4) |c| |i|,   g(k) = k u / (1 - k u),   u = 2^-24
+A float32 product of rows c and i differs from c . i by less than E = g(D + 4) |c| |i|; two
+roundings of each factor are among the D + 4.
 
-in whatever order it adds, with fused products or not; two roundings of each factor are among the
-D + 4. A score further than E from a bar is on its side of it; a closer one is computed again in
-float64. So every comparison is that of float64 scores, and every rank the same.
+A float32 order similarity is a sum of squares, where nothing cancels. With k = D + 4 it differs
+from S by at most g(k) |S|, which is g(k) / (1 - g(k)) = g(2 k) / 2 of what was found. Rounding the
+rows, where float32 does not hold them, moves sqrt |S| by w = u (|c| + |i|) at most, and S by
+2 w sqrt |S| + w^2.
+
+A score further than E from a bar is on its side of it; a closer one is computed again in float64.
+So every comparison is that of float64 scores, and every rank the same.
 
 Shape letters: B rows of a block, C candidates, D embedding, M captions, N images, Q queries.
 
@@ -18,6 +23,7 @@ Reference: Higham, Accuracy and stability of numerical algorithms, 2002, section
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import inf, isqrt
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,63 +35,86 @@ HALF = 2.0**-24  # u, half a unit in the last place of float32
 LARGEST = 1e18  # of a norm: its square, and all sums, are far below float32's largest number
 CROWD = 64  # more than a 64th of a block's cells to be decided in float64, and all of it is
 FEW = 32  # where at most a 32nd of a block's cells are above the bars, all these are listed
+FOUR = 4  # rows of a block whose highest scores are looked at before each of them
 PLACES = TOP + 6  # kept of each query by float32 scores; ten and what may stand before them
 Single = NDArray[np.float32]
 
 
-def bound(pairs: Pairs) -> float:
-    """Give E for all pairs of rows, or infinity where float32 cannot hold them."""
-    steps = (pairs.image.shape[1] + 4) * HALF
-    if max(pairs.norms) > LARGEST or steps > 0.5:
-        return inf
+class Rounding(NamedTuple):
+    """How far float32 scores may be from float64 ones: E = absolute + relative |score|."""
+
+    absolute: float
+    relative: float
+
+    def at(self, scores: NDArray) -> Floats:
+        """Give E for scores, float32 or float64 ones; for places that are empty, too."""
+        size = np.abs(scores, dtype=np.float64)
+        return self.absolute + self.relative * np.where(size < inf, size, 0)
+
+
+def bound(pairs: Pairs) -> Rounding | None:
+    """Give E for all pairs of rows, or None where float32 cannot hold them."""
+    dim, norms = pairs.image.shape[1], pairs.norms
+    if max(norms) > LARGEST or (2 * dim + 8) * HALF > 0.5:
+        return None
     # Numbers and products below float32's least may be lost whole, each times the other side's.
-    tiny = pairs.image.shape[1] * 2.0**-126 * (1 + sum(pairs.norms))
-    return steps / (1 - steps) * pairs.norms[0] * pairs.norms[1] + tiny + pairs.tie
+    tiny = dim * 2.0**-126 * (1 + 8 * sum(norms)) + pairs.tie
+    if not pairs.similarity.sums_squares:
+        return Rounding(gamma(dim + 4) * norms[0] * norms[1] + tiny, 0.0)
+    held = all(np.can_cast(rows.dtype, np.float32) for rows in (pairs.image, pairs.text))
+    rows = 0.0 if held else 3 * HALF * sum(norms) ** 2  # 2 w L + w^2, as sqrt |S| is at most L
+    relative = gamma(2 * dim + 8) / 2
+    return Rounding((rows + tiny) * (1 + relative), relative)
+
+
+def gamma(steps: int) -> float:
+    """Give g(k), what k roundings may add up to, of each number."""
+    return steps * HALF / (1 - steps * HALF)
 
 
 def rank_screened(
     pairs: Pairs, block_bytes: int = BLOCK_BYTES, tops: Sequence[TopTen] = ()
 ) -> tuple[Integers, Integers]:
     """Rank the whole gallery both ways, with the arguments and results of `scan.rank_exactly`."""
-    error = bound(pairs) if pairs.similarity.product else inf
-    if error == inf:
+    error = bound(pairs)
+    if error is None:
         return scan.rank_exactly(pairs, block_bytes, tops)
     return Screen(pairs, error, block_bytes).rank(tops)
 
 
-def outward(bar: Floats, by: float) -> Single:
-    """Give `bar` + `by` in float32, rounded outwards."""
+def outward(bar: Floats, by: Floats) -> Single:
+    """Give `bar` + `by`, all of one sign, in float32, rounded outwards."""
     moved = (bar + by).astype(np.float32)
-    return np.nextafter(moved, np.float32(np.copysign(inf, by)))
+    return np.nextafter(moved, np.copysign(np.float32(inf), by.astype(np.float32)))
 
 
 class Screen:
     """One look at all float32 scores, block by block.
 
     Args:
-        pairs: the embeddings; error: E, above 0; block_bytes: of a block of scores.
+        pairs: the embeddings; error: of `bound`; block_bytes: of a block of scores.
 
     Attributes:
         rechecked: cells that were decided in float64, alone or with their block.
     """
 
-    def __init__(self, pairs: Pairs, error: float, block_bytes: int):
+    def __init__(self, pairs: Pairs, error: Rounding, block_bytes: int):
         self.pairs, self.error, self.rechecked = pairs, error, 0
         self.edge = max(1, isqrt(block_bytes // 4))
         self.bars = pairs.own - pairs.tie, pairs.best - pairs.tie  # of captions, of images
-        self.low = [outward(bar, -error) for bar in self.bars]
-        self.high = [outward(bar, error) for bar in self.bars]
+        self.low = [outward(bar, -error.at(bar)) for bar in self.bars]
+        self.high = [outward(bar, error.at(bar)) for bar in self.bars]
         self.above = [np.zeros(len(bar), np.int64) for bar in self.bars]
 
     def rank(self, tops: Sequence[TopTen] = ()) -> tuple[Integers, Integers]:
         """Rank both ways, and fill `tops`."""
         pairs = self.pairs
-        shortlists = [Shortlist(top, self.error) for top in tops]
+        shortlists = [Shortlist(top, self.error) for top in tops]  # two, or none
         for scores, captions, images in self.blocks():
             for side in (0, 1):
                 self.tally(scores, captions, images, side)
-            for axis, shortlist in zip((1, 0), shortlists, strict=False):
-                shortlist.look(scores, captions, images, axis)
+            if shortlists:
+                find_newcomers(shortlists, scores, captions, images)
         for axis, shortlist in zip((1, 0), shortlists, strict=False):
             self.rechecked += shortlist.settle(pairs, axis)
         # A caption has counted itself, an image its own captions above its bar.
@@ -95,17 +124,13 @@ class Screen:
 
     def blocks(self) -> Iterator[tuple[Single, slice, slice]]:
         """Give the blocks of (captions, images) scores; the next is computed while one is read."""
-
-        def product(texts: Single, gallery: Single) -> Single:
-            return texts @ gallery.T
-
-        previous = None
+        previous, compare = None, self.pairs.similarity.scores
         with ThreadPoolExecutor(1) as pool:
             for images in slices(self.pairs.num_images, self.edge):
                 gallery = self.pairs.image[images].astype(np.float32, copy=False)
                 for captions in slices(len(self.pairs.owner), self.edge):
                     texts = self.pairs.text[captions].astype(np.float32, copy=False)
-                    begun = pool.submit(product, texts, gallery), captions, images
+                    begun = pool.submit(compare, texts, gallery), captions, images
                     if previous:
                         yield previous[0].result(), *previous[1:]
                     previous = begun
@@ -155,35 +180,57 @@ def exact_scores(pairs: Pairs, caption: NDArray, image: NDArray) -> Floats:
     return found
 
 
+def find_newcomers(
+    shortlists: Sequence["Shortlist"], scores: Single, captions: slice, images: slice
+) -> None:
+    """Look at a block of scores for newcomers in the shortlists of captions and of images.
+
+    Few are. So the highest of every four scores is looked at first, of four rows far apart.
+    """
+    starts, done = np.array([captions.start, images.start]), 0
+    row_bar, column_bar = (
+        one.newcomers_exceed(queries, scores, axis)
+        for one, queries, axis in zip(shortlists, (captions, images), (1, 0), strict=True)
+    )
+    for four, height in ((FOUR, len(scores) // FOUR), (1, len(scores) % FOUR)):
+        part = slice(done, done + four * height)
+        fours = scores[part].reshape(four, height, scores.shape[1])
+        bars, highest = row_bar[part].reshape(four, height), fours.max(axis=0)
+        found = highest > bars.min(axis=0)[:, None]
+        found |= highest > column_bar
+        place = np.flatnonzero(found)
+        row, column = np.divmod(place, scores.shape[1])
+        score = np.take(fours.reshape(four, -1), place, axis=1)  # (4, P)
+        for side, bar in enumerate((bars[:, row], column_bar[column])):
+            which, new = np.nonzero(score > bar)
+            if len(new):
+                ends = row[new] + height * which + (done + starts[0]), column[new] + starts[1]
+                shortlists[side].merge(ends[side], ends[1 - side], score[which, new])
+        done = part.stop
+
+
 class Shortlist:
     """What may be among the ten best of every query, by float32 scores; then the ten, exactly.
 
     Args:
         top: of the queries; it is filled by `settle`.
-        error: E. A candidate more than 2 E below the tenth is not among the ten.
+        error: E, of `bound`. A candidate more than 2 E below the tenth is not among the ten.
     """
 
-    def __init__(self, top: TopTen, error: float):
-        self.top, self.slack = top, 2 * error + top.tie
+    def __init__(self, top: TopTen, error: Rounding):
+        self.top, self.error = top, error
         self.score = np.full((len(top.candidate), PLACES), -np.inf, np.float32)  # falling
         self.candidate = np.full((len(top.candidate), PLACES), -1)
         self.bar = np.full(len(top.candidate), -np.inf, np.float32)
 
-    def look(self, scores: Single, captions: slice, images: slice, axis: int) -> None:
-        """Look at a block of scores whose candidates lie along ``axis``."""
-        queries, candidates = (captions, images) if axis == 1 else (images, captions)
+    def newcomers_exceed(self, queries: slice, scores: Single, axis: int) -> Single:
+        """Give the bars of a block's queries, whose candidates lie along ``axis``."""
         bar = self.bar[queries]
-        if bar[0] == -np.inf and scores.shape[axis] >= TOP:
-            few = np.moveaxis(scores, axis, 1)[:, :512]  # their tenth best bounds that of all
-            bar = outward(np.partition(few, -TOP, axis=1)[:, -TOP].astype(np.float64), -self.slack)
-        place = np.flatnonzero(scores > np.expand_dims(bar, axis))
-        if place.size == 0:
-            return
-        row, column = np.divmod(place, scores.shape[1])
-        query, candidate = (row, column) if axis == 1 else (column, row)
-        self._merge(query + queries.start, candidate + candidates.start, scores.ravel()[place])
+        if bar[0] == -inf and scores.shape[axis] >= TOP:  # no block has been seen
+            return self.below(scan.ten_reach(scores, axis))
+        return bar
 
-    def _merge(self, query: NDArray, candidate: NDArray, score: Single) -> None:
+    def merge(self, query: NDArray, candidate: NDArray, score: Single) -> None:
         """Put newcomers, (P,) each, among what is kept, and raise the bars of their queries."""
         touched = np.flatnonzero(np.bincount(query))
         known = self.candidate[touched] >= 0  # (touched, PLACES)
@@ -196,18 +243,26 @@ class Shortlist:
         kept = place < PLACES
         self.score[query[kept], place[kept]] = score[kept]
         self.candidate[query[kept], place[kept]] = candidate[kept]
-        self.bar[touched] = outward(self.score[touched, TOP - 1].astype(np.float64), -self.slack)
+        self.bar[touched] = self.below(self.score[touched, TOP - 1])
+
+    def slack(self, score: Single) -> Floats:
+        """Give how far above a float32 score one may be whose float64 score is below its."""
+        return 2 * self.error.at(score) + self.top.tie
+
+    def below(self, score: Single) -> Single:
+        """Give bars, below which no score is the better one."""
+        return outward(score.astype(np.float64), -self.slack(score))
 
     def settle(self, pairs: Pairs, axis: int) -> int:
         """Fill the top ten; give how many cells were computed in float64."""
-        near = self.score[:, TOP - 1].astype(np.float64) - self.slack  # what is below is out
+        near = self.below(self.score[:, TOP - 1])  # what is below is out
         crowded = self.score[:, -1] >= near
         crowded &= self.candidate[:, -1] >= 0
         kept = (self.candidate >= 0) & (self.score >= near[:, None]) & ~crowded[:, None]
         score = self.score.astype(np.float64)
         # Where neighbours may stand in either order, both are computed again.
         with np.errstate(invalid="ignore"):  # of places that are empty
-            close = kept[:, 1:] & (score[:, :-1] - score[:, 1:] <= self.slack)
+            close = kept[:, 1:] & (score[:, :-1] - score[:, 1:] <= self.slack(self.score[:, 1:]))
         doubtful = np.pad(close, ((0, 0), (1, 0))) | np.pad(close, ((0, 0), (0, 1)))
         query, place = np.nonzero(doubtful)
         ends = query, self.candidate[query, place]
@@ -216,7 +271,7 @@ class Shortlist:
         if len(query):
             self.top.merge(query, self.candidate[query, place], score[query, place])
         again = np.flatnonzero(crowded)
-        for part in slices(len(again), CHUNK):
+        for part in slices(len(again), 8 * CHUNK):
             self._read_again(pairs, again[part], axis)
         computed = int(doubtful.sum())
         return computed + len(again) * len(pairs.image if axis == 1 else pairs.text)
@@ -226,6 +281,6 @@ class Shortlist:
         sides = (pairs.text, pairs.image) if axis == 1 else (pairs.image, pairs.text)
         similarity = pairs.similarity if axis == 1 else pairs.similarity.swapped()
         own = sides[0][queries].astype(np.float64)
-        for candidates in slices(len(sides[1]), CHUNK):
+        for candidates in slices(len(sides[1]), 8 * CHUNK):
             scores = similarity.scores(own, sides[1][candidates].astype(np.float64))
             self.top.look_at(scores, queries, candidates.start, 1)

@@ -5,10 +5,17 @@ import pytest
 
 import metrics
 from gallery import scan, screening
+from gallery.similarity import SIMILARITIES
 
 
 def unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def allowed(pairs, score):
+    """E at one score."""
+    bound = screening.bound(pairs)
+    return bound.at(np.array([score]))[0] if bound else 0
 
 
 @pytest.fixture(autouse=True)
@@ -16,12 +23,13 @@ def small(monkeypatch):
     monkeypatch.setattr(scan, "LARGE", 0)
 
 
-def compare(image, text, owner, concepts=None, block_bytes=scan.BLOCK_BYTES):
+def compare(image, text, owner, concepts=None, block_bytes=scan.BLOCK_BYTES, similarity="cosine"):
     """Both ways of all metrics, screened and not; gives the screened ones."""
-    found = metrics.evaluate(image, text, owner, concepts, block_bytes)
+    given = image, text, owner, concepts, block_bytes, similarity
+    found = metrics.evaluate(*given)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(screening, "bound", lambda pairs: np.inf)
-        exact = metrics.evaluate(image, text, owner, concepts, block_bytes)
+        patch.setattr(screening, "bound", lambda pairs: None)
+        exact = metrics.evaluate(*given)
     for direction, one in exact.items():
         np.testing.assert_array_equal(found[direction].ranks, one.ranks)
         np.testing.assert_array_equal(found[direction].ap, one.ap)
@@ -29,8 +37,9 @@ def compare(image, text, owner, concepts=None, block_bytes=scan.BLOCK_BYTES):
     return found
 
 
+@pytest.mark.parametrize("similarity", SIMILARITIES)
 @pytest.mark.parametrize("seed", range(200))
-def test_random_galleries(seed):
+def test_random_galleries(seed, similarity):
     rng = np.random.default_rng(seed)
     images, per, dim = rng.integers(1, 60), rng.integers(1, 6), rng.integers(1, 80)
     owner = rng.integers(0, images, max(1, images * per))
@@ -39,11 +48,14 @@ def test_random_galleries(seed):
     kind = (np.float16, np.float32, np.float64)[seed % 3]
     concepts = rng.integers(0, 2, (images, 4)) if seed % 2 else None
     blocks = scan.BLOCK_BYTES if seed % 3 else 4 * 25**2
-    compare(image.astype(kind), text.astype(kind), owner, concepts, blocks)
+    if seed % 4 == 0:
+        image, text = abs(image), abs(text)
+    compare(image.astype(kind), text.astype(kind), owner, concepts, blocks, similarity)
 
 
+@pytest.mark.parametrize("similarity", SIMILARITIES)
 @pytest.mark.parametrize("dim", [2, 33, 512])
-def test_scores_that_are_one_step_of_float32_apart(dim):
+def test_scores_that_are_one_step_of_float32_apart(dim, similarity):
     """Every gallery row is the right one with one number moved by a step or two, up or down."""
     rng = np.random.default_rng(dim)
     base = unit(rng.normal(size=(1, dim))).astype(np.float32)
@@ -53,52 +65,97 @@ def test_scores_that_are_one_step_of_float32_apart(dim):
         for _ in range(row % 3):
             place = rng.integers(dim)
             image[row, place] = np.nextafter(image[row, place], toward)
-    text = np.repeat(base, 180, axis=0)
-    found = compare(image, text, np.arange(180) % 90)
+    text = np.repeat(base if similarity == "cosine" else base + np.float32(0.1), 180, axis=0)
+    found = compare(image, text, np.arange(180) % 90, similarity=similarity)
     assert len(np.unique(found["text_to_image"].ranks)) > 5  # they are told apart
 
 
-def test_duplicated_rows_and_equal_embeddings():
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_duplicated_rows_and_equal_embeddings(similarity):
     rng = np.random.default_rng(4)
     image = unit(rng.normal(size=(40, 16)))
     image[20:] = image[:20]
     text = unit(np.repeat(image, 5, axis=0) + 0.1 * rng.normal(size=(200, 16)))
     owner = np.repeat(np.arange(40), 5)
-    compare(image, text, owner)
+    compare(image, text, owner, similarity=similarity)
     equal = np.full((40, 16), 0.25)
-    found = compare(equal, np.full((200, 16), 0.25), owner)
+    found = compare(equal, np.full((200, 16), 0.25), owner, similarity=similarity)
     assert set(found["text_to_image"].ranks) == {40}  # ties stand against the model
 
 
 @pytest.mark.parametrize(
     ("scale", "other"), [(1e-30, 1e-30), (1e-3, 1e-3), (1e12, 1e12), (1e30, 1e30), (1e-42, 1e12)]
 )
-def test_rows_of_any_length(scale, other):
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_rows_of_any_length(similarity, scale, other):
     """Also where one side is below what float32 can hold, and the other makes up for it."""
     rng = np.random.default_rng(5)
     image, text = rng.normal(size=(50, 9)) * scale, rng.normal(size=(100, 9)) * other
-    compare(image, text, np.arange(100) % 50)
+    compare(image, text, np.arange(100) % 50, similarity=similarity)
 
 
-def test_many_close_candidates_behind_the_tenth():
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_many_close_candidates_behind_the_tenth(similarity):
     """More than are kept by float32 scores lie within its rounding of the tenth best."""
     rng = np.random.default_rng(6)
     image = unit(rng.normal(size=(300, 64)))
     image[5:200] = unit(image[5] + 1e-7 * rng.normal(size=(195, 64)))
     text = unit(image + 0.2 * rng.normal(size=image.shape))
-    compare(image, text, np.arange(300), rng.integers(0, 2, (300, 5)))
+    concepts = rng.integers(0, 2, (300, 5))
+    compare(image, text, np.arange(300), concepts, similarity=similarity)
 
 
-def test_only_close_calls_are_computed_again():
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_only_close_calls_are_computed_again(similarity):
     rng = np.random.default_rng(7)
     image = unit(rng.normal(size=(400, 128))).astype(np.float32)
     text = unit(np.repeat(image, 5, 0) + rng.normal(size=(2000, 128)) / 4).astype(np.float32)
-    pairs = scan.Pairs(image, text, np.repeat(np.arange(400), 5), "cosine")
-    screen = screening.Screen(pairs, screening.bound(pairs), scan.BLOCK_BYTES)
+    pairs = scan.Pairs(image, text, np.repeat(np.arange(400), 5), similarity)
+    bound = screening.bound(pairs)
+    assert bound is not None
+    screen = screening.Screen(pairs, bound, scan.BLOCK_BYTES)
     ranks = screen.rank()
     assert 0 < screen.rechecked < 2e-3 * 400 * 2000
     for one, other in zip(ranks, scan.rank_exactly(pairs), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_the_bound_covers_order_similarities(kind):
+    """Of rows alike in most numbers, and of sums in several orders, against wider numbers."""
+    rng = np.random.default_rng(9)
+    for dim in (1, 7, 100, 1000):
+        c = rng.normal(size=dim).astype(kind)
+        i = (c + rng.normal(size=dim) * 10 ** rng.uniform(-9, 0, dim)).astype(kind)
+        pairs = scan.Pairs(i[None], c[None], np.zeros(1, int), "order")
+        exact = -(np.maximum(0, c.astype(np.longdouble) - i) ** 2).sum()
+        lost = np.maximum(0, c.astype(np.float32) - i.astype(np.float32)) ** 2
+        for order in (lost, lost[::-1], np.sort(lost)):
+            total = np.float32(0)
+            for one in order:
+                total = np.float32(total + one)
+            assert abs(-total - exact) <= allowed(pairs, -total)
+            assert abs(-total - exact) <= allowed(pairs, exact)
+
+
+def test_newcomers_are_found_wherever_they_stand():
+    """In every row and column of blocks whose height is no multiple of what is looked at first."""
+    rng = np.random.default_rng(10)
+    for height, width in ((1, 12), (3, 40), (11, 10), (14, 130), (67, 9)):
+        scores = rng.normal(size=(height, width)).astype(np.float32)
+        text, image = rng.normal(size=(height, 2)), rng.normal(size=(width, 2))
+        pairs = scan.Pairs(image, text, np.arange(height) % width, "cosine")
+        relevance = scan.Relevance(width, pairs.owner)
+        sides = (pairs.owner, np.arange(width)), (np.arange(width), pairs.owner)
+        lists = [
+            screening.Shortlist(scan.TopTen(*side, relevance, 0.0), screening.Rounding(1e-9, 0.0))
+            for side in sides
+        ]
+        screening.find_newcomers(lists, scores, slice(0, height), slice(0, width))
+        for one, own in zip(lists, (scores, scores.T), strict=True):
+            best = -np.sort(-own, axis=1)[:, : screening.PLACES]
+            known = min(own.shape[1], scan.TOP)
+            np.testing.assert_array_equal(one.score[:, :known], best[:, :known])
 
 
 def test_the_bound_covers_a_product_of_any_order():
@@ -113,4 +170,4 @@ def test_the_bound_covers_a_product_of_any_order():
             total = np.float32(0)
             for one in order:
                 total = np.float32(total + one)
-            assert abs(total - exact) <= screening.bound(pairs)
+            assert abs(total - exact) <= allowed(pairs, total)
