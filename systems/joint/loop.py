@@ -1,7 +1,8 @@
 """A loop over words whose weights get their gradients behind it.
 
-Automatic differentiation of a loop adds up the gradient of each weight, word by word: of LSTMs and
-batches of captions, that takes half of the time. Here it is one matrix product over all words.
+Automatic differentiation of a loop adds up each weight's gradient word by word, and multiplies with
+the transposed weight, which is slow for few rows. Here the gradient of a weight is one matrix
+product over all words, and the weight is transposed once.
 
 Shape letters: B batch, T tokens, I and J numbers before and behind a product.
 """
@@ -81,7 +82,7 @@ def times(rows, weight):
 
 
 def with_turned(rows, weight, turned):
-    """`times`, whose gradient by the rows takes the transposed weight: three times as fast.
+    """`times`, whose gradient by the rows takes the transposed weight, as made before.
 
     There is none by the weight.
     """
