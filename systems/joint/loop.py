@@ -16,7 +16,7 @@ def as_array(length, dtype):
     return tf.TensorArray(dtype, length, infer_shape=True)
 
 
-def scan(step, states, inputs, weights, others=()):
+def over_words(step, states, inputs, weights, others=()):
     """Steps over time that multiply with weights, as `ops.scan` makes them and their gradients.
 
     Args:

@@ -106,7 +106,7 @@ class SentenceLSTM(keras.layers.Layer):
             state = lstm_step(c, x + multiply("recurrent", h))
             return state, state[0]
 
-        states = loop.scan(step, (nothing, nothing), projected, {"recurrent": self.recurrent})
+        states = loop.over_words(step, (nothing, nothing), projected, {"recurrent": self.recurrent})
         return ops.transpose(states, (1, 0, 2))  # from (T, B, D)
 
     def compute_output_shape(self, shape):
@@ -316,7 +316,7 @@ class CaptionWriter(keras.layers.Layer):
                 return states, states[2]
 
             weights, others = {**stacked, "boxes": boxes}, (keys, *self.others())
-            written = loop.scan(step, states, projected, weights, others)  # (t, p, H)
+            written = loop.over_words(step, states, projected, weights, others)  # (t, p, H)
             logits = self.logits(self.drop(written, training=training))
             ids = ops.transpose(ops.take(tokens, places, axis=0)[:, :longest])  # (t, p)
             terms = ops.sparse_categorical_crossentropy(ids, logits, from_logits=True)

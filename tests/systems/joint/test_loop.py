@@ -36,7 +36,7 @@ def draw():
 
 
 def looped(inputs, h, total, shared, own, shift):
-    return loop.scan(step, (h, total), inputs, {"shared": shared, "own": own}, (shift,))
+    return loop.over_words(step, (h, total), inputs, {"shared": shared, "own": own}, (shift,))
 
 
 def gradients(function, given, times):
