@@ -236,9 +236,9 @@ def test_virtual_devices_go_on_where_one_stopped(home):
     one, two = (find(home / "exp", name) for name in ("first", "two"))
     assert read_json(two.config)["settings"]["epochs"] == 3
     assert len(read_history(two)) == 3
-    # Two devices leave what one does.
+    # Two devices leave what one does, but for the epochs that they remember.
     states = [{key: value.shape for key, value in np.load(run.state).items()} for run in (one, two)]
-    assert states[0] == states[1]
+    assert all(state.pop("memory") for state in states) and states[0] == states[1]
 
 
 def test_a_run_is_not_overwritten_unasked(home):
