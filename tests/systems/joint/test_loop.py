@@ -1,5 +1,7 @@
 """The loop over words: values and gradients are those of steps one after the other."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -40,7 +42,7 @@ def looped(inputs, h, total, shared, own, shift):
     return loop.over_words(step, (h, total), inputs, {"shared": shared, "own": own}, (shift,))
 
 
-def gradients(function, given, times):
+def gradients(function, given, times) -> tuple[Any, Any]:
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(given)
         rows = function(*given)
@@ -52,7 +54,7 @@ def gradients(function, given, times):
 def test_values_and_gradients_are_those_of_single_steps(graph):
     """Also of a second loss of the same rows, as GradNorm asks for."""
     given = draw()
-    asked = tf.function(gradients) if graph else gradients
+    asked: Any = tf.function(gradients) if graph else gradients
     rows, found = asked(looped, given, 2)
     expected, wanted = gradients(one_by_one, given, 2)
     np.testing.assert_allclose(np.array(rows), np.array(expected), rtol=1e-12)
