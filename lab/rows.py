@@ -3,8 +3,9 @@
     python -m lab.rows --exp_root exp          # writes docs/systems.json and README's block
 
 Each row of `ROWS` has its run, a folder below --exp_root that train.py and test.py have left. One
-that is not trained to its end, or not graded, is refused. Without that folder a row stays as
-docs/systems.json has it, while its command still means its settings; else it is "not run".
+that is not trained to its end, or not graded, is refused; of one that was killed in between, no
+minutes are told. Without that folder a row stays as docs/systems.json has it, while its command
+still means its settings; else it is "not run".
 """
 
 import dataclasses
@@ -64,6 +65,12 @@ ROWS = (
     ),
     SystemRow(4, "transformer, as published", "simclr", "--data_dir=COCO"),
     SystemRow(5, "joint", "joint_scenes"),
+    SystemRow(
+        5,
+        "joint, words from a text encoder pretrained on caption pairs, Flickr30k among them",
+        "joint_photos",
+        "--data_dir=flickr8k --cnn=efficientnet_lite2 --word_vectors=minilm_words.128d.txt",
+    ),
     SystemRow(5, "joint, as published", "rank_then_joint", "--data_dir=COCO"),
 )
 
@@ -92,8 +99,10 @@ def read_row(row, exp_root, earlier=()):
             raise ValueError(
                 f"{run} is not graded as it is: python test.py --exp {run.folder.name}"
             )
-        minutes = log["minutes"] + (first["minutes"] if stored.first_phase else 0)
-        found = {"scores": read_scores(run), "minutes": round(minutes, 1)}
+        parts = [log, first] if stored.first_phase else [log]
+        told = not any(part["parted"] for part in parts)
+        minutes = round(sum(part["minutes"] for part in parts), 1) if told else None
+        found = {"scores": read_scores(run), "minutes": minutes}
     else:
         kept = [one for one in earlier if one["name"] == row.name and one["scores"]]
         if kept and means_its_settings(kept[0]):

@@ -67,6 +67,16 @@ def test_a_row_of_a_run(tmp_path, monkeypatch):
     assert "85.0 % of the oracle's" in rows.render([found])
 
 
+def test_no_minutes_are_told_of_a_run_that_was_killed_in_between(tmp_path, monkeypatch):
+    trained(monkeypatch, Run(tmp_path / "mh"), "--recipe=mh")
+    log = tmp_path / "mh/log.txt"
+    assert rows.read_row(rows.SystemRow(2, "GRU", "mh"), tmp_path)["minutes"] == 1
+    began = "exp/mh: gru with max_hinge loss, 9 parameters; 1 images; 0 of 3 epochs done\n"
+    log.write_text(began * 2 + log.read_text())
+    found = rows.read_row(rows.SystemRow(2, "GRU", "mh"), tmp_path)
+    assert found["minutes"] is None and rows.render([found]).splitlines()[3].endswith("|  |")
+
+
 def test_a_run_that_is_not_ended_or_not_graded_is_refused(tmp_path, monkeypatch):
     row, run = rows.SystemRow(1, "one", "sh"), Run(tmp_path / "sh")
     trained(monkeypatch, run)
@@ -109,7 +119,7 @@ def test_a_row_without_its_run_stays_while_its_command_means_its_settings(tmp_pa
 
 def test_the_rows_that_are_asked_for():
     assert {row.system for row in rows.ROWS} == {1, 2, 3, 4, 5}
-    assert len({row.recipe for row in rows.ROWS}) == len(rows.ROWS) == 13
+    assert len({row.recipe for row in rows.ROWS}) == len(rows.ROWS) == 14
     found = [rows.read_row(row, "nowhere") for row in rows.ROWS]
     figures = [one["published"]["text"] for one in found if one["published"]]
     assert sorted(figures) == sorted(figure.text for figure in PUBLISHED.values())
