@@ -41,7 +41,7 @@ PHRASES = 6
 NOT_ON_TWO = ("gradnorm",)
 ON_FOUR = ("paired_hinge",)
 ON_WORKERS = ("tfidf", "cached", "paired_hinge", "gradnorm")
-EAGER = ("barlow", "gru", "views", "transformer")  # on two devices; the others have a graph
+EAGER = ("barlow", "gru", "views", "joint", "transformer")  # on two devices; others have a graph
 # On four devices and on workers: sums and means, whole columns, distances, each kind of relevance.
 FEW_LOSSES = ("modified", "mean modified", "mean cross_entropy", "barlow", "order", "similarity")
 
