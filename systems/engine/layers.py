@@ -63,7 +63,7 @@ def lengths(tokens):
 
 
 def by_length(read, tokens, parts=PARTS):
-    """What `read` makes of captions, without most of the padding, which takes half of the time.
+    """What `read` makes of captions, without most of the padding.
 
     The captions are read in parts of equal size from the shortest to the longest, each part cut to
     its longest.
