@@ -26,10 +26,12 @@ from run import console, replicas
 from run.files import check_output, write_json
 
 modules_of("lab.bench")  # they fill the table
+DRAWN = ("growth",)  # benches that draw a picture
 OPTIONS = (
     Option("list", False, "Say what each bench measures, and measure nothing."),
     Option("scale", 1.0, "Factor of all sizes, at most 1; below 1 nothing is judged.", 1e-3),
     *MEASURING,
+    Option("picture", None, f"PNG file for the curves of {' or '.join(DRAWN)}."),
     Option("only", None, "Used by the script itself: measure in this process, print JSON."),
 )
 ROW = "{:54}  {:>17}  {:>17}  {:>6}  {:>6}  {:>7}  {:25}  {:3}  {:>5}".format
@@ -51,21 +53,21 @@ def explain_benches():
     return "\n".join([*lines, "* runs where no bench is named"])
 
 
-def measure_here(name, scale, threads):
-    """The lines of one bench, measured in this process."""
+def measure_here(name, scale, threads, picture=None):
+    """The lines of one bench, measured in this process; `picture`: where one goes, or None."""
     case = BENCHES[name]
     if case.tensorflow:
         replicas.set_devices(threads=threads)
-    lines = list(case.make(case.at(scale, threads)))
+    lines = list(case.make(case.at(scale, threads, picture)))
     if scale < 1:  # small sizes are measured, not judged
         lines = [line | {"met": None} for line in lines]
     return lines
 
 
-def measure_apart(name, scale, threads):
+def measure_apart(name, scale, threads, picture=None):
     """The lines of one bench, from a process of its own. Raises ValueError if it failed."""
     command = [sys.executable, "-m", "lab.bench", "--only", name, "--scale", str(scale)]
-    command += ["--threads", str(threads)]
+    command += ["--threads", str(threads), *([f"--picture={picture}"] if picture else [])]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     began, shown = time.monotonic(), sys.stderr.isatty()
     while True:
@@ -107,13 +109,17 @@ def main(argv):
     if not values.scale <= 1:
         raise ValueError(f"--scale {values.scale:g}: expected a factor of at most 1")
     check_output(values.output)
+    check_output(values.picture)
+    if values.picture and not {*names, values.only} & {*DRAWN}:
+        raise ValueError(f"--picture is drawn by {' or '.join(DRAWN)} alone: name that bench")
     for name in filter(None, [*names, values.only]):
         if name not in BENCHES:
             raise ValueError(f"unknown bench {name!r}: choose from {', '.join(BENCHES)}")
     if values.list:
         print(explain_benches())
     elif values.only:
-        print(json.dumps(measure_here(values.only, values.scale, values.threads)))
+        found = measure_here(values.only, values.scale, values.threads, values.picture)
+        print(json.dumps(found))
     else:
         measure_all(names, values)
 
@@ -131,7 +137,8 @@ def measure_all(names, values):
         name: case.unasked for name, case in BENCHES.items() if case.unasked
     }
     for name, factor in chosen.items():
-        found[name] = measure_apart(name, values.scale * factor, threads)
+        picture = values.picture if name in DRAWN else None
+        found[name] = measure_apart(name, values.scale * factor, threads, picture)
         print("\n".join(map(format_line, found[name])), flush=True)
     if values.output:
         write_json(values.output, found)

@@ -66,19 +66,25 @@ def rank_by_order(at):
     yield from take_lines(at, [ours, bare_product(text, image)], line, turns=5)
 
 
+def made_ranks(images):
+    """{direction: `metrics.Retrieval`} of random ranks, as of so many images with five captions."""
+    rng, found = np.random.default_rng(0), {}
+    for direction, own in zip(scan.DIRECTIONS, (CAPTIONS, 1), strict=True):
+        owner = np.repeat(np.arange(images), own)
+        gallery_size = images * CAPTIONS // own
+        ranks = np.ceil(gallery_size ** rng.random(len(owner))).astype(np.int64)
+        more = rng.random((2, len(owner)))  # average precision, nDCG
+        found[direction] = metrics.Retrieval(ranks, owner, gallery_size, *more)
+    return found
+
+
 @bench(
     "bootstrap", "drawing the resamples, one product", bounds="ours <= 1", unasked=1,
     tensorflow=False, images=5000, resamples=1000,
 )  # fmt: skip
 def resample(at):
     """Intervals of all metrics both ways, {images} images x 5 captions, {resamples} resamples."""
-    rng, found = np.random.default_rng(0), {}
-    for direction, own in zip(scan.DIRECTIONS, (CAPTIONS, 1), strict=True):
-        owner = np.repeat(np.arange(at.images), own)
-        gallery_size = at.images * CAPTIONS // own
-        ranks = np.ceil(gallery_size ** rng.random(len(owner))).astype(np.int64)
-        more = rng.random((2, len(owner)))  # average precision, nDCG
-        found[direction] = metrics.Retrieval(ranks, owner, gallery_size, *more)
+    rng, found = np.random.default_rng(0), made_ranks(at.images)
     parts = rng.random((at.images, 18))  # 9 metrics, 2 directions
 
     def draw():

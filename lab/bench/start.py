@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.bench.timing import Line, bench, line_of, take_lines, temporary_folder
+from lab.bench.timing import Line, bench, line_of, peak_memory, take_lines, temporary_folder
 from lab.scripts import ROOT, run_apart
 
 STAGES = {  # what a line says -> function, with its module; a method with its class
@@ -86,7 +86,7 @@ class Stopwatch:
 
 
 def tell_stages(began, *flags):
-    """Runs train.py with flags in this process; prints seconds by stage.
+    """Runs train.py with flags in this process; prints [seconds by stage, peak gigabytes].
 
     Args:
       began: `time.time()` before the process was started.
@@ -122,11 +122,11 @@ def tell_stages(began, *flags):
     whole = time.time() - began
     rest = whole - imported - sum(clock.seconds.values())
     found = {"until the flags are read": imported, **clock.seconds, "what is left": rest}
-    print(json.dumps({"all included": whole, **found}))
+    print(json.dumps([{"all included": whole, **found}, peak_memory()]))
 
 
 def stages_of(folder, *flags):
-    """{stage: seconds} of a training in a fresh process that finds nothing cached."""
+    """({stage: seconds}, peak GB) of a training in a fresh process that finds nothing cached."""
     given = [*flags, f"--exp_root={folder}/exp", f"--cache_dir={folder}/cache"]
     code = f"import time; from lab.bench import start; start.tell_stages({time.time()}, *{given})"
     done = subprocess.run(
@@ -148,17 +148,20 @@ def start_training(at):
         flags += ["--limit=60", f"--epochs={at.epochs}"]
     floor = partial(run_apart, "-c", "import tensorflow")
     with temporary_folder() as folder:
-        floors, found = [], []
+        floors, found, peaks = [], [], []
         for turn in range(3 if at.scale == 1 else 1):
-            found.append(stages_of(str(Path(folder) / str(turn)), *flags))
+            seconds, peak = stages_of(str(Path(folder) / str(turn)), *flags)
+            found.append(seconds)
+            peaks.append(peak)
             began = time.perf_counter()
             floor()
             floors.append(time.perf_counter() - began)
         for stage in found[0]:
-            seconds = [[own[stage], beside] for own, beside in zip(found, floors, strict=True)]
-            values = np.repeat(np.array(seconds)[:, :, None], 2, axis=2)  # the clock alone
-            bounds = at.bounds if stage == "all included" else ""
-            yield line_of(f"train.py: {stage}", values, bounds) | {"by_cpu": None}
+            turns = [[own[stage], beside] for own, beside in zip(found, floors, strict=True)]
+            values = np.repeat(np.array(turns)[:, :, None], 2, axis=2)  # the clock alone
+            whole = stage == "all included"
+            given = (at.bounds, max(peaks)) if whole else ()
+            yield line_of(f"train.py: {stage}", values, *given) | {"by_cpu": None}
     for script, wanted in (("train.py", "--helpshort"), ("test.py", "--help")):
         functions = partial(run_apart, script, wanted), floor
         yield from take_lines(at, functions, Line(f"{script} {wanted}"), turns=3)

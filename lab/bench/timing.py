@@ -32,11 +32,12 @@ class Bench(NamedTuple):
     tensorflow: bool
     sizes: dict[str, Any]
 
-    def at(self, scale: float, threads: int = 0) -> SimpleNamespace:
-        """Its sizes times `scale`, at least 8 or their own least; `scale`, `threads`, `bounds`."""
+    def at(self, scale: float, threads=0, picture: str | None = None) -> SimpleNamespace:
+        """Its sizes times `scale`, at least 8 or their own least; what is given; `bounds`."""
         pairs = {n: of if isinstance(of, tuple) else (of, 8) for n, of in self.sizes.items()}
         sizes = {name: max(least, round(size * scale)) for name, (size, least) in pairs.items()}
-        return SimpleNamespace(scale=scale, threads=threads, bounds=self.bounds, **sizes)
+        given: dict[str, Any] = {"scale": scale, "threads": threads, "picture": picture}
+        return SimpleNamespace(**given, bounds=self.bounds, **sizes)
 
 
 BENCHES: dict[str, Bench] = {}

@@ -3,8 +3,8 @@
 Reference: Zheng et al., Dual-path convolutional image-text embeddings with instance loss, 2017,
   Tables 4 (Flickr30k, validation) and 5 (COCO).
 Differs from the paper: graded on the test split; stage II of a single loss starts from stage I of
-  the same loss; both losses start from stage I of the instance loss. A --recipe in --stage1 or
-  --stage2 takes the place of the paper's.
+  the same loss; both losses start from stage I of the instance loss, or from --start. A --recipe in
+  --stage1 or --stage2 takes the place of the paper's.
 """
 
 import shlex
@@ -24,8 +24,18 @@ CLASSES = ("38.0, 26.1 (R@1)", "44.7, 31.3 (R@1)")  # Table 5: few and more pseu
 
 
 def compare_stages(work):
-    """Tables 4 and 5 of the paper, in an order in which each run's start is there."""
+    """Tables 4 and 5 of the paper, in an order in which each run's start is there.
+
+    Raises:
+      ValueError: --runs or --start names a run that there is not, or one whose start is left out.
+    """
     own, found = work.own, []
+    starts = {name: first for name, (_, first, _) in STAGES.items()} | {"both-II": own.start}
+    for name in own.runs:
+        if name not in STAGES:
+            raise ValueError(f"--runs: no run {name!r}; there are {', '.join(STAGES)}")
+        if starts[name] and starts[name] not in own.runs:
+            raise ValueError(f"--runs holds {name}, which starts from {starts[name]}, but not that")
 
     def measure(name, published, given, first=""):
         words = shlex.split(own.stage2 if first else own.stage1)
@@ -33,9 +43,10 @@ def compare_stages(work):
         run = work.train(name, f"--recipe=dual_path_stage{2 if first else 1}", *words, *given)
         found.append({"run": name, "published": published, **work.numbers(run)})
 
-    for name, (lambdas, first, published) in STAGES.items():
-        weights = own.both if name.startswith("both") else lambdas
-        measure(name, published, [f"--lambdas={weights}"], first)
+    for name, (lambdas, _, published) in STAGES.items():
+        if name in own.runs:
+            weights = own.both if name.startswith("both") else lambdas
+            measure(name, published, [f"--lambdas={weights}"], starts[name])
     for number, published in zip(own.classes, CLASSES, strict=False):
         measure(f"kclass-{number}", published, ["--lambdas=0:1:1", f"--num_classes={number}"])
     title = f"{work.title}; stage I {own.stage1}; stage II {own.stage2}:"
@@ -58,6 +69,8 @@ STUDIES = {
             Option("stage1", "", "Flags of train.py for stage I, besides --train."),
             Option("stage2", "", "Flags of train.py for stage II, besides --train."),
             Option("both", "1:1:1", "--lambdas of the runs with both losses."),
+            Option("runs", [*STAGES], "Rows of Table 4."),
+            Option("start", "instance-I", "Run of stage I that both-II starts from."),
             Option("classes", ["500", "1500"], "Numbers of pseudo classes."),
         ),
     ),

@@ -8,9 +8,21 @@ import keras
 import numpy as np
 import pytest
 import starter
+from PIL import Image
 
+from data import datasets
 from lab.bench import __main__ as bench
-from lab.bench import asking, captions, peers, scoring, start, timing, training, vision
+from lab.bench import (
+    asking,
+    captions,
+    growth,
+    peers,
+    scoring,
+    start,
+    timing,
+    training,
+    vision,
+)
 from run import replicas
 
 LINES = {  # how the first line begins, and how many there are
@@ -36,9 +48,11 @@ LINES = {  # how the first line begins, and how many there are
     "stage_one": ("stage I of 32 images, 1", 2),
     "beam": ("beam of 5, 10 images (floor: each alone)", 1),
     "peers": ("ranks both ways, 10 x 50 (peer: VSE++'s sorts)", 1),
-    "start": ("train.py: all included", 4),
+    "start": ("train.py: all included", 7),
+    "growth": ("train.py, one epoch, all included, 200 images", 16),
 }
 ALONE = "the same from its cache", "step with", "step of"  # beside no floor
+LAW = "by its law"  # ends a line that is worked out
 
 
 def small_network(input_tensor=None, input_shape=None, **_):
@@ -70,7 +84,11 @@ def here(monkeypatch, request):
     monkeypatch.setattr(captions, "LOSSES", ("max_hinge",))
     monkeypatch.setattr(captions, "raised_peak", lambda *_: 1.0)
     monkeypatch.setattr(peers, "install", set)  # none is there
-    monkeypatch.setattr(start, "stages_of", lambda *_: {"all included": 2.0, "validation": 1.0})
+    seconds = dict.fromkeys(["all included", *growth.OF_TRAINING], 2.0)
+    monkeypatch.setattr(start, "stages_of", lambda *_: (seconds, 0.5))
+    monkeypatch.setattr(growth, "ask", lambda *_: (1.0, 0.25))
+    monkeypatch.setattr(growth, "SHARES", (20, 10))
+    monkeypatch.setattr(growth, "run_apart", lambda _, code: exec(code))
     monkeypatch.setattr(start, "run_apart", lambda *_: None)
 
     def run_script(name, *arguments):
@@ -91,7 +109,8 @@ def test_a_bench_gives_its_lines(name, here):
         what = line["what"]
         assert line["ours"] > 0 and line["turns"] > 0
         assert line["met"] is None  # nothing is judged in a small size
-        assert what.startswith(ALONE) == (line["floor"] is None) == (line["ratio"] is None)
+        alone = what.startswith(ALONE) or what.endswith(LAW)
+        assert alone == (line["floor"] is None) == (line["ratio"] is None)
         if "peak" in line["bounds"] or what.startswith("step"):
             assert 0.01 < line["peak"] < 9
 
@@ -128,6 +147,7 @@ def test_the_script_prints_a_table_and_writes_json(tmp_path):
         (["speed"], f"unknown bench 'speed': choose from {', '.join(timing.BENCHES)}"),
         (["--scale=2"], "--scale 2: expected a factor of at most 1"),
         (["--speed"], "Unknown command line flag 'speed'"),
+        (["csv", "--picture=a.png"], "--picture is drawn by growth alone: name that bench"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(words, said):
@@ -304,3 +324,61 @@ def test_the_memory_of_gradient_caching_is_judged(monkeypatch):
     assert [line["ratio"] for line in lines[:4]] == pytest.approx([2 / 3, 2, 2, 0.5])
     assert [line["met"] for line in lines[:4]] == [False, False, True, None]
     assert lines[0]["unit"] == "captions/s" and lines[1]["unit"] == "GB"
+
+
+def made_work(power, seconds, peaks=None):
+    """Work whose seconds and peaks are given, on 100, 300 and 1,000 images."""
+    sizes = 100, 300, 1000
+    peaks = peaks or [None] * 3
+    return growth.Work(
+        "work", power, *(dict(zip(sizes, one, strict=True)) for one in (seconds, peaks))
+    )
+
+
+@pytest.mark.parametrize(
+    ("power", "seconds", "met"),
+    [
+        (1, [1.0, 3.0, 10.0], [True, True]),
+        (1, [5.0, 6.0, 9.0], [True, True]),  # mostly a constant
+        (1, [1.0, 3.7, 12.0], [False, True]),
+        (1, [1.0, 9.0, 100.0], [False, False]),
+        (2, [1.0, 9.0, 100.0], [True, True]),
+    ],
+)
+def test_what_grows_faster_than_its_law_is_told(power, seconds, met):
+    *steps, _ = growth.lines_of(made_work(power, seconds))
+    assert [line["met"] for line in steps] == met
+
+
+def test_memory_that_grows_faster_than_the_images_is_told():
+    *steps, _ = growth.lines_of(made_work(1, [1.0, 1.0, 1.0], [0.1, 0.3, 3.0]))
+    assert [line["met"] for line in steps] == [True, False]
+    assert steps[1]["bounds"] == "ratio <= 1.2, peak <= 1.20"
+
+
+@pytest.mark.parametrize(
+    ("power", "seconds", "expected"),
+    [(1, [3.0, 5.0, 12.0], 10_002), (2, [1.0, 9.0, 100.0], 1e8), (1, [3.0, 2.0, 1.0], 1.0)],
+)
+def test_the_law_is_drawn_on_behind_a_constant(power, seconds, expected):
+    *_, last = growth.lines_of(made_work(power, seconds))
+    assert last["what"] == "work, 1,000,000 by its law"
+    assert last["ours"] == pytest.approx(expected)
+
+
+def test_the_table_of_growth_is_one_that_train_reads(tmp_path):
+    growth.write_table(tmp_path, 3)
+    splits = datasets.open_dataset("csv", tmp_path)
+    assert [len(splits[name].image_names) for name in ("train", "validation", "test")] == [
+        3,
+        200,
+        200,
+    ]
+    assert len(splits["train"].captions) == 15
+    assert len({(tmp_path / f"{row:07d}.jpg").read_bytes() for row in range(403)}) == 403
+
+
+def test_the_picture_of_growth_is_drawn(tmp_path):
+    path = tmp_path / "growth.png"
+    growth.draw({"work": made_work(1, [1.0, 3.0, 10.0])}, path)
+    assert Image.open(path).size[0] > 600

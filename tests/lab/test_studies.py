@@ -316,21 +316,33 @@ def test_the_table_of_pipelines(tmp_path, monkeypatch, capsys):
     assert np.mean(gains) == pytest.approx(gru.MEAN_GAIN, abs=0.005)
 
 
-def test_the_table_of_stages(tmp_path, monkeypatch, capsys):
-    names = ["ranking-I", "instance-I", "both-I", "instance-II", "ranking-II", "both-II"]
-    names.append("kclass-500")
+ALL_STAGES = ["ranking-I", "instance-I", "both-I", "instance-II", "ranking-II", "both-II"]
+
+
+@pytest.mark.parametrize(
+    ("more", "names", "start_of_both"),
+    [
+        ((), ALL_STAGES, "instance"),
+        (("--runs=both-I,both-II", "--start=both-I"), ["both-I", "both-II"], "both"),
+        (("--stage1=--recipe dual_path_photos", "--runs=ranking-I"), ["ranking-I"], ""),
+    ],
+)
+def test_the_table_of_stages(tmp_path, monkeypatch, capsys, more, names, start_of_both):
+    names = [*names, "kclass-500"]
     ranks = {"text_to_image": [1, 2, 7, 11], "image_to_text": [1, 6]}
     made = Scripts(monkeypatch, {n: [10, 30, 20] for n in names}, dict.fromkeys(names, ranks))
     words = f"--train={DATA}", f"--exp_root={tmp_path}", "--classes=500", "--stage2=--batch_size=8"
-    words += ("--both=1:0.1:0.1",)
+    words += ("--both=1:0.1:0.1", *more)
     head, rows, _ = study(capsys, "stages", *words)
     asked = made.trained()
     assert list(asked) == names
     for name in names:
         later = name.endswith("-II")
         assert f"--recipe=dual_path_stage{1 + later}" in asked[name]
+        recipes = [word for word in asked[name] if "recipe" in word or "photos" in word]
+        assert len(recipes) == 1 + 2 * ("photos" in str(more))  # the paper's first: the last wins
         assert ("--batch_size=8" in asked[name]) == later
-        start = {"both": "instance"}.get(name.removesuffix("-II"), name.removesuffix("-II"))
+        start = {"both": start_of_both}.get(name.removesuffix("-II"), name.removesuffix("-II"))
         assert (f"--init_from={tmp_path / start}-I" in asked[name]) == later
         both, of_both = name.startswith("both"), "--lambdas=1:0.1:0.1" in asked[name]
         assert of_both == both
@@ -338,3 +350,18 @@ def test_the_table_of_stages(tmp_path, monkeypatch, capsys):
     assert len(head) == len(rows[0]) == 7 and [row[0] for row in rows] == names
     assert rows[0][1:3] == ["50.0 / 50.0 / 100.0", "25.0 / 50.0 / 75.0"]
     assert rows[0][4:6] == ["30.0 (2 of 3)", "1.0"]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("--runs=both-III", "--runs: no run 'both-III'; there are ranking-I, instance-I, both-I"),
+        ("--runs=both-II", "--runs holds both-II, which starts from instance-I, but not that"),
+        ("--start=all", "--runs holds both-II, which starts from all, but not that"),
+    ],
+)
+def test_stages_that_cannot_be_are_refused(tmp_path, monkeypatch, capsys, word, said):
+    made = Scripts(monkeypatch, {}, {})
+    with pytest.raises(ValueError, match=f"^{said}"):
+        study(capsys, "stages", f"--train={DATA}", f"--exp_root={tmp_path}", word)
+    assert not made.trained()
