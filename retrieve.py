@@ -23,6 +23,7 @@ import run.quiet  # noqa: F401 - first, so that Ctrl-C is one line from here on
 import io
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import get_terminal_size
@@ -230,6 +231,13 @@ def ask_text(run, gallery, encoder, sentence):
     return mixing.ask_mixture(run, gallery, encoder, mixture, asked.spelling)
 
 
+def open_encoder(run):
+    """The run's query encoder; what draws its answers is imported by then, too."""
+    if picture_path(run):
+        from answering import drawing  # noqa: F401 - while the gallery's hash is reckoned
+    return search.QueryEncoder(run)
+
+
 def open_gallery(run):
     """The run's gallery, with what finds images in it where that is not all by itself."""
     if FLAGS.engine or (
@@ -410,7 +418,11 @@ def main(argv):
         caption_folder(run)
         return
     picture_path(run)  # a name that cannot be used is refused first
-    gallery, judge, explainer = open_gallery(run), None, None
+    judge = explainer = encoder = None
+    with ThreadPoolExecutor(1) as pool:  # the tower takes as long as the hash of a large gallery
+        if not FLAGS.caption and (FLAGS.explain or FLAGS.image is None):
+            encoder = pool.submit(open_encoder, run)
+        gallery = open_gallery(run)
     if FLAGS.pictures is not None:
         from answering import albums
 
@@ -422,13 +434,13 @@ def main(argv):
     if FLAGS.explain:
         from answering import explain
 
-        parts = (run, gallery, search.QueryEncoder(run))
+        parts = (run, gallery, encoder.result())
         explainer = explain.Explainer(*parts, FLAGS.explain_grid, tell)
     if FLAGS.image is not None:
         asked = search.ask_picture(run, gallery, FLAGS.image, explainer and explainer.pictures)
         answer(run, gallery, asked, explainer)
         return
-    encoder = explainer.encoder if explainer else search.QueryEncoder(run)
+    encoder = encoder.result()
     if len(argv) > 1 or FLAGS.plus or FLAGS.like:
         sentence = " ".join(argv[1:]) if len(argv) > 1 else None
         answer(run, gallery, ask_text(run, gallery, encoder, sentence), explainer, judge)
