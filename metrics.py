@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gallery import scan
+from gallery.medians import resampled_medians
 from gallery.scan import TOP, Floats, Integers
 
 CUTOFFS = (1, 5, 10)
@@ -101,14 +102,7 @@ class Retrieval:
         Returns:
             (R,) float64, the median rank, rounded down.
         """
-        order = np.argsort(self.ranks, kind="stable")
-        sorted_ranks = self.ranks[order]
-        upto = np.cumsum(weights[:, cluster[order]], axis=1, dtype=np.int64)  # (R, Q)
-        medians = np.empty(len(weights))
-        for row, counts in enumerate(upto):
-            middle = [(counts[-1] - 1) // 2, counts[-1] // 2]  # equal if the number is odd
-            medians[row] = sorted_ranks[np.searchsorted(counts, middle, side="right")].sum() // 2
-        return medians
+        return resampled_medians(self.ranks, cluster, weights)
 
 
 def evaluate(

@@ -231,13 +231,6 @@ def ask_text(run, gallery, encoder, sentence):
     return mixing.ask_mixture(run, gallery, encoder, mixture, asked.spelling)
 
 
-def open_encoder(run):
-    """The run's query encoder; what draws its answers is imported by then, too."""
-    if picture_path(run):
-        from answering import drawing  # noqa: F401 - while the gallery's hash is reckoned
-    return search.QueryEncoder(run)
-
-
 def open_gallery(run):
     """The run's gallery, with what finds images in it where that is not all by itself."""
     if FLAGS.engine or (
@@ -418,11 +411,12 @@ def main(argv):
         caption_folder(run)
         return
     picture_path(run)  # a name that cannot be used is refused first
-    judge = explainer = encoder = None
+    judge = explainer = None
+    asks = not FLAGS.caption and (FLAGS.explain or FLAGS.image is None)
     with ThreadPoolExecutor(1) as pool:  # the tower takes as long as the hash of a large gallery
-        if not FLAGS.caption and (FLAGS.explain or FLAGS.image is None):
-            encoder = pool.submit(open_encoder, run)
+        opening = pool.submit(lambda: search.QueryEncoder(run) if asks else None)
         gallery = open_gallery(run)
+    encoder = opening.result()
     if FLAGS.pictures is not None:
         from answering import albums
 
@@ -431,16 +425,14 @@ def main(argv):
     if FLAGS.caption:
         caption_picture(run, gallery, FLAGS.image)
         return
-    if FLAGS.explain:
+    if FLAGS.explain and encoder:
         from answering import explain
 
-        parts = (run, gallery, encoder.result())
-        explainer = explain.Explainer(*parts, FLAGS.explain_grid, tell)
+        explainer = explain.Explainer(run, gallery, encoder, FLAGS.explain_grid, tell)
     if FLAGS.image is not None:
         asked = search.ask_picture(run, gallery, FLAGS.image, explainer and explainer.pictures)
         answer(run, gallery, asked, explainer)
         return
-    encoder = encoder.result()
     if len(argv) > 1 or FLAGS.plus or FLAGS.like:
         sentence = " ".join(argv[1:]) if len(argv) > 1 else None
         answer(run, gallery, ask_text(run, gallery, encoder, sentence), explainer, judge)

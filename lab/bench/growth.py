@@ -76,7 +76,7 @@ def write_table(folder, images):
     """A folder as users have it: a table of captions, beside one JPEG file for each image."""
     rng, total = np.random.default_rng(0), images + 2 * HELD_OUT
     with temporary_folder() as made:
-        kinds = [Path(one).read_bytes() for one in make_photos(made, SIDE, SIDE, 64).pictures]
+        kinds = [Path(one).read_bytes() for one in make_photos(made, SIDE, SIDE, 64).pictures or ()]
     with open(Path(folder) / "captions.csv", "w", encoding="utf-8") as table:
         table.write("image,caption,split\n")
         for row in range(total):
@@ -98,17 +98,17 @@ def train_on(folder, images):
     return start.stages_of(folder, *flags)
 
 
-def rank(images):
+def scoring_work(images):
     """What scores a gallery: ranks and all metrics, both ways."""
     return partial(metrics.evaluate, *make_embeddings(images, DIM))
 
 
-def resample(images):
+def interval_work(images):
     """What draws the intervals of all metrics."""
     return partial(intervals.with_intervals, made_ranks(images), RESAMPLES)
 
 
-def measure(name, images, path):
+def time_work(name, images, path):
     """Writes the seconds of one of `WITHOUT_TRAINING` on so many images to a JSON file."""
     work = WITHOUT_TRAINING[name][0](images)
     began = time.perf_counter()
@@ -116,7 +116,7 @@ def measure(name, images, path):
     Path(path).write_text(json.dumps(time.perf_counter() - began))
 
 
-def ask(folder, images):
+def ask_gallery(folder, images):
     """(seconds, peak gigabytes) of retrieve.py from the shell to the saved picture."""
     run_apart("-c", f"from lab.bench import asking; asking.make_run{folder, images, QUERY_WORDS}")
     began = time.perf_counter()
@@ -124,10 +124,13 @@ def ask(folder, images):
     return time.perf_counter() - began, usage and peak_memory(usage)
 
 
-WITHOUT_TRAINING = {"scoring": (rank, 2), "intervals": (resample, 1)}  # and the power of its law
+WITHOUT_TRAINING = {
+    "scoring": (scoring_work, 2),
+    "intervals": (interval_work, 1),
+}  # and the power of its law
 
 
-def measure_all(sizes):
+def measure_sizes(sizes):
     """{name: `Work`}, each on each size."""
     found = {name: Work(name, 1) for name in OF_TRAINING.values()}
     found |= {name: Work(name, power) for name, (_, power) in WITHOUT_TRAINING.items()}
@@ -142,24 +145,24 @@ def measure_all(sizes):
             with temporary_folder() as folder:
                 path = Path(folder) / "seconds.json"
                 given = name, images, str(path)
-                usage = run_apart("-c", f"from lab.bench import growth; growth.measure{given}")
+                usage = run_apart("-c", f"from lab.bench import growth; growth.time_work{given}")
                 found[name].seconds[images] = json.loads(path.read_text())
                 found[name].peaks[images] = usage and peak_memory(usage)
         with temporary_folder() as folder:
             work = found["a query, cold"]
-            work.seconds[images], work.peaks[images] = ask(folder, images)
+            work.seconds[images], work.peaks[images] = ask_gallery(folder, images)
     return found
 
 
-def lines_of(work):
+def law_lines(work):
     """Lines of one work: each size beside what the one before allows, then the law drawn on."""
     sizes = [*work.seconds]
     for before, images in itertools.pairwise(sizes):
         times = images / before
         seconds = work.seconds[images], work.seconds[before] * times**work.power
         bounds, peak = f"ratio <= {MARGIN}", work.peaks.get(images)
-        if peak:
-            bounds += f", peak <= {MARGIN * times * work.peaks[before]:.2f}"
+        if peak and (allowed := work.peaks[before]):
+            bounds += f", peak <= {MARGIN * times * allowed:.2f}"
         values = np.repeat(np.array([seconds])[:, :, None], 2, axis=2)  # the clock alone
         yield line_of(f"{work.name}, {images:,} images", values, bounds, peak) | {"by_cpu": None}
     values = np.full((1, 1, 2), work.drawn_on())
@@ -189,10 +192,10 @@ def draw(found, path):
 @bench(
     "growth", "its law from the size before", tensorflow=False, images=(100_000, 2000),
 )  # fmt: skip
-def grow(at):
+def measure_growth(at):
     """Opening to query on up to {images} images, beside each step's law (half an hour)."""
-    found = measure_all([at.images // share for share in SHARES])
+    found = measure_sizes([at.images // share for share in SHARES])
     if at.picture:
         draw(found, at.picture)
     for work in found.values():
-        yield from lines_of(work)
+        yield from law_lines(work)

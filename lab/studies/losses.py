@@ -16,13 +16,10 @@ Reference: [Smooth] Timofeev, Majkowska, Mlyniec, Blinova, Multi-modal retrieval
 import itertools
 import shlex
 
-import numpy as np
-
-from grading.comparison import paired, seeds
 from lab.options import Option
 from lab.settings import settings_of
-from lab.studies import trials
-from lab.studies.trials import SIDES, Report, Study
+from lab.studies import standing, trials
+from lab.studies.trials import Report, Study
 from losses import LOSSES, hyperparameters
 
 SMOOTH = "--temperature=0.07 --reduction=mean"
@@ -129,47 +126,12 @@ def hold_league(work):
         return run, work.numbers(run)
 
     graded = work.each(measure, list(itertools.product(numbers, names)))  # early, each has one
-    found = standings({name: graded[place :: len(names)] for place, name in enumerate(names)})
+    found = standing.rank_runs(
+        {name: graded[place :: len(names)] for place, name in enumerate(names)}
+    )
     notes = NOTES
     notes += "\n".join(f"- {name}: {' '.join(of)}" for name, of in words.items())
     return Report(f"{work.title}, {len(numbers)} seeds:", found, notes)
-
-
-def standings(graded):
-    """The league, best first.
-
-    Args:
-      graded: {name of a loss: (run, its numbers) for each seed in the same order}.
-
-    Returns:
-      One dict for each loss: "loss", "rsum" and "behind" (None for the first, else with "p") as
-      {"value", "low", "high"}, "rsums" by seed, "spread" of these; means of both directions'
-      recalls and median rank and of "minutes"; "best" epochs, "parted", "collapsed": in how many
-      runs the watch spoke.
-    """
-    places: dict = {}
-    ranks = {n: [paired.read_ranks(run, places) for run, _ in own] for n, own in graded.items()}
-    means, table = {name: seeds.mean_interval(own) for name, own in ranks.items()}, []
-    first = max(means, key=lambda name: means[name]["value"])
-    for name, own in graded.items():
-        numbers = [of for _, of in own]
-        rsums = [seeds.mean_interval([run])["value"] for run in ranks[name]]
-        behind = seeds.compare_means(ranks[first], ranks[name])["rsum"] if name != first else None
-        one = {"loss": name, "rsum": means[name], "rsums": rsums}
-        one["behind"] = behind and {key: behind[key] for key in ("value", "low", "high", "p")}
-        one["spread"] = float(np.std(rsums, ddof=1)) if len(own) > 1 else None
-        for key in (*SIDES, "val_rsum", "minutes"):
-            one[key] = np.mean([of[key] for of in numbers], axis=0).tolist()
-        one["best"] = [of["epoch"] for of in numbers]
-        one["parted"] = any(of["parted"] for of in numbers)
-        table.append(one | {"collapsed": sum(bool(of["collapsed"]) for of in numbers)})
-    return sorted(table, key=lambda one: -one["rsum"]["value"])
-
-
-def name_of_loss(one):
-    """A loss, and in how many runs the collapse watch spoke."""
-    said = f" (collapsed: {one['collapsed']} of {len(one['rsums'])})" if one["collapsed"] else ""
-    return one["loss"] + said
 
 
 STUDIES = {
@@ -190,20 +152,10 @@ STUDIES = {
         "every loss of system 4 and its kin, --seeds times, one tower and one budget",
         "rsum and how far each is behind the first, beside the figures of the system 4 paper",
         {
-            "loss": name_of_loss,
-            "test rsum (95 % interval)": lambda one: trials.with_interval(one["rsum"]),
-            "behind the first (95 % interval)": lambda one: (
-                trials.with_interval(one["behind"]) if one["behind"] else "-"
-            ),
-            "sd of seeds": lambda one: "-" if one["spread"] is None else f"{one['spread']:.1f}",
-            "i2t R@1/5/10": trials.recall_column(SIDES[0]),
-            "i2t med r": lambda one: f"{round(one[SIDES[0]][3], 1):g}",
-            "t2i R@1/5/10": trials.recall_column(SIDES[1]),
-            "t2i med r": lambda one: f"{round(one[SIDES[1]][3], 1):g}",
-            "best epochs": lambda one: ", ".join(map(str, one["best"])),
-            "minutes a run": trials.minutes,
-            "paper: rsum": lambda one: DOCUMENT.get(one["loss"], "-")[0],
-            "i2t R@1/5/10, med r; t2i": lambda one: DOCUMENT.get(one["loss"], "--")[1],
+            "loss": standing.named,
+            **standing.COLUMNS,
+            "paper: rsum": lambda one: DOCUMENT.get(one["name"], "-")[0],
+            "i2t R@1/5/10, med r; t2i": lambda one: DOCUMENT.get(one["name"], "--")[1],
         },
         hold_league,
         (

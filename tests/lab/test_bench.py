@@ -86,7 +86,7 @@ def here(monkeypatch, request):
     monkeypatch.setattr(peers, "install", set)  # none is there
     seconds = dict.fromkeys(["all included", *growth.OF_TRAINING], 2.0)
     monkeypatch.setattr(start, "stages_of", lambda *_: (seconds, 0.5))
-    monkeypatch.setattr(growth, "ask", lambda *_: (1.0, 0.25))
+    monkeypatch.setattr(growth, "ask_gallery", lambda *_: (1.0, 0.25))
     monkeypatch.setattr(growth, "SHARES", (20, 10))
     monkeypatch.setattr(growth, "run_apart", lambda _, code: exec(code))
     monkeypatch.setattr(start, "run_apart", lambda *_: None)
@@ -328,11 +328,11 @@ def test_the_memory_of_gradient_caching_is_judged(monkeypatch):
 
 def made_work(power, seconds, peaks=None):
     """Work whose seconds and peaks are given, on 100, 300 and 1,000 images."""
-    sizes = 100, 300, 1000
-    peaks = peaks or [None] * 3
-    return growth.Work(
-        "work", power, *(dict(zip(sizes, one, strict=True)) for one in (seconds, peaks))
-    )
+    work = growth.Work("work", power)
+    for place, images in enumerate((100, 300, 1000)):
+        work.seconds[images] = seconds[place]
+        work.peaks[images] = peaks[place] if peaks else None
+    return work
 
 
 @pytest.mark.parametrize(
@@ -346,12 +346,12 @@ def made_work(power, seconds, peaks=None):
     ],
 )
 def test_what_grows_faster_than_its_law_is_told(power, seconds, met):
-    *steps, _ = growth.lines_of(made_work(power, seconds))
+    *steps, _ = growth.law_lines(made_work(power, seconds))
     assert [line["met"] for line in steps] == met
 
 
 def test_memory_that_grows_faster_than_the_images_is_told():
-    *steps, _ = growth.lines_of(made_work(1, [1.0, 1.0, 1.0], [0.1, 0.3, 3.0]))
+    *steps, _ = growth.law_lines(made_work(1, [1.0, 1.0, 1.0], [0.1, 0.3, 3.0]))
     assert [line["met"] for line in steps] == [True, False]
     assert steps[1]["bounds"] == "ratio <= 1.2, peak <= 1.20"
 
@@ -361,7 +361,7 @@ def test_memory_that_grows_faster_than_the_images_is_told():
     [(1, [3.0, 5.0, 12.0], 10_002), (2, [1.0, 9.0, 100.0], 1e8), (1, [3.0, 2.0, 1.0], 1.0)],
 )
 def test_the_law_is_drawn_on_behind_a_constant(power, seconds, expected):
-    *_, last = growth.lines_of(made_work(power, seconds))
+    *_, last = growth.law_lines(made_work(power, seconds))
     assert last["what"] == "work, 1,000,000 by its law"
     assert last["ours"] == pytest.approx(expected)
 

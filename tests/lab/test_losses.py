@@ -11,7 +11,7 @@ import models
 from gallery import scan
 from grading import intervals
 from lab.settings import settings_of
-from lab.studies import draws, losses
+from lab.studies import branches, draws, losses, standing, trials
 from losses import LOSSES, build_loss
 from run.folder import Run
 from settings.training import Facts
@@ -134,7 +134,7 @@ def test_the_difference_is_the_paired_one(tmp_path):
 
 
 def test_the_standings_are_paired(tmp_path):
-    numbers = {side: [50.0, 50.0, 50.0, 1.5] for side in losses.SIDES}
+    numbers = {side: [50.0, 50.0, 50.0, 1.5] for side in trials.SIDES}
     numbers |= {"val_rsum": 1.0, "epoch": 2, "minutes": 1.5, "parted": False, "collapsed": []}
     runs = {
         name: [
@@ -143,8 +143,8 @@ def test_the_standings_are_paired(tmp_path):
         ]
         for name, worst in (("late", 30), ("first", 12), ("same", 12))
     }
-    first, same, late = losses.standings(runs)
-    assert [one["loss"] for one in (first, same, late)] == ["first", "same", "late"]
+    first, same, late = standing.rank_runs(runs)
+    assert [one["name"] for one in (first, same, late)] == ["first", "same", "late"]
     assert first["behind"] is None and same["behind"]["low"] < 0 < same["behind"]["high"]
     assert (same["behind"]["value"], same["behind"]["p"]) == (0, 1)
     assert first["rsum"]["low"] < first["rsum"]["value"] < first["rsum"]["high"]
@@ -179,10 +179,36 @@ def test_the_table_of_losses(tmp_path, monkeypatch, capsys):
     assert (simclr.barlow_lambda, simclr.learning_rate, simclr.temperature) == (0.005, 2e-3, 0.07)
     assert {(one.epochs, one.embed_dim) for one in (barlow, simclr)} == {(3, 1024)}
     found = json.loads((tmp_path / "found.json").read_text())["losses"]
-    ours = [(one["loss"], one["rsums"]) for one in found]
+    ours = [(one["name"], one["rsums"]) for one in found]
     assert ours == [("simclr", [425, 425]), ("barlow", [325, 425])]
     assert study(capsys, *words)[2] == told and len(made.calls) == 8
     with pytest.raises(ValueError, match=r"--loss_flags 'barlow.*: expected the name of a loss"):
         study(capsys, *words, "--losses=simclr,infonce")
     with pytest.raises(ValueError, match=r"unknown loss 'infonce': .*simclr, .*sum_hinge"):
         study(capsys, *words[:-1], "--losses=simclr,infonce")
+
+
+PIXELS = "--crop_area=0.6"
+
+
+def test_the_table_of_branches(tmp_path, monkeypatch, capsys):
+    ranks = {f"{name}_0": WORSE for name in branches.BRANCHES} | {"all_0": RANKS}
+    made = Scripts(monkeypatch, {name: [20.0, 30.0] for name in ranks}, ranks)
+    train = "--model=transformer --text_size=tiny --data=csv --data_dir=somewhere"
+    words = f"--exp_root={tmp_path}", "--seeds=1", f"--pixels={PIXELS}", f"--train={train}"
+    head, rows, told = study(capsys, "branches", *words)
+    assert [row[0] for row in rows] == ["all", "heads", "text", "image"]
+    assert rows[0][2] == "-" and rows[1][2].startswith("100.0 (")
+    assert len(head) == len(rows[0])
+    chosen = {name: config.load(Run(tmp_path / f"{name}_0"))[0] for name in branches.BRANCHES}
+    trained = {  # whether the image network is, the rate of the text network
+        name: (one.features == "pixels", one.text_rate) for name, one in chosen.items()
+    }
+    assert trained == {
+        "heads": (False, 0), "text": (False, 1), "image": (True, 0), "all": (True, 1)
+    }  # fmt: skip
+    assert {name for name, one in chosen.items() if one.crop_area == 0.6} == {"image", "all"}
+    assert f"- image: --features=pixels --text_rate=0 {PIXELS}" in told
+    with pytest.raises(ValueError, match="--branches: no 'both'; there are heads, text, image"):
+        study(capsys, "branches", *words, "--branches=both")
+    assert len(made.trained()) == 4
