@@ -8,12 +8,14 @@ No TensorFlow: `test.py --verify` and `retrieve.py` start at once.
 Shape letters: N images, M captions, F feature, K concepts.
 """
 
+import gc
 import hashlib
 import importlib
 import os
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -95,6 +97,22 @@ class Split:
             )
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would look again and again through all that was read.
+
+    Reading makes millions of objects and no cycles of them, so there is nothing to be found.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+@uncollected()
 def open_dataset(
     data: str,
     data_dir: str | os.PathLike | None = None,

@@ -1,6 +1,7 @@
 """What holds for every format: checks, fingerprints, pictures; and the built-in scenes."""
 
 import dataclasses
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,25 @@ def test_names_and_folders_are_checked(tmp_path):
         folder = tmp_path / ("here" if data == "scenes" else "empty")
         message = "drawn by the program" if data == "scenes" else "it holds nothing"
         refused(data, folder, says=message)
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_reading_does_not_collect_garbage(tmp_path, monkeypatch, collects):
+    put(tmp_path / "file.txt", "x")
+    found = []
+
+    def read(*_):
+        found.append(gc.isenabled())
+        raise ValueError("unreadable")
+
+    monkeypatch.setattr(datasets, "reader_of", lambda _: read)
+    (gc.enable if collects else gc.disable)()
+    try:
+        refused("precomp", tmp_path, says="unreadable")
+        assert found == [False]
+        assert gc.isenabled() == collects
+    finally:
+        gc.enable()
 
 
 def test_nothing_heavy_is_imported():
