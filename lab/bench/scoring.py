@@ -5,10 +5,10 @@ from functools import partial
 import numpy as np
 
 import metrics
-from gallery import nearest, scan
+from gallery import nearest, scan, screening
 from grading import intervals, pair_recall
 from lab.bench.building import CAPTIONS, make_embeddings
-from lab.bench.timing import Line, bench, take_lines
+from lab.bench.timing import Line, bench, line_of, take_lines
 
 PRODUCT = "one float64 NumPy product of that size, in blocks"
 
@@ -40,6 +40,13 @@ def rank_gallery(at):
     ours = [partial(f, *pairs) for f in (metrics.rank_both, metrics.evaluate)]
     lines = [Line(f"{f.func.__name__}, {size}", at.bounds, i, 2) for i, f in enumerate(ours)]
     yield from take_lines(at, [*ours, bare_product(text, image)], *lines, turns=3)
+    found = scan.Pairs(*pairs, "cosine")
+    if error := screening.bound(found):
+        screen = screening.Screen(found, error, scan.BLOCK_BYTES)
+        screen.rank()
+        count = np.full((1, 1, 2), screen.rechecked)
+        total = f"{len(image) * len(text):,}"
+        yield line_of(f"decided in float64, of {total} scores", count, unit="scores")
 
 
 @bench(

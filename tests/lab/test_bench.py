@@ -26,7 +26,7 @@ from lab.bench import (
 from run import replicas
 
 LINES = {  # how the first line begins, and how many there are
-    "metrics": ("rank_both, 50 x 250", 2),
+    "metrics": ("rank_both, 50 x 250", 3),
     "metrics_large": ("evaluate, 405 x 2,025", 1),
     "order": ("rank_both, order, 10 x 50", 1),
     "bootstrap": ("bootstrap, 250 queries, 10 resamples", 1),
@@ -51,7 +51,7 @@ LINES = {  # how the first line begins, and how many there are
     "start": ("train.py: all included", 7),
     "growth": ("train.py, one epoch, all included, 200 images", 16),
 }
-ALONE = "the same from its cache", "step with", "step of"  # beside no floor
+ALONE = "the same from its cache", "step with", "step of", "decided in"  # beside no floor
 LAW = "by its law"  # ends a line that is worked out
 
 
@@ -107,7 +107,7 @@ def test_a_bench_gives_its_lines(name, here):
     assert lines[0]["what"].startswith(LINES[name][0]) and len(lines) == LINES[name][1]
     for line in lines:
         what = line["what"]
-        assert line["ours"] > 0 and line["turns"] > 0
+        assert line["turns"] > 0 and line["ours"] > (-1 if line["unit"] == "scores" else 0)
         assert line["met"] is None  # nothing is judged in a small size
         alone = what.startswith(ALONE) or what.endswith(LAW)
         assert alone == (line["floor"] is None) == (line["ratio"] is None)
