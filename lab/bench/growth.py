@@ -29,20 +29,8 @@ FURTHER = 1_000_000  # images for which the law is drawn on
 DIM, SIDE, HELD_OUT, BATCH, RESAMPLES, QUERY_WORDS = 256, 64, 200, 256, 1000, 10_000
 MARGIN = 1.2  # how far above its law a step may lie
 WORDS = (
-    "a",
-    "the",
-    "dog",
-    "man",
-    "red",
-    "blue",
-    "runs",
-    "jumps",
-    "beach",
-    "ball",
-    "on",
-    "in",
-    "with",
-)
+    "a", "the", "dog", "man", "red", "blue", "runs", "jumps", "beach", "ball", "on", "in", "with",
+)  # fmt: skip
 OF_TRAINING = {  # stage of `start` -> what a line calls it
     "all included": "train.py, one epoch, all included",
     "drawing the scenes": "opening",
@@ -124,10 +112,7 @@ def ask_gallery(folder, images):
     return time.perf_counter() - began, usage and peak_memory(usage)
 
 
-WITHOUT_TRAINING = {
-    "scoring": (scoring_work, 2),
-    "intervals": (interval_work, 1),
-}  # and the power of its law
+WITHOUT_TRAINING = {"scoring": (scoring_work, 2), "intervals": (interval_work, 1)}  # and its power
 
 
 def measure_sizes(sizes):
