@@ -1,10 +1,12 @@
 """Study of system 4: which part of the model is trained.
 
-    python -m lab.studies branches --keep --train "--recipe best --data flickr8k --data_dir Flickr8k
-        --cnn efficientnet_lite2 --text_weights FOLDER"
+    python -m lab.studies branches --keep --train "--recipe best --nostandardize --data flickr8k
+        --data_dir Flickr8k --cnn efficientnet_lite2 --image_size 260 --crops 1
+        --text_weights FOLDER --image_dropout 0.4" --pixels "--backbone_rate 0.066"
 
 A network that is not trained is read once: the image network's rows, or the text network's, are
-then the same in every epoch, without crops. The linear heads are always trained.
+then the same in every epoch, without crops. The linear heads are always trained. Pixels cannot be
+standardised without a first phase, so no run here is.
 
 Reference: Timofeev, Majkowska, Mlyniec, Blinova, Multi-modal retrieval with smooth weighting of
   negatives, EE-608 project, 2021: "Training the whole model is better than training only
