@@ -110,6 +110,8 @@ def main(argv):
         raise ValueError(f"--scale {values.scale:g}: expected a factor of at most 1")
     check_output(values.output)
     check_output(values.picture)
+    if values.picture and not values.picture.lower().endswith(".png"):
+        raise ValueError(f"--picture {values.picture} must end in .png")
     if values.picture and not {*names, values.only} & {*DRAWN}:
         raise ValueError(f"--picture is drawn by {' or '.join(DRAWN)} alone: name that bench")
     for name in filter(None, [*names, values.only]):

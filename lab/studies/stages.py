@@ -31,6 +31,8 @@ def compare_stages(work):
     """
     own, found = work.own, []
     starts = {name: first for name, (_, first, _) in STAGES.items()} | {"both-II": own.start}
+    if own.start.endswith("-II"):
+        raise ValueError(f"--start {own.start}: expected a run of stage I, such as both-I")
     for name in own.runs:
         if name not in STAGES:
             raise ValueError(f"--runs: no run {name!r}; there are {', '.join(STAGES)}")

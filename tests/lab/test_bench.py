@@ -147,6 +147,7 @@ def test_the_script_prints_a_table_and_writes_json(tmp_path):
         (["speed"], f"unknown bench 'speed': choose from {', '.join(timing.BENCHES)}"),
         (["--scale=2"], "--scale 2: expected a factor of at most 1"),
         (["--speed"], "Unknown command line flag 'speed'"),
+        (["growth", "--picture=a.txt"], "--picture a.txt must end in .png"),
         (["csv", "--picture=a.png"], "--picture is drawn by growth alone: name that bench"),
     ],
 )

@@ -357,6 +357,7 @@ def test_the_table_of_stages(tmp_path, monkeypatch, capsys, more, names, start_o
     [
         ("--runs=both-III", "--runs: no run 'both-III'; there are ranking-I, instance-I, both-I"),
         ("--runs=both-II", "--runs holds both-II, which starts from instance-I, but not that"),
+        ("--start=both-II", "--start both-II: expected a run of stage I, such as both-I"),
         ("--start=all", "--runs holds both-II, which starts from all, but not that"),
     ],
 )
