@@ -1,8 +1,9 @@
 """A CNN's layers as rows: the full-network embedding, the last layer alone, or a grid of places.
 
 All layers' spatial means are standardised by the training pictures and cut to -1, 0 and 1. The last
-layer alone, of length 1, is the baseline; attention over boxes reads the last map as a grid. No
-TensorFlow: a store of activations, or an exported network, is enough to describe a picture.
+layer alone, of length 1, is the baseline; a system whose tower may read the pictures themselves has
+it as it is, so that such a tower can go on from it. Attention over boxes reads the last map as a
+grid. No TensorFlow: a store of activations, or an exported network, describes a picture.
 
 Shape letters: N images, n pictures of a block, C columns (all that is kept of a picture), F
 feature, R places of a grid, K crops.
@@ -82,6 +83,7 @@ class NetworkDescriptor(Descriptor):
       layers: what they are.
       kind: "fne", "last" or "grid".
       mean, std: (F,) float64 of the TRAINING pictures, for "fne".
+      unit: rows of the last layer have length 1; False: they are as a tower of pixels has them.
     """
 
     tower: onnx_graphs.Tower  # the exported network, after `open`
@@ -93,10 +95,11 @@ class NetworkDescriptor(Descriptor):
         kind: str,
         mean: np.ndarray | None = None,
         std: np.ndarray | None = None,
+        unit: bool = True,
     ):
         if kind not in KINDS:
             raise ValueError(f"kind is {kind!r}: expected {' or '.join(KINDS)}")
-        self.network, self.layers, self.kind = network, layers, kind
+        self.network, self.layers, self.kind, self.unit = network, layers, kind, unit
         self.dtype = np.int8 if kind == "fne" else np.float32
         nothing = np.zeros(0)
         self.mean, self.std = (nothing if v is None else np.asarray(v) for v in (mean, std))
@@ -110,7 +113,7 @@ class NetworkDescriptor(Descriptor):
         layers, mean, std = store.layers(), None, None
         if kind == "fne":
             mean, std = moments(rows[:, : layers.feature_dim] for rows in store.blocks())
-        return cls(network, layers, kind, mean, std)
+        return cls(network, layers, kind, mean, std, not getattr(settings, "reads_pixels", False))
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -121,14 +124,15 @@ class NetworkDescriptor(Descriptor):
         return (places, size // places) if self.kind == "grid" else (size,)
 
     def embed(self, activations: np.ndarray) -> np.ndarray:
-        """(n, C), means over the crops -> (n, F): int8 of -1, 0, 1; or float32 rows of norm 1.
+        """(n, C), means over the crops -> (n, F): int8 of -1, 0, 1; or float32 rows, see `unit`.
 
         Of a grid (n, R, F) float32, as the network has them.
         """
         if self.kind == "grid":
             return activations.reshape(len(activations), *self.row_shape)
         if self.kind == "last":
-            return of_length_one(activations[:, slice(*self.layers.last)])
+            rows = activations[:, slice(*self.layers.last)]
+            return of_length_one(rows) if self.unit else rows.astype(np.float32)
         own = activations[:, : self.feature_dim]
         return discretise(standardise(own, self.mean, self.std))
 
@@ -184,6 +188,7 @@ class NetworkDescriptor(Descriptor):
     def fingerprint(self) -> str:
         """SHA-256 of the network, what is learned, and the thresholds."""
         facts = (self.network.fingerprint(), self.kind, POSITIVE, NEGATIVE)
+        facts += () if self.unit else ("not of length 1",)
         digest = hashlib.sha256(repr(facts).encode())
         for array in (self.mean, self.std):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -191,7 +196,8 @@ class NetworkDescriptor(Descriptor):
 
     def arrays(self):
         """The network and its layers as JSON, and what is learned."""
-        facts = json.dumps({"network": asdict(self.network), "layers": asdict(self.layers)})
+        facts = {"network": asdict(self.network), "layers": asdict(self.layers), "unit": self.unit}
+        facts = json.dumps(facts)
         return {"facts": np.array(facts), "mean": self.mean, "std": self.std}
 
     @classmethod
@@ -201,4 +207,5 @@ class NetworkDescriptor(Descriptor):
         network, layers = Network(**facts["network"]), read_layers(facts["layers"])
         if network.cnn not in cnn.NETWORKS and not presets.is_preset(network.weights):
             raise ValueError(f"unknown network {network.cnn!r}")
-        return cls(network, layers, kind, arrays["mean"], arrays["std"])
+        unit = files.typed(facts, "unit", bool, "facts") if "unit" in facts else True
+        return cls(network, layers, kind, arrays["mean"], arrays["std"], unit)

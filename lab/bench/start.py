@@ -160,8 +160,9 @@ def start_training(at):
             turns = [[own[stage], beside] for own, beside in zip(found, floors, strict=True)]
             values = np.repeat(np.array(turns)[:, :, None], 2, axis=2)  # the clock alone
             whole = stage == "all included"
-            given = (at.bounds, max(filter(None, peaks), default=None)) if whole else ()
-            yield line_of(f"train.py: {stage}", values, *given) | {"by_cpu": None}
+            bounds = at.bounds if whole else ""
+            peak = max(filter(None, peaks), default=None) if whole else None
+            yield line_of(f"train.py: {stage}", values, bounds, peak) | {"by_cpu": None}
     for script, wanted in (("train.py", "--helpshort"), ("test.py", "--help")):
         functions = partial(run_apart, script, wanted), floor
         yield from take_lines(at, functions, Line(f"{script} {wanted}"), turns=3)

@@ -21,6 +21,7 @@ TOKENS = 32
 )  # fmt: skip
 def train_mlps(at):
     """A step of the published MLPs, batch {batch}, on vectors and on words; the layer of words."""
+    import keras
     import tensorflow as tf
 
     import losses
@@ -40,7 +41,11 @@ def train_mlps(at):
     # Forward and weight gradients of two layers, input gradient of the second: of two towers.
     gflop = 4e-9 * at.batch * (2 * at.feature * at.hidden + 3 * at.hidden * at.embed)
     work = gflop, 8e-9 * at.batch * at.feature * at.hidden
-    for optimizer, words in (("sgd", 0), ("adam", 0), ("sgd", at.few), ("sgd", at.many)):
+    cases = ("sgd", 0), ("adam", 0), ("sgd", at.few), ("sgd", at.many)
+    for precision, (optimizer, words) in [("float32", case) for case in cases] + [
+        ("mixed_bfloat16", cases[0])
+    ]:
+        keras.mixed_precision.set_global_policy(precision)
         settings = settings_of(
             "--schedule=constant", "--learning_rate=1e-6", optimizer=optimizer,
             weight_decay=5e-4 if optimizer == "sgd" else 0, hidden_dim=at.hidden,
@@ -54,9 +59,11 @@ def train_mlps(at):
         batch = {"image": image, "tokens": ids, "image_id": np.arange(at.batch)}
         step = step_of(compile_model(model, settings, 1), batch)
         what = f"step, {optimizer}, text: {f'{words:,} words' if words else 'vectors'}"
+        what += ", bfloat16" if precision != "float32" else ""
         bounds = at.bounds if (optimizer, words) == ("sgd", 0) else ""
         line = Line(what, bounds, work=None if words else work)
         yield from take_lines(at, [step, products], line, turns=5 if words else 12)
+    keras.mixed_precision.set_global_policy("float32")
     yield from bag_lines(at)
 
 

@@ -229,6 +229,35 @@ def test_a_grid_is_mapped_from_its_store_and_the_same_without_tensorflow(monkeyp
     np.testing.assert_allclose(one[0], vectors[1], atol=1e-5)
 
 
+@pytest.mark.parametrize("reads_pixels", [True, False])
+def test_the_last_layer_is_as_a_tower_of_pixels_has_it_where_there_may_be_one(
+    monkeypatch, tmp_path, reads_pixels
+):
+    model = hand_made(False)
+    monkeypatch.setattr(cnn, "load_network", lambda _: (model, False))
+    monkeypatch.setattr(cnn, "_input_side", lambda _: 12)
+    settings = types.SimpleNamespace(
+        grid=0, cnn="MobileNetV2", image_weights="none", data_seed=0, crops=1, resize="squash",
+        pre_activation=False, cache_dir=tmp_path / "cache", image_size=12,
+        reads_pixels=reads_pixels,
+    )  # fmt: skip
+    split = make_split(tmp_path, 3)
+    descriptor = NetworkDescriptor.from_split(split, settings, "last")
+    rows = descriptor.rows(split, settings)
+    crops = np.stack([cut_crops(open_picture(split, n), descriptor.network) for n in range(3)])
+    found = cnn.Runner(descriptor.network)(crops)[:, slice(*descriptor.layers.last)]
+    norms = np.linalg.norm(found, axis=1)
+    assert np.abs(norms - 1).min() > 0.01
+    wanted = found if reads_pixels else found / norms[:, None]
+    np.testing.assert_allclose(rows, wanted, atol=1e-5)
+    descriptor.save(tmp_path / "last.npz")
+    again = load_descriptor(tmp_path / "last.npz")
+    again.export(settings)
+    again.open(settings)
+    np.testing.assert_allclose(again.describe([open_picture(split, 1)]), wanted[1:2], atol=1e-5)
+    assert again.fingerprint() == descriptor.fingerprint()
+
+
 @pytest.mark.skipif(not REAL.exists(), reason="the real weights are not at hand")
 def test_real_weights_know_what_they_see():
     weights = str(REAL)
