@@ -2,7 +2,8 @@
 
     with opened(path) as file:
         values = dataset(file, "image_features", path)
-    load_weights(model, path)   # of Keras, after a look at the whole file
+    save_weights(model, path)   # of Keras, without its optimiser
+    load_weights(model, path)   # after a look at the whole file
 
 Neither links nor data that lie elsewhere are followed.
 """
@@ -98,6 +99,15 @@ def _check_group(group: Any, path: str | Path, seen: set[int]) -> None:
             _check_group(found, path, seen)
         elif isinstance(found, h5py.Dataset) and found.shape is not None:
             _check_dataset(found, _where(path, name))
+
+
+def save_weights(model: Any, path: str | Path) -> None:
+    """Writes a Keras model's weights alone: the optimiser's moments, two thirds, are left out."""
+    optimizer, model.optimizer = model.optimizer, None
+    try:
+        model.save_weights(path)
+    finally:
+        model.optimizer = optimizer
 
 
 def load_weights(model: Any, path: str | Path) -> None:

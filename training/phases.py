@@ -175,8 +175,8 @@ def check_sizes(first, settings, facts):
 def take_over(first, model):
     """Sets a model to the best weights of a run; returns their SHA-256.
 
-    Only the weights: the optimiser's rate, step count and moments, which the file holds too, stay
-    those of the new run.
+    Only the weights: the optimiser's rate, step count and moments, which an older run's file holds
+    too, stay those of the new run.
 
     Raises:
       ValueError: the run has no weights yet, or they are damaged.

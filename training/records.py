@@ -13,12 +13,12 @@ import numpy as np
 
 import metrics
 from figures import charts
-from run import console, files
+from run import console, files, hdf5
 from systems.engine.encoding import encode_split
 from training import divergence
 
 LOWER_IS_BETTER = ("median_rank", "mean_rank", "loss")
-SELDOM = 10  # times as long as drawing the curves takes, before they are drawn anew
+SELDOM = 20  # times as long as drawing the curves takes, before they are drawn anew
 
 
 def validation_metrics(image, text, caption_image, similarity="cosine"):
@@ -239,7 +239,7 @@ class RunRecords(keras.callbacks.Callback):
         if self.best_row == len(self.rows) - 1 or not self.run.best_weights.is_file():
             size = 8 * self.model.count_params() + 2**20  # twice what is expected
             with files.atomic_path(self.run.best_weights, size) as path:
-                self.model.save_weights(path)
+                hdf5.save_weights(self.model, path)
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         table = io.StringIO()
         writer = csv.DictWriter(table, names, lineterminator="\n")

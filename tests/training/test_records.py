@@ -2,6 +2,7 @@
 
 import csv
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -91,6 +92,9 @@ def test_the_best_epoch_is_kept_as_best_weights(tmp_path):
     model = make_model()
     model.load_weights(tmp_path / "best.weights.h5")
     np.testing.assert_array_equal(model.image_tower.layers[-2].bias, np.full(3, 1.0))
+    with h5py.File(tmp_path / "best.weights.h5") as file:
+        assert "optimizer" not in file  # its moments are in the state alone
+    assert records.model.optimizer is not None
     with open(tmp_path / "history.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["val_mrr"]) for row in rows] == [0.1, 0.3, 0.2]
