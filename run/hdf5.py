@@ -102,7 +102,7 @@ def _check_group(group: Any, path: str | Path, seen: set[int]) -> None:
 
 
 def save_weights(model: Any, path: str | Path) -> None:
-    """Writes a Keras model's weights alone: the optimiser's moments, two thirds, are left out."""
+    """Writes a Keras model's weights alone, without its optimiser's (Adam's are twice as many)."""
     optimizer, model.optimizer = model.optimizer, None
     try:
         model.save_weights(path)

@@ -83,7 +83,8 @@ class NetworkDescriptor(Descriptor):
       layers: what they are.
       kind: "fne", "last" or "grid".
       mean, std: (F,) float64 of the TRAINING pictures, for "fne".
-      unit: rows of the last layer have length 1; False: they are as a tower of pixels has them.
+      unit: rows of the last layer have length 1; False: they are as a tower of pixels pools them
+        (of one crop, and of a network without dense layers).
     """
 
     tower: onnx_graphs.Tower  # the exported network, after `open`
@@ -113,7 +114,8 @@ class NetworkDescriptor(Descriptor):
         layers, mean, std = store.layers(), None, None
         if kind == "fne":
             mean, std = moments(rows[:, : layers.feature_dim] for rows in store.blocks())
-        return cls(network, layers, kind, mean, std, not getattr(settings, "reads_pixels", False))
+        unit = kind != "last" or not getattr(settings, "reads_pixels", False)
+        return cls(network, layers, kind, mean, std, unit)
 
     @property
     def row_shape(self) -> tuple[int, ...]:

@@ -6,7 +6,8 @@ r"""Describes the pictures of a data set by a CNN: last layer, full-network embe
     python -m data.vision.extract --data flickr8k --data_dir DIR --features grid  # boxes
 
 It is called from the root of the repository. train.py --features fne (last, grid) does the same by
-itself; this shows what comes out, before.
+itself; this shows what comes out, before. (Rows of the last layer have length 1 here; in systems 3
+and 4 they keep their own, and are read at --image_size.)
 Stopped, it goes on where it was. Vectors lie in --cache_dir; --output copies them, with captions
 and names, into the layout that --data precomp and the VSE++ family read.
 """

@@ -16,11 +16,11 @@ TOKENS = 32
 
 @bench(
     "step", "TensorFlow's product ({batch} x {feature}) ({feature} x {hidden}), by rate",
-    bounds="ratio >= 0.85", unasked=1, batch=1024, feature=2048, hidden=2048, embed=32,
+    bounds="ratio >= 0.88", unasked=1, batch=1024, feature=2048, hidden=2048, embed=32,
     few=10_000, many=90_000,
 )  # fmt: skip
 def train_mlps(at):
-    """A step of the published MLPs, batch {batch}, on vectors and on words; the layer of words."""
+    """A step of the published MLPs, batch {batch}, on vectors, words, in bfloat16; their layer."""
     import keras
     import tensorflow as tf
 

@@ -58,7 +58,7 @@ def cluster_rows(descriptor, split, rows, settings) -> np.ndarray:
     network = dataclasses.replace(cnn.describe_network(settings), crops=1)
     store = activations.ActivationStore(split, network, settings.cache_dir)
     store.ensure()
-    return NetworkDescriptor(network, store.layers(), "last").rows(split, settings)
+    return NetworkDescriptor(network, store.layers(), "last", unit=False).rows(split, settings)
 
 
 def instance_classes(settings, vectors, number: int) -> np.ndarray:

@@ -1,12 +1,16 @@
 """Curriculum: the first phase's command, what may start from what, and that the best is kept."""
 
-from typing import Any
+import dataclasses
+from typing import Any, cast
 
 import keras
 import numpy as np
 import pytest
+import tiny_network
 
 import models
+from data.vision.embedding import NetworkDescriptor
+from data.vision.network import Layers
 from run import files
 from run.folder import Run
 from settings.training import Facts
@@ -15,7 +19,7 @@ from systems.dual_path import text_cnn
 from systems.dual_path.sheet import DualPathSettings
 from systems.engine import backbone
 from systems.gru.sheet import GruSettings
-from training import phases
+from training import phases, reading
 from training.records import RunRecords
 
 FACTS = Facts(feature_dim=5, vocabulary_size=6)
@@ -278,6 +282,28 @@ def test_what_a_second_stage_may_read(tmp_path):
         phases.same_reading(run, dual(), ("features",))
     with pytest.raises(ValueError, match="a classifier of 9 classes, this data has 10"):
         phases.check_sizes(run, dual(features="pixels"), Facts(num_classes=10))
+
+
+def test_a_tower_of_pixels_goes_on_from_vectors_and_classes_as_its_own(tmp_path):
+    run, asked = Run(tmp_path), dual(features="pixels", image_size=32, num_classes=3)
+    layers, unread = Layers(["map"], [4], (0, 4)), cast(Any, None)
+    network = dataclasses.replace(tiny_network.NETWORK, size=32, crops=1)
+
+    def first(unit, **changes):
+        own = dataclasses.replace(network, **changes)
+        NetworkDescriptor(own, layers, "last", unit=unit).save(run.features)
+        return reading.known_descriptor(run, asked, unread)
+
+    assert first(False).kind == "pixels"
+    with pytest.raises(
+        ValueError, match=r"vectors of length 1, by an older version.*train it anew"
+    ):
+        first(True)
+    for changes in ({"size": 36}, {"crops": 10}):
+        with pytest.raises(ValueError, match=r"--num_classes 3: .* its classes would be others"):
+            first(False, **changes)
+    asked = dual(features="pixels", image_size=32)
+    assert first(False, size=36).kind == "pixels"
 
 
 def test_both_stages_of_the_dual_path_fit():
