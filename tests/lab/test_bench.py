@@ -34,7 +34,7 @@ LINES = {  # how the first line begins, and how many there are
     "query": ("retrieve.py, 310 images", 1),
     "query_pieces": ("retrieve.py, 310 images, DistilBERT", 1),
     "csv": ("CSV of 11 MB", 2),
-    "step": ("step, sgd, text: vectors", 6),
+    "step": ("step, sgd, text: vectors", 7),
     "optimiser": ("Adam, 0.25 M weights (floor: Keras)", 2),
     "classifier": ("step with 1,133 classes", 1),
     "published_step": ("step of 4 pairs, 32 x 32, 1.", 1),
