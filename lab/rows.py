@@ -63,6 +63,12 @@ ROWS = (
         "best",
         "--data_dir=f8k_precomp,f8k_eff --text_weights=minilm_l6_h384",
     ),
+    SystemRow(
+        4,
+        "transformer, from pixels, text pretrained on caption pairs, Flickr30k among them",
+        "simclr_photos",
+        "--data_dir=flickr8k --cnn=efficientnet_lite2 --text_weights=minilm_l6_h384",
+    ),
     SystemRow(4, "transformer, as published", "simclr", "--data_dir=COCO"),
     SystemRow(5, "joint", "joint_scenes"),
     SystemRow(
