@@ -288,7 +288,7 @@ def differences(settings: Any, base: Any = None) -> dict[str, Any]:
 def command(settings: Any) -> list[str]:
     """The shortest command line of train.py that means these settings, but for the run's name.
 
-    What "auto" came out as is left out.
+    What "auto" came out as is left out, and the run that a first phase has made.
     """
     words = ["train.py"]
     if settings.recipe and settings.recipe != sheet(settings.model).default_recipe:
@@ -301,7 +301,8 @@ def command(settings: Any) -> list[str]:
         resolved = getattr(base, name) == "auto" and (
             name != "features" or value in (usual, "ready")
         )
-        if not resolved and name not in ("recipe", "model"):
+        made = name == "init_from" and settings.first_phase
+        if not resolved and not made and name not in ("recipe", "model"):
             no = "no" if value is False else ""
             words.append(f"--{no}{name}" if isinstance(value, bool) else f"--{name}={value}")
     return words

@@ -328,6 +328,13 @@ def test_the_shortest_command_of_settings_means_them(name):
     assert len(words) <= 6
 
 
+def test_the_run_that_a_first_phase_made_is_no_part_of_the_shortest_command():
+    settings = dataclasses.replace(parse(["--recipe=ph"]), init_from="a-first")
+    assert config.command(settings) == ["train.py", "--recipe=ph"]
+    settings = parse(["--recipe=mh", "--init_from=b"])
+    assert config.command(settings) == ["train.py", "--recipe=mh", "--init_from=b"]
+
+
 def test_explicit_flags_win_over_the_recipe_wherever_they_stand():
     assert parse(["--margin=0.25", "--recipe=irse_modified"]).margin == 0.25
     assert parse(["--recipe", "irse_modified", "--margin", "0.25"]).margin == 0.25
