@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from data.vision import descriptors
 from run import files, folder, hdf5
 from run.folder import RunOptions
 from settings.options import with_role
@@ -151,6 +152,30 @@ def same_reading(first, settings, given):
                 "both phases need the same towers, words and pictures"
             )
     return dataclasses.replace(settings, **{name: getattr(before, name) for name in read})
+
+
+def check_vectors(first, settings):
+    """Refuses a first phase on vectors whose rows or classes a second one on pixels has not.
+
+    Raises:
+      ValueError: the vectors have length 1; or pseudo classes would be clusters of others.
+    """
+    if settings.features != "pixels" or config.load(first)[0].features != "last":
+        return
+    path = first.require(first.features, "it was lost; train anew with --overwrite")
+    vectors: Any = descriptors.load_descriptor(path)
+    if vectors.unit:
+        raise ValueError(
+            f"{first} was trained on vectors of length 1, by an older version: a tower of pixels "
+            "has others; train it anew"
+        )
+    was, now = (vectors.network.crops, vectors.network.size), (1, settings.image_size)
+    if getattr(settings, "num_classes", 0) and was != now:
+        raise ValueError(
+            f"--num_classes {settings.num_classes}: {first} clustered pictures of {was[1]} pixels "
+            f"in {was[0]} crops, this run would those of {now[1]} in one, so its classes would be "
+            "others: train the first with --crops 1 and the same --image_size"
+        )
 
 
 def check_sizes(first, settings, facts):

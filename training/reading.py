@@ -68,6 +68,7 @@ def read_inputs(start: Start, splits: dict[str, Split]) -> Inputs:
         from training import phases
 
         settings = phases.same_reading(start.first, settings, start.given)
+        phases.check_vectors(start.first, settings)
     if source:
         lost = "it was lost; train anew with --overwrite"
         vocabulary = Vocabulary.load(source.require(source.vocabulary, lost))
@@ -166,38 +167,12 @@ def known_descriptor(source: Any, settings: Any, split: Split) -> Any:
     """The picture descriptor of a run; that of pixels anew: the first may have read vectors.
 
     Raises:
-      ValueError: it is lost; or is of vectors that a tower of pixels cannot go on from.
+      ValueError: it is lost.
     """
+    if settings.features == "pixels":
+        return descriptors.learn_descriptor("pixels", split, settings)
     path = source.require(source.features, "it was lost; train anew with --overwrite")
-    found = descriptors.load_descriptor(path)
-    if settings.features != "pixels":
-        return found
-    if found.kind == "last":
-        check_goes_on(source, found, settings)
-    return descriptors.learn_descriptor("pixels", split, settings)
-
-
-def check_goes_on(first: Any, vectors: Any, settings: Any) -> None:
-    """Refuses a first phase whose vectors or classes a second one that reads pixels has not.
-
-    Args:
-      first: its run; vectors: its `NetworkDescriptor` of the last layer.
-
-    Raises:
-      ValueError: the vectors have length 1; or pseudo classes would be clusters of others.
-    """
-    if vectors.unit:
-        raise ValueError(
-            f"{first} was trained on vectors of length 1, by an older version: a tower of pixels "
-            "has others; train it anew"
-        )
-    was, now = (vectors.network.crops, vectors.network.size), (1, settings.image_size)
-    if getattr(settings, "num_classes", 0) and was != now:
-        raise ValueError(
-            f"--num_classes {settings.num_classes}: {first} clustered pictures of {was[1]} pixels "
-            f"in {was[0]} crops, this run would those of {now[1]} in one, so its classes would be "
-            "others: train the first with --crops 1 and the same --image_size"
-        )
+    return descriptors.load_descriptor(path)
 
 
 def make_vocabulary(settings: Any, splits: dict[str, Split]) -> Vocabulary:

@@ -41,10 +41,10 @@ def train_mlps(at):
     # Forward and weight gradients of two layers, input gradient of the second: of two towers.
     gflop = 4e-9 * at.batch * (2 * at.feature * at.hidden + 3 * at.hidden * at.embed)
     work = gflop, 8e-9 * at.batch * at.feature * at.hidden
-    cases = ("sgd", 0), ("adam", 0), ("sgd", at.few), ("sgd", at.many)
-    for precision, (optimizer, words) in [("float32", case) for case in cases] + [
-        ("mixed_bfloat16", cases[0])
-    ]:
+    for optimizer, words, precision in (
+        ("sgd", 0, "float32"), ("adam", 0, "float32"), ("sgd", at.few, "float32"),
+        ("sgd", at.many, "float32"), ("sgd", 0, "mixed_bfloat16"),
+    ):  # fmt: skip
         keras.mixed_precision.set_global_policy(precision)
         settings = settings_of(
             "--schedule=constant", "--learning_rate=1e-6", optimizer=optimizer,
