@@ -82,4 +82,4 @@ def write_page(canvas: Image.Image, texts: Sequence[Text], path: Path) -> None:
         font = _font(text.weight, text.style, text.size)
         pen.text((text.x, text.y), text.s, text.color, font, anchor=ANCHORS[text.ha])
     with files.atomic_path(path) as temporary:
-        canvas.save(temporary, "PNG")
+        canvas.save(temporary, "PNG", compress_level=1)  # 8 ms sooner, and 15 % more bytes

@@ -27,7 +27,7 @@ TOP = 10  # the depth of AP and nDCG
 RELEVANT = 0.3  # AP counts a candidate as relevant above this relevance (the IRSE authors' code)
 DISCOUNTS = 1 / np.log2(np.arange(2, TOP + 2))  # (10,) of nDCG, by place
 TIE = 1e-12  # of the largest possible score: closer ones differ by rounding alone
-BLOCK_BYTES = 16 << 20  # of float64 scores: large enough for BLAS, small enough for the cache
+BLOCK_BYTES = 32 << 20  # of scores: large enough for BLAS, small enough for the cache
 LARGE = 1 << 32  # products of numbers from which on float32 scores are looked at first
 GROUPS = 64  # of candidates, whose highest scores tell what the ten best have at least
 CHUNK = 128  # rows at a time of what is reckoned row by row: they fit in a core's cache
@@ -107,7 +107,7 @@ class Relevance:
             places = np.minimum(sizes, TOP)[..., None] > np.arange(TOP)  # (2, N, 10)
             return counts, counts, dcg(places.astype(np.float64))
         relevant, gain, ideal = np.empty((3, 2, self.num_images))
-        for part in slices(self.num_images, max(1, BLOCK_BYTES // 16 // self.num_images)):
+        for part in slices(self.num_images, max(1, BLOCK_BYTES // 32 // self.num_images)):
             rows = self.rows(np.arange(part.start, part.stop))
             relevant[:, part] = counts @ (rows > RELEVANT).astype(np.float64).T  # exact
             highest = np.empty(0)

@@ -209,6 +209,30 @@ def find_newcomers(
         done = part.stop
 
 
+def pack(score: Single, candidate: NDArray) -> NDArray[np.uint64]:
+    """Give numbers that rise as scores fall: the score's bits, turned over, then the candidate.
+
+    Of floats above 0 the bits rise with the number, of those below they fall. So entries are
+    sorted as plain numbers, equal scores by candidate.
+    """
+    bits = turn(score.view(np.uint32)).astype(np.uint64)
+    return bits << np.uint64(32) | candidate.astype(np.int32).view(np.uint32)
+
+
+def unpack(packed: NDArray[np.uint64]) -> tuple[Single, NDArray[np.int32]]:
+    """Give the scores and candidates of `pack`."""
+    bits = turn((packed >> np.uint64(32)).astype(np.uint32))
+    return bits.view(np.float32), packed.astype(np.uint32).view(np.int32)
+
+
+def turn(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Turn over the order of float32 numbers' bits; turned twice they are as they were."""
+    return bits ^ np.where(bits >> 31, np.uint32(0), np.uint32(0x7FFFFFFF))
+
+
+EMPTY = pack(np.array([-inf], np.float32), np.array([-1]))[0]  # stands behind all scores
+
+
 class Shortlist:
     """What may be among the ten best of every query, by float32 scores; then the ten, exactly.
 
@@ -219,8 +243,7 @@ class Shortlist:
 
     def __init__(self, top: TopTen, error: Rounding):
         self.top, self.error = top, error
-        self.score = np.full((len(top.candidate), PLACES), -np.inf, np.float32)  # falling
-        self.candidate = np.full((len(top.candidate), PLACES), -1)
+        self.kept = np.full((len(top.candidate), PLACES), EMPTY)  # of `pack`, rising
         self.bar = np.full(len(top.candidate), -np.inf, np.float32)
 
     def newcomers_exceed(self, queries: slice, scores: Single, axis: int) -> Single:
@@ -232,18 +255,21 @@ class Shortlist:
 
     def merge(self, query: NDArray, candidate: NDArray, score: Single) -> None:
         """Put newcomers, (P,) each, among what is kept, and raise the bars of their queries."""
-        touched = np.flatnonzero(np.bincount(query))
-        known = self.candidate[touched] >= 0  # (touched, PLACES)
-        query = np.concatenate([np.repeat(touched, known.sum(axis=1)), query])
-        candidate = np.concatenate([self.candidate[touched][known], candidate])
-        score = np.concatenate([self.score[touched][known], score])
-        order, start = scan.by_query(query, score, touched)
-        query, candidate, score = query[order], candidate[order], score[order]
-        place = np.arange(len(query)) - np.repeat(start, np.diff(start, append=len(query)))
-        kept = place < PLACES
-        self.score[query[kept], place[kept]] = score[kept]
-        self.candidate[query[kept], place[kept]] = candidate[kept]
-        self.bar[touched] = self.below(self.score[touched, TOP - 1])
+        first = query.min()
+        local = query - first
+        number = np.bincount(local)  # of newcomers, by query
+        order = np.argsort(local.astype(np.min_scalar_type(len(number))), kind="stable")
+        touched = np.flatnonzero(number)
+        number = number[touched]
+        row = np.repeat(np.arange(len(touched)), number)
+        place = np.arange(len(query)) - np.repeat(np.cumsum(number) - number, number)
+        keys = np.full((len(touched), PLACES + number.max()), EMPTY)
+        touched += first
+        keys[:, :PLACES] = self.kept[touched]
+        keys[row, PLACES + place] = pack(score, candidate)[order]
+        keys.sort(axis=1)
+        self.kept[touched] = keys[:, :PLACES]
+        self.bar[touched] = self.below(unpack(keys[:, TOP - 1])[0])
 
     def slack(self, score: Single) -> Floats:
         """Give how far above a float32 score one may be whose float64 score is below its."""
@@ -255,21 +281,21 @@ class Shortlist:
 
     def settle(self, pairs: Pairs, axis: int) -> int:
         """Fill the top ten; give how many cells were computed in float64."""
-        near = self.below(self.score[:, TOP - 1])  # what is below is out
-        crowded = self.score[:, -1] >= near
-        crowded &= self.candidate[:, -1] >= 0
-        kept = (self.candidate >= 0) & (self.score >= near[:, None]) & ~crowded[:, None]
-        score = self.score.astype(np.float64)
+        single, candidate = unpack(self.kept)
+        near = self.below(single[:, TOP - 1])  # what is below is out
+        crowded = (single[:, -1] >= near) & (candidate[:, -1] >= 0)
+        kept = (candidate >= 0) & (single >= near[:, None]) & ~crowded[:, None]
+        score = single.astype(np.float64)
         # Where neighbours may stand in either order, both are computed again.
         with np.errstate(invalid="ignore"):  # of places that are empty
-            close = kept[:, 1:] & (score[:, :-1] - score[:, 1:] <= self.slack(self.score[:, 1:]))
+            close = kept[:, 1:] & (score[:, :-1] - score[:, 1:] <= self.slack(single[:, 1:]))
         doubtful = np.pad(close, ((0, 0), (1, 0))) | np.pad(close, ((0, 0), (0, 1)))
         query, place = np.nonzero(doubtful)
-        ends = query, self.candidate[query, place]
+        ends = query, candidate[query, place]
         score[query, place] = exact_scores(pairs, *(ends if axis == 1 else ends[::-1]))
         query, place = np.nonzero(kept)
         if len(query):
-            self.top.merge(query, self.candidate[query, place], score[query, place])
+            self.top.merge(query, candidate[query, place], score[query, place])
         again = np.flatnonzero(crowded)
         for part in slices(len(again), 8 * CHUNK):
             self._read_again(pairs, again[part], axis)

@@ -1,5 +1,6 @@
 """Benches of a query: retrieve.py from the shell to the saved picture."""
 
+import compileall
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from data.language.word_pieces import INSIDE, SPECIAL
 from data.language.words import Vocabulary, bag_words
 from lab.bench.building import make_embeddings
 from lab.bench.timing import Line, bench, peak_memory, take_lines, temporary_folder
-from lab.scripts import run_apart
+from lab.scripts import ROOT, run_apart
 from lab.settings import settings_of
 from run import files
 from run.folder import Run
@@ -85,7 +86,12 @@ def ask_transformer(at):
 
 
 def ask_cold(at, text_size):
-    """Lines of retrieve.py in a fresh process, beside `import tensorflow` in a fresh process."""
+    """Lines of retrieve.py in a fresh process, beside `import tensorflow` in a fresh process.
+
+    Our modules are compiled before, as a first question leaves them and pip leaves TensorFlow's.
+    """
+    for package in ROOT.glob("*/__init__.py"):
+        compileall.compile_dir(package.parent, quiet=1)
     with temporary_folder() as folder:
         given = folder, at.images, at.words, text_size
         # In a process of its own, which takes TensorFlow with it.

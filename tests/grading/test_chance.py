@@ -175,7 +175,7 @@ def test_tiers_do_not_depend_on_blocks(monkeypatch):
     fits[np.arange(70), owner] = True
     concepts = rng.random((20, 5)) < 0.3
     whole = oracle(fits, owner, concepts)
-    monkeypatch.setattr("grading.chance.BLOCK_BYTES", 3 * 16 * 20)  # three captions at a time
+    monkeypatch.setattr("grading.chance.BLOCK_BYTES", 3 * 32 * 20)  # three captions at a time
     for direction, of in oracle(fits, owner, concepts).items():
         for name, value in of.values().items():
             np.testing.assert_allclose(value, whole[direction].values()[name], rtol=1e-13)
