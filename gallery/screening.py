@@ -209,7 +209,7 @@ def find_newcomers(
         done = part.stop
 
 
-def pack(score: Single, candidate: NDArray) -> NDArray[np.uint64]:
+def to_keys(score: Single, candidate: NDArray) -> NDArray[np.uint64]:
     """Give numbers that rise as scores fall: the score's bits, turned over, then the candidate.
 
     Of floats above 0 the bits rise with the number, of those below they fall. So entries are
@@ -219,10 +219,10 @@ def pack(score: Single, candidate: NDArray) -> NDArray[np.uint64]:
     return bits << np.uint64(32) | candidate.astype(np.int32).view(np.uint32)
 
 
-def unpack(packed: NDArray[np.uint64]) -> tuple[Single, NDArray[np.int32]]:
-    """Give the scores and candidates of `pack`."""
-    bits = turn((packed >> np.uint64(32)).astype(np.uint32))
-    return bits.view(np.float32), packed.astype(np.uint32).view(np.int32)
+def from_keys(keys: NDArray[np.uint64]) -> tuple[Single, NDArray[np.int32]]:
+    """Give the scores and candidates of `to_keys`."""
+    bits = turn((keys >> np.uint64(32)).astype(np.uint32))
+    return bits.view(np.float32), keys.astype(np.uint32).view(np.int32)
 
 
 def turn(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -230,7 +230,7 @@ def turn(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return bits ^ np.where(bits >> 31, np.uint32(0), np.uint32(0x7FFFFFFF))
 
 
-EMPTY = pack(np.array([-inf], np.float32), np.array([-1]))[0]  # stands behind all scores
+EMPTY = to_keys(np.array([-inf], np.float32), np.array([-1]))[0]  # stands behind all scores
 
 
 class Shortlist:
@@ -243,7 +243,7 @@ class Shortlist:
 
     def __init__(self, top: TopTen, error: Rounding):
         self.top, self.error = top, error
-        self.kept = np.full((len(top.candidate), PLACES), EMPTY)  # of `pack`, rising
+        self.kept = np.full((len(top.candidate), PLACES), EMPTY)  # of `to_keys`, rising
         self.bar = np.full(len(top.candidate), -np.inf, np.float32)
 
     def newcomers_exceed(self, queries: slice, scores: Single, axis: int) -> Single:
@@ -266,10 +266,10 @@ class Shortlist:
         keys = np.full((len(touched), PLACES + number.max()), EMPTY)
         touched += first
         keys[:, :PLACES] = self.kept[touched]
-        keys[row, PLACES + place] = pack(score, candidate)[order]
+        keys[row, PLACES + place] = to_keys(score, candidate)[order]
         keys.sort(axis=1)
         self.kept[touched] = keys[:, :PLACES]
-        self.bar[touched] = self.below(unpack(keys[:, TOP - 1])[0])
+        self.bar[touched] = self.below(from_keys(keys[:, TOP - 1])[0])
 
     def slack(self, score: Single) -> Floats:
         """Give how far above a float32 score one may be whose float64 score is below its."""
@@ -281,7 +281,12 @@ class Shortlist:
 
     def settle(self, pairs: Pairs, axis: int) -> int:
         """Fill the top ten; give how many cells were computed in float64."""
-        single, candidate = unpack(self.kept)
+        parts = slices(len(self.kept), 64 * CHUNK)
+        return sum(self._settle(pairs, axis, part.start, self.kept[part]) for part in parts)
+
+    def _settle(self, pairs: Pairs, axis: int, first: int, keys: NDArray[np.uint64]) -> int:
+        """The same of the queries from ``first`` on."""
+        single, candidate = from_keys(keys)
         near = self.below(single[:, TOP - 1])  # what is below is out
         crowded = (single[:, -1] >= near) & (candidate[:, -1] >= 0)
         kept = (candidate >= 0) & (single >= near[:, None]) & ~crowded[:, None]
@@ -291,12 +296,12 @@ class Shortlist:
             close = kept[:, 1:] & (score[:, :-1] - score[:, 1:] <= self.slack(single[:, 1:]))
         doubtful = np.pad(close, ((0, 0), (1, 0))) | np.pad(close, ((0, 0), (0, 1)))
         query, place = np.nonzero(doubtful)
-        ends = query, candidate[query, place]
+        ends = query + first, candidate[query, place]
         score[query, place] = exact_scores(pairs, *(ends if axis == 1 else ends[::-1]))
         query, place = np.nonzero(kept)
         if len(query):
-            self.top.merge(query, candidate[query, place], score[query, place])
-        again = np.flatnonzero(crowded)
+            self.top.merge(query + first, candidate[query, place], score[query, place])
+        again = np.flatnonzero(crowded) + first
         for part in slices(len(again), 8 * CHUNK):
             self._read_again(pairs, again[part], axis)
         computed = int(doubtful.sum())

@@ -70,7 +70,7 @@ def write_transformer(run, words, text_size):
 
 
 FLOOR = 'python -c "import tensorflow"'
-COMMON: Any = {"bounds": "ratio <= 0.5", "tensorflow": False, "images": (31_000, 20)}
+COMMON: Any = {"bounds": "ratio <= 0.12", "tensorflow": False, "images": (31_000, 20)}
 
 
 @bench("query", FLOOR, unasked=1, words=10_000, **COMMON)

@@ -30,7 +30,7 @@ def bare_product(left, right, dtype="float64", left_rows=2048, right_rows=None):
 
 
 @bench(
-    "metrics", PRODUCT, bounds="ratio <= 1.5, peak <= 0.6", unasked=1, tensorflow=False,
+    "metrics", PRODUCT, bounds="ratio <= 0.75, peak <= 0.6", unasked=1, tensorflow=False,
     images=5000, dim=1024,
 )  # fmt: skip
 def rank_gallery(at):
@@ -50,7 +50,7 @@ def rank_gallery(at):
 
 
 @bench(
-    "metrics_large", f"{PRODUCT}, worked out from a part", bounds="peak <= 2", tensorflow=False,
+    "metrics_large", f"{PRODUCT}, worked out from a part", bounds="by_cpu <= 0.8, peak <= 1.5", tensorflow=False,
     images=40_504, dim=1024,
 )  # fmt: skip
 def rank_many(at):

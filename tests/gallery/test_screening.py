@@ -155,7 +155,7 @@ def test_newcomers_are_found_wherever_they_stand():
         for one, own in zip(lists, (scores, scores.T), strict=True):
             best = -np.sort(-own, axis=1)[:, : screening.PLACES]
             known = min(own.shape[1], scan.TOP)
-            kept = screening.unpack(one.kept)[0]
+            kept = screening.from_keys(one.kept)[0]
             np.testing.assert_array_equal(kept[:, :known], best[:, :known])
 
 
