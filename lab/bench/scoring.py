@@ -50,8 +50,8 @@ def rank_gallery(at):
 
 
 @bench(
-    "metrics_large", f"{PRODUCT}, worked out from a part", bounds="by_cpu <= 0.8, peak <= 1.5", tensorflow=False,
-    images=40_504, dim=1024,
+    "metrics_large", f"{PRODUCT}, worked out from a part", bounds="by_cpu <= 0.8, peak <= 1.5",
+    tensorflow=False, images=40_504, dim=1024,
 )  # fmt: skip
 def rank_many(at):
     """All metrics of {images} images x 5 captions x {dim} (minutes)."""
