@@ -41,8 +41,9 @@ from run import caches, files, manifest
 
 FORMAT = 1  # of stores; another number leaves old ones alone
 MARK = 16  # bytes of a picture's mark in .done; zeros: not there yet
-READERS = min(8, os.cpu_count() or 1)  # threads that read pictures
-AHEAD = 2 * READERS  # batches that are read before the network asks for them
+READERS = min(8, 1 + (os.cpu_count() or 1))  # threads that read pictures and ask the network
+ASKERS = 2  # of them at a time: one keeps the cores busy where the other waits
+AHEAD = 2 * READERS  # batches that are begun before their rows are asked for
 SAVE_SECONDS = 2.0  # what a kill may cost, beside the batch in work
 BLOCK_BYTES = 1 << 24  # of activations in memory at once
 Result = TypeVar("Result")
@@ -175,6 +176,8 @@ def fill_store(store: ActivationStore, runner) -> tuple[int, float]:
     begin_store(store, runner.layers, len(missing) == split.num_images)
     broken: dict[int, str] = {}
 
+    turns = threading.Semaphore(ASKERS)
+
     def read(rows: np.ndarray) -> tuple[list[int], np.ndarray]:
         good, crops = [], []
         for row in rows.tolist():
@@ -183,7 +186,11 @@ def fill_store(store: ActivationStore, runner) -> tuple[int, float]:
                 good.append(row)
             except ValueError as error:
                 broken[row] = str(error)
-        return good, np.stack(crops) if crops else np.zeros(0, np.uint8)
+        if not good:
+            return good, np.zeros(0, np.float32)
+        pixels = np.stack(crops)
+        with turns:
+            return good, runner(pixels)
 
     bar = tqdm(
         desc=f"{store.network.cnn} on {split.name}",
@@ -196,9 +203,9 @@ def fill_store(store: ActivationStore, runner) -> tuple[int, float]:
     began, size = time.perf_counter(), runner.pictures
     parts = [missing[start : start + size] for start in range(0, len(missing), size)]
     with bar, RowWriter(store, runner.layers.num_columns, wanted) as writer:
-        for (good, crops), part in zip(read_ahead(read, parts), parts, strict=True):
+        for (good, values), part in zip(read_ahead(read, parts), parts, strict=True):
             if good:
-                writer.write(good, runner(crops))
+                writer.write(good, values)
             bar.update(len(part))
     refuse_broken(split, broken)
     with manifest.renaming(store.whole, store.partial):

@@ -124,7 +124,9 @@ def extraction_lines(at, split, settings, count):
         Path(cache).mkdir()
         names = "image_names", "captions", "caption_image", "pictures"
         own = replace(split, **{name: getattr(split, name)[:number] for name in names})
-        activations.fill_store(activations.ActivationStore(own, network, cache), runner)
+        store = activations.ActivationStore(own, network, cache)
+        store.is_whole()  # begins the cache's manifest, without which the rows would be made anew
+        activations.fill_store(store, runner)
         descriptors.learn_descriptor("fne", own, settings).rows(own, settings)
 
     shape = runner.pictures, network.crops, network.size, network.size, 3

@@ -90,7 +90,8 @@ def test_another_network_or_folder_has_another_store(split, tmp_path):
     assert len(own) == 4
 
 
-def test_stopped_in_the_middle_it_goes_on(split, tmp_path):
+def test_stopped_in_the_middle_it_goes_on(split, tmp_path, monkeypatch):
+    monkeypatch.setattr(activations, "READERS", 1)  # so that the third batch is the third call
     (tmp_path / "cache").mkdir()
     store = ActivationStore(split, NETWORK, tmp_path / "cache")
     with pytest.raises(InterruptedError):
@@ -108,7 +109,7 @@ import sys, pathlib
 sys.path[:0] = [{root!r}, {tests!r}]
 import tiny_network
 from data.vision import activations
-activations.SAVE_SECONDS = 0
+activations.SAVE_SECONDS, activations.READERS = 0, 1
 folder = pathlib.Path(sys.argv[1])
 split = tiny_network.make_split(folder, 11, anew=False)
 store = activations.ActivationStore(split, tiny_network.NETWORK, folder / "cache")
@@ -120,10 +121,10 @@ def test_killed_it_goes_on_and_the_bytes_are_the_same(split, tmp_path):
     (tmp_path / "cache").mkdir()
     code = KILLED.format(root=str(ROOT), tests=str(ROOT / "tests"))
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
-    wait_for((tmp_path / "begun").exists)
+    store, run = ActivationStore(split, NETWORK, tmp_path / "cache"), Counter()
+    wait_for(lambda: (tmp_path / "begun").exists() and len(store.missing()) < 11)
     process.kill()
     process.wait()
-    store, run = ActivationStore(split, NETWORK, tmp_path / "cache"), Counter()
     assert not store.whole.exists()
     activations.fill_store(store, run)
     assert 0 < run.seen < 11
