@@ -53,6 +53,15 @@ def test_links_lead_somewhere(link):
     assert (ROOT / link).exists()
 
 
+def test_every_recipe_is_told():
+    told = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+    columns = ("_f30k", "_coco")  # of one table, told together
+    names = {path.stem for path in (ROOT / "recipes").glob("*.flags")}
+    untold = {name for name in names if not name.endswith(columns) and f"`{name}`" not in told}
+    assert len(names) > 40 and not untold
+    assert all(f"`{end}`" in told for end in columns)
+
+
 def test_sentences_of_the_first_screen_are_short():
     prose = re.sub(r"```.*?```|^\|.*?$|^#.*?$", "", FIRST_SCREEN, flags=re.DOTALL | re.MULTILINE)
     for sentence in re.split(r"(?<=[.:])\s", prose):
