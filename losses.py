@@ -9,7 +9,7 @@ other side. Images are anchors of the score matrix, texts of its transpose. A wh
 block of anchors; `systems.engine.blocks` adds up smaller blocks to save memory.
 
 Shape letters: B batch, b anchors of a block, D embedding, K concepts.
-Hyper-parameters have the published values by default:
+Hyper-parameters, whose published values are in `recipes/`; some defaults are ours:
   reduction: "sum" of the terms, or "mean" over them; of a loss `of_pairs` the sum over B.
   alpha in [0, 1]; margin and temperature above 0; similarity, a name of `SIMILARITIES`.
   paper_negatives: another caption of the same image is a negative, as in the papers.

@@ -59,7 +59,7 @@ def compare_all(entries: Sequence[Entry], by: str) -> list[Difference]:
 
 
 def metric_rows(difference: Difference) -> list[dict[str, Any]]:
-    """A table of one pair: every metric, both ways."""
+    """A table of one pair: every metric of ranks, both ways."""
     return [
         {"direction": side.replace("_", " "), "metric": name, "difference": f"{one['value']:+.4g}",
          "95 % interval": f"{one['low']:+.4g} to {one['high']:+.4g}", "p": f"{one['p']:.2g}"}
@@ -78,7 +78,7 @@ def pair_rows(differences: Sequence[Difference], by: str) -> list[dict[str, Any]
 
 
 def all_rows(differences: Sequence[Difference]) -> list[dict[str, Any]]:
-    """All pairs in all metrics, in full; Holm's correction is over a metric's pairs."""
+    """All pairs in all metrics of ranks, in full; p without Holm's correction."""
     kept = {"difference": "value", "low": "low", "high": "high", "p": "p"}
     return [
         {"first": one.names[0], "second": one.names[1], "direction": side, "metric": name}

@@ -41,7 +41,7 @@ def report_page(found: Findings) -> str:
     if found.differences:
         parts.append("<h2>Differences</h2>")
     for one in found.differences:
-        caption = f"{one.names[0]} minus {one.names[1]}, every metric"
+        caption = f"{one.names[0]} minus {one.names[1]}, metrics of ranks"
         parts.append(tables.as_html(metric_rows(one), caption))
     if curves := picture_of(found.entries, found.by):
         picture, told = curves
