@@ -3,8 +3,8 @@
     model = build_model(settings, facts)
 
 The towers are in `systems/`. A system's `build` returns `Parts`: a tower for each side, and heads
-if it has more than one loss. A tower's last step is L2 normalisation; where it is not, the
-parts' readers and encoders add it. `DualEncoder` combines the parts and is the same for all systems.
+if it has more than one loss. A tower's last step is L2 normalisation; where it is not, the parts'
+readers and encoders add it. `DualEncoder` combines the parts and is the same for all systems.
 
 Shape letters: B batch over all replicas, b batch of one replica, D embedding.
 """

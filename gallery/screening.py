@@ -100,7 +100,7 @@ class Screen:
 
     def __init__(self, pairs: Pairs, error: Rounding, block_bytes: int):
         self.pairs, self.error, self.rechecked = pairs, error, 0
-        self.edge = max(1, isqrt(block_bytes // 4))
+        self.block_bytes, self.edge = block_bytes, max(1, isqrt(block_bytes // 4))
         self.bars = pairs.own - pairs.tie, pairs.best - pairs.tie  # of captions, of images
         self.low = [outward(bar, -error.at(bar)) for bar in self.bars]
         self.high = [outward(bar, error.at(bar)) for bar in self.bars]
@@ -109,10 +109,13 @@ class Screen:
     def rank(self, tops: Sequence[TopTen] = ()) -> tuple[Integers, Integers]:
         """Rank both ways, and fill `tops`."""
         pairs = self.pairs
-        shortlists = [Shortlist(top, self.error) for top in tops]  # two, or none
+        shortlists, seen = [Shortlist(top, self.error) for top in tops], 0  # two, or none
         for scores, captions, images in self.blocks():
             for side in (0, 1):
                 self.tally(scores, captions, images, side)
+            seen += scores.size
+            if self.rechecked > seen / 2:  # rows too much alike, as those of an untrained model
+                return scan.rank_exactly(pairs, self.block_bytes, tops)
             if shortlists:
                 find_newcomers(shortlists, scores, captions, images)
         for axis, shortlist in zip((1, 0), shortlists, strict=False):
@@ -269,7 +272,10 @@ class Shortlist:
         keys[row, PLACES + place] = to_keys(score, candidate)[order]
         keys.sort(axis=1)
         self.kept[touched] = keys[:, :PLACES]
-        self.bar[touched] = self.below(from_keys(keys[:, TOP - 1])[0])
+        # A newcomer no better than the last kept changes nothing: either that one is out in the
+        # end, or so many are close that the query is read again.
+        tenth, last = (from_keys(keys[:, place])[0] for place in (TOP - 1, PLACES - 1))
+        self.bar[touched] = np.maximum(self.below(tenth), last)
 
     def slack(self, score: Single) -> Floats:
         """Give how far above a float32 score one may be whose float64 score is below its."""

@@ -10,7 +10,6 @@ replaces; either is right. So a kill leaves nothing that looks damaged.
 import contextlib
 import hashlib
 import json
-import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,26 +21,13 @@ KIND = "matchbox run"  # other people's manifests are left alone
 # one manifest would lose each other's hashes.
 KEPT = (".json", ".npz", ".npy", ".h5", ".onnx", ".csv", ".u8", ".faiss")
 
-WINDOW = 1 << 24  # bytes of a file in memory at once; of every system's granularity
-
 _checked: set[tuple[Any, ...]] = set()  # of this process: files whose hash was right
 
 
 def file_hash(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, hexadecimal; of 200 MB a copy would take a third of the time."""
-    found = hashlib.sha256()
+    """SHA-256 of a file, hexadecimal; read, not mapped: a mapped file that shrinks is a crash."""
     with open(path, "rb") as file:
-        number = file.fileno()
-        size = os.fstat(number).st_size
-        try:
-            for start in range(0, size, WINDOW):
-                length = min(WINDOW, size - start)
-                with mmap.mmap(number, length, access=mmap.ACCESS_READ, offset=start) as part:
-                    found.update(part)
-        except (OSError, ValueError):  # a file system that maps none, or a file that shrank
-            file.seek(0)
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    return found.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def begin(folder: Path) -> None:

@@ -26,6 +26,7 @@ class Counter:
 
     layers = LAYERS
     pictures = 3
+    at_once = 2
 
     def __init__(self, factor=1.0, stop=0, sleep_after=0, flag: Path | None = None):
         self.factor, self.stop, self.sleep_after, self.flag = factor, stop, sleep_after, flag

@@ -42,9 +42,8 @@ from run import caches, files, manifest
 FORMAT = 1  # of stores; another number leaves old ones alone
 MARK = 16  # bytes of a picture's mark in .done; zeros: not there yet
 READERS = min(8, 1 + (os.cpu_count() or 1))  # threads that read pictures and ask the network
-ASKERS = 2  # of them at a time: one keeps the cores busy where the other waits
 AHEAD = 2 * READERS  # batches that are begun before their rows are asked for
-SAVE_SECONDS = 2.0  # what a kill may cost, beside the batch in work
+SAVE_SECONDS = 2.0  # what a kill may cost, beside the batches in work
 BLOCK_BYTES = 1 << 24  # of activations in memory at once
 Result = TypeVar("Result")
 
@@ -176,7 +175,7 @@ def fill_store(store: ActivationStore, runner) -> tuple[int, float]:
     begin_store(store, runner.layers, len(missing) == split.num_images)
     broken: dict[int, str] = {}
 
-    turns = threading.Semaphore(ASKERS)
+    turns = threading.Semaphore(runner.at_once)
 
     def read(rows: np.ndarray) -> tuple[list[int], np.ndarray]:
         good, crops = [], []
@@ -283,12 +282,15 @@ class RowWriter:
 def read_ahead(read: Callable, parts: list) -> Iterator:
     """`read` of each part, in order, in threads, at most AHEAD of what has been asked for."""
     with ThreadPoolExecutor(READERS) as pool:
-        waiting = deque(pool.submit(read, part) for part in parts[:AHEAD])
-        for index in range(len(parts)):
-            result = waiting.popleft().result()
-            if index + AHEAD < len(parts):
-                waiting.append(pool.submit(read, parts[index + AHEAD]))
-            yield result
+        try:
+            waiting = deque(pool.submit(read, part) for part in parts[:AHEAD])
+            for index in range(len(parts)):
+                result = waiting.popleft().result()
+                if index + AHEAD < len(parts):
+                    waiting.append(pool.submit(read, parts[index + AHEAD]))
+                yield result
+        finally:  # after a failure, or Ctrl-C, what has not begun does not begin
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _header_size(path: Path) -> int:

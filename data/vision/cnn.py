@@ -299,6 +299,7 @@ class Runner:
     Attributes:
       layers: what the columns are.
       pictures: P, how many pictures it takes at once.
+      at_once: calls at a time: on a CPU one keeps the cores busy where the other waits.
     """
 
     def __init__(self, network: Network):
@@ -308,7 +309,8 @@ class Runner:
         )
 
         model, self.layers = open_network(network)
-        batch = GPU_BATCH if tf.config.list_physical_devices("GPU") else CPU_BATCH
+        gpu = bool(tf.config.list_physical_devices("GPU"))
+        batch, self.at_once = (GPU_BATCH, 1) if gpu else (CPU_BATCH, 2)
         self.pictures = max(1, batch // network.crops)
         shape = (self.pictures * network.crops, network.size, network.size, 3)
 

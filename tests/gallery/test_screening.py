@@ -159,6 +159,85 @@ def test_newcomers_are_found_wherever_they_stand():
             np.testing.assert_array_equal(kept[:, :known], best[:, :known])
 
 
+def clusters(rng, size, count=40, dim=64):
+    """Images in clusters of `size`, 1e-7 apart; captions, each of which sees its cluster first."""
+    centre = unit(rng.normal(size=(count, dim)))
+    near = np.repeat(centre, size, axis=0)
+    image = unit(near + 1e-8 * rng.normal(size=near.shape))
+    text = unit(near + 0.2 * rng.normal(size=near.shape))
+    return image, text, rng.random((len(image), 5)) ** 4
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("size", [5, 9, 10, 11, 13, 15, 16, 17, 40])
+def test_clusters_around_the_tenth(size, similarity):
+    """Fewer than are kept, all of them, and more, cannot be told apart by float32 scores."""
+    image, text, concepts = clusters(np.random.default_rng(size), size)
+    compare(image, text, np.arange(len(image)), concepts, similarity=similarity)
+    compare(image, text, np.arange(len(image)), concepts, 4 * 150**2, similarity=similarity)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_the_ten_are_settled_part_by_part(similarity, monkeypatch):
+    monkeypatch.setattr(screening, "CHUNK", 2)  # 128 queries a part; 16 candidates read again
+    for size in (13, 40):
+        image, text, concepts = clusters(np.random.default_rng(size), size)
+        compare(image, text, np.arange(len(image)), concepts, similarity=similarity)
+
+
+def test_keys_rise_as_scores_fall():
+    score = np.array([np.inf, 3e38, 1, 1e-45, 0, -0.0, -1e-45, -1, -3e38, -np.inf], np.float32)
+    candidate = np.array([0, 2**31 - 1, 70_000, 5, 1, 1, 7, 40_000, 2**24 + 1, 3])
+    keys = screening.to_keys(score, candidate)
+    assert (np.diff(keys.astype(object)) > 0).all() and keys[-1] < screening.EMPTY
+    back = screening.from_keys(keys)
+    np.testing.assert_array_equal(back[0].view(np.uint32), score.view(np.uint32))
+    np.testing.assert_array_equal(back[1], candidate)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_an_ordinary_gallery_is_not_read_again(similarity, monkeypatch):
+    rng = np.random.default_rng(3)
+    image = unit(rng.normal(size=(600, 128)))
+    text = unit(image + rng.normal(size=(600, 128)) / 20)
+    again, merged = [], []
+    read, merge = screening.Shortlist._read_again, screening.Shortlist.merge
+
+    def reading(one, pairs, queries, axis):
+        again.append(len(queries))
+        read(one, pairs, queries, axis)
+
+    def merging(one, query, candidate, score):
+        merged.append(len(query))
+        merge(one, query, candidate, score)
+
+    monkeypatch.setattr(screening.Shortlist, "_read_again", reading)
+    monkeypatch.setattr(screening.Shortlist, "merge", merging)
+    compare(image, text, np.arange(600), None, 4 * 100**2, similarity)
+    assert sum(again) < 12 and sum(merged) < 0.25 * 2 * 600 * 600
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("spread", [0.0, 1e-7, 0.01])
+def test_rows_too_much_alike_are_ranked_in_float64(spread, similarity, monkeypatch):
+    """As those of a model that has collapsed: most cells would be decided twice."""
+    rng, asked, exactly = np.random.default_rng(4), [], scan.rank_exactly
+    base = unit(rng.normal(size=(1, 64)))
+    image, text = (unit(base + spread * rng.normal(size=(300, 64))) for _ in range(2))
+
+    def watch(*given):
+        asked.append(given)
+        return exactly(*given)
+
+    monkeypatch.setattr(scan, "rank_exactly", watch)
+    pairs = scan.Pairs(
+        image.astype(np.float32), text.astype(np.float32), np.arange(300), similarity
+    )
+    screening.rank_screened(pairs, 4 * 100**2)
+    assert len(asked) == (spread < 0.01)
+    compare(image, text, np.arange(300), rng.random((300, 5)), 4 * 100**2, similarity)
+
+
 def test_the_bound_covers_a_product_of_any_order():
     """Forward, backward and pairwise sums of float32 products, against exact rational ones."""
     rng = np.random.default_rng(8)

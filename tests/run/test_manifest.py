@@ -1,7 +1,5 @@
 """A run's manifest: right at any kill; what differs from it is refused."""
 
-import hashlib
-import mmap
 import os
 
 import pytest
@@ -33,22 +31,6 @@ def test_a_written_file_is_the_runs_and_an_edited_one_is_refused(run):
     run.config.write_text("{}")
     with pytest.raises(ValueError, match=r"config\.json is not in manifest\.json.*train the"):
         run.check(run.config)
-
-
-@pytest.mark.parametrize("more", [-1, 0, 1])
-@pytest.mark.parametrize("windows", [0, 1, 3])
-def test_a_hash_is_of_the_whole_file(tmp_path, monkeypatch, windows, more):
-    """Windows end before, at and behind the file's end; of a system that maps none, too."""
-    monkeypatch.setattr(manifest, "WINDOW", mmap.ALLOCATIONGRANULARITY)
-    data = os.urandom(max(0, windows * mmap.ALLOCATIONGRANULARITY + more))
-    (tmp_path / "a").write_bytes(data)
-    assert files.file_hash(tmp_path / "a") == hashlib.sha256(data).hexdigest()
-
-    def refuse(*_, **__):
-        raise OSError("no mapping here")
-
-    monkeypatch.setattr(mmap, "mmap", refuse)
-    assert files.file_hash(tmp_path / "a") == hashlib.sha256(data).hexdigest()
 
 
 def test_killed_at_any_step_the_file_is_the_runs(run, monkeypatch):
