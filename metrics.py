@@ -7,10 +7,9 @@
 A score is the dot product of a text and an image embedding, which is their cosine if both have norm
 1; or another of ``similarity.SIMILARITIES``. Nothing is normalised here. Ranks count from 1.
 
-Scores that differ by less than 1e-12 of the largest possible score tie, and ties count against the
-model. Rounding differs by some 1e-16 between block sizes and threads; results do not depend on these
-(but AP and nDCG where a chain of ties has ends that do not tie). ``gallery.scan`` computes the scores
-in blocks; the N x M matrix is never held.
+Scores closer than 1e-12 of the largest possible one tie, and ties count against the model. Rounding
+differs by some 1e-16 between block sizes and threads, so no result does (but AP and nDCG, if ties
+form a chain). ``gallery.scan`` computes scores in blocks; the N x M matrix is never held.
 
 Shape letters: G images with captions, K concepts, M captions, N images, Q queries, R resamples.
 """
