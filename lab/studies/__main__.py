@@ -22,6 +22,7 @@ from lab.scripts import modules_of
 from lab.settings import settings_of
 from lab.studies.trials import Trials
 from run import console, files
+from settings.options import with_role
 
 STUDIES = {
     name: study
@@ -68,17 +69,32 @@ def print_table(report, columns):
         print(f"\n{report.notes}")
 
 
-def print_baselines(words):
-    """What every learned row above must beat; or why nothing can be said."""
+def print_baselines(commands):
+    """What the learned rows above must beat, on each kind of images; or why nothing can be said.
+
+    Args:
+      commands: flags of train.py of each run.
+    """
     from lab.studies import baselines
 
-    try:
-        report = baselines.compare_baselines(Trials(None, words))
-    except ValueError as error:
-        print(f"\nNo baseline: {error}")
-        return
-    print()
-    print_table(report, STUDIES["baselines"].columns)
+    for words in on_each_kind(commands):
+        try:
+            report = baselines.compare_baselines(Trials(None, words))
+        except ValueError as error:
+            print(f"\nNo baseline: {error}")
+            continue
+        print()
+        print_table(report, STUDIES["baselines"].columns)
+
+
+def on_each_kind(commands):
+    """The first command of each kind of images: other data, or other features of them."""
+    kinds = {}
+    for words in commands:
+        settings = settings_of(*words)
+        names = ("data", "data_dir", *with_role(type(settings), "pictures"))
+        kinds.setdefault(tuple(str(getattr(settings, name)) for name in names), words)
+    return kinds.values()
 
 
 def main(argv):
@@ -103,10 +119,11 @@ def main(argv):
         folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         print("the runs are not kept; --keep keeps them in exp/", file=sys.stderr)
     with folder as place:
-        report = study.make(Trials(place, words, values, values.threads, values.jobs))
+        work = Trials(place, words, values, values.threads, values.jobs)
+        report = study.make(work)
     print_table(report, report.columns or study.columns)
     if values.baselines and study.baselines:
-        print_baselines(words)
+        print_baselines(work.asked)
     if values.output:
         files.write_json(values.output, {"train": values.train, name: report.found})
 

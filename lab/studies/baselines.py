@@ -93,8 +93,18 @@ def rsum_of(image, text, part):
 
 
 def spectrum(rows):
-    """Eigenvalues (F,) and eigenvectors (F, F) of the rows' covariance."""
-    return linalg.eigh(rows.T @ rows / len(rows), overwrite_a=True, check_finite=False)
+    """Eigenvalues (K,) and eigenvectors (F, K) of the covariance of (N, F) centred rows.
+
+    K is F; of fewer rows than columns, as full-network embeddings are, those that are not 0.
+    """
+    count, columns = rows.shape
+    if columns <= count:
+        return linalg.eigh(rows.T @ rows / count, overwrite_a=True, check_finite=False)
+    values, sides = linalg.eigh(rows @ rows.T / count, overwrite_a=True, check_finite=False)
+    first = min(int((values <= 1e-10 * values[-1]).sum()), count - 1)
+    values = values[first:]
+    lengths = np.sqrt(np.maximum(count * values, np.finfo(float).tiny))
+    return values, rows.T @ (sides[:, first:] / lengths)
 
 
 def fit_cca(train, seed=0):
@@ -121,8 +131,8 @@ def fit_cca(train, seed=0):
     between = left.T @ (image.T @ (text @ right)) / len(image)
     for strengths in itertools.product(STRENGTHS, repeat=2):
         first, second = (
-            1 / np.sqrt(np.maximum(values, 0) + strength * values.mean())
-            for values, strength in zip((own, theirs), strengths, strict=True)
+            1 / np.sqrt(np.maximum(values, 0) + strength * values.sum() / len(axes))
+            for values, axes, strength in zip((own, theirs), (left, right), strengths, strict=True)
         )
         most = min(max(PAIRS), *between.shape)
         u, s, vt = randomized_svd(first[:, None] * between * second, most, random_state=seed)
@@ -161,7 +171,7 @@ def ridge(data, bag, path):
     toward = axes.T @ ((train.image - centre).T @ (target - middle)) / len(target)
     best = (-1.0, (np.zeros(0), np.zeros(0)), "")
     for strength in STRENGTHS:
-        weights = axes @ (toward / (values + strength * values.mean())[:, None])
+        weights = axes @ (toward / (values + strength * values.sum() / len(axes))[:, None])
 
         def rows(part, weights=weights):
             return _unit((part.image - centre) @ weights), _unit(part.text @ words - middle)

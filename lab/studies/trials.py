@@ -77,12 +77,15 @@ class Trials:
     Args:
       root: their folder; words: flags of train.py for all of them.
       own: values of the study's own flags; threads: of each run, 0: all; jobs: runs at a time.
+
+    Attributes:
+      asked: flags of each run that was trained or read, as given: what it is, not where it lies.
     """
 
     def __init__(self, root, words=(), own: Any = None, threads=0, jobs=1):
         self.root, self.words, self.own = Path(root or "."), list(words), own or SimpleNamespace()
         self.jobs, self.threads = jobs, [f"--threads={threads}"] if threads else []
-        self.title = f"train.py {shlex.join(self.words)}"
+        self.title, self.asked = f"train.py {shlex.join(self.words)}", list[list[str]]()
 
     def train(self, name, *words, **values):
         """Trains a run, or what is left of it, with the flags of all runs and its own, which win.
@@ -91,6 +94,7 @@ class Trials:
           ValueError: train.py failed, or the run is there with other settings.
         """
         given = [*self.words, *words, *(f"--{flag}={value}" for flag, value in values.items())]
+        self.asked.append(list(given))
         run = folder.Run(self.root / name)
         if run.config.is_file():
             check_same(run, given)

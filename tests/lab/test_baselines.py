@@ -9,7 +9,7 @@ from scipy import linalg, sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from lab.studies import __main__ as studies
-from lab.studies import baselines
+from lab.studies import baselines, trials
 
 WORDS = ("dog", "cat", "boat", "tree")
 
@@ -85,22 +85,46 @@ def test_ridge_is_the_least_squares_map_to_word_vectors(tmp_path):
     np.testing.assert_allclose(image, expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("shape", [(40, 12), (12, 12), (12, 40)])
+def test_the_spectrum_is_that_of_the_covariance(shape):
+    """Of fewer rows than columns too, by the much smaller matrix of the rows."""
+    rows = np.random.default_rng(3).normal(size=shape)
+    rows -= rows.mean(axis=0)
+    values, axes = baselines.spectrum(rows)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(len(values)), atol=1e-9)
+    np.testing.assert_allclose(axes * values @ axes.T, rows.T @ rows / len(rows), atol=1e-12)
+    assert len(values) == (shape[1] if shape[1] <= shape[0] else shape[0] - 1)
+    assert baselines.spectrum(np.zeros(shape))[0].mean() == 0
+
+
 def test_a_studys_table_ends_with_its_baselines(tmp_path, monkeypatch, capsys):
     tiny_data.precomp(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
-    studies.print_baselines(["--data=precomp", "--data_dir=data"])
+    studies.print_baselines([["--data=precomp", "--data_dir=data"]])
     assert "No baseline: all images, or all their captions, are alike" in capsys.readouterr().out
     for word, count in (("train", 4), ("dev", 2), ("test", 3)):
         captions = [f"a {w} {v}" for w, v in zip(WORDS[:count], WORDS[::-1], strict=False)]
         tiny_data.put(
             tmp_path / "data" / f"{word}_caps.txt", [c for c in captions for _ in "12345"]
         )
-    studies.print_baselines(["--data=precomp", "--data_dir=data"])
+    studies.print_baselines([["--data=precomp", "--data_dir=data"]])
     told = capsys.readouterr().out
     assert "What every learned row must beat" in told and "| cca |" in told
-    studies.print_baselines(["--model=dual_path", "--data=precomp", "--data_dir=data",
-                             "--features=pixels"])  # fmt: skip
+    pixels = ["--model=dual_path", "--data=precomp", "--data_dir=data", "--features=pixels"]
+    studies.print_baselines([pixels])
     assert capsys.readouterr().out.startswith("\nNo baseline: ")
+
+
+def test_baselines_stand_on_the_images_of_the_runs():
+    """Once for each kind of images, whatever else differs, and with the recipe's features."""
+    on = ["--recipe=sh", "--data=flickr8k", "--data_dir=a"]
+    runs = [[*on, f"--features={kind}", f"--seed={n}"] for n in (0, 1) for kind in ("last", "fne")]
+    assert list(studies.on_each_kind(runs)) == runs[:2]
+    assert len(studies.on_each_kind([on, [*on, "--data_dir=b"], [*on, "--crops=1"]])) == 3
+    work = trials.Trials("nowhere", ["--recipe=sh"])
+    with pytest.raises(ValueError, match="failed"):
+        work.train("a", "--no_such_flag", seed=3)
+    assert work.asked == [["--recipe=sh", "--no_such_flag", "--seed=3"]]
 
 
 @pytest.mark.parametrize("name", ["losses", "finding", "recipes", "features", "stages"])
