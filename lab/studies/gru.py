@@ -10,6 +10,7 @@ import itertools
 import numpy as np
 
 from lab.options import Option
+from lab.settings import compare_settings, settings_of
 from lab.studies import draws, trials
 from lab.studies.trials import GRADED, Report, Study
 from systems import config
@@ -129,10 +130,28 @@ def compare_vectors(work):
     return Report(f"{work.title} --recipe {recipe}:", found, notes, vector_columns(*kinds))
 
 
+def distinct_recipes(work):
+    """The recipes that differ under the flags of all runs; and {name: the equal one before it}."""
+    kept, same = {}, {}
+    for recipe in work.own.recipes:
+        settings = settings_of(*work.words, recipe=recipe)
+        for name, of in kept.items():
+            if set(compare_settings(of, settings)) <= {"recipe"}:
+                same[recipe] = name
+                break
+        else:
+            kept[recipe] = settings
+    return list(kept), same
+
+
 def compare_pipelines(work):
-    """The paper's comparison: every pipeline with two kinds of image vectors, all seeds."""
+    """The paper's comparison: every pipeline with two kinds of image vectors, all seeds.
+
+    Recipes that --train makes equal, such as `sh_bl` and `sh` by one size, are trained once.
+    """
     (first, second), seeds = trials.two_of(work.own.kinds), range(work.own.seeds)
-    cases = list(itertools.product(work.own.recipes, seeds, (first, second)))
+    recipes, same = distinct_recipes(work)
+    cases = list(itertools.product(recipes, seeds, (first, second)))
 
     def measure(case):
         recipe, seed, kind = case
@@ -140,7 +159,7 @@ def compare_pipelines(work):
         return run, work.numbers(run)
 
     graded, found = iter(work.each(measure, cases)), []
-    for recipe in work.own.recipes:
+    for recipe in recipes:
         own = np.array([(next(graded), next(graded)) for _ in seeds], object)  # (S, 2, 2)
         rsums = [np.mean([one["rsum"]["value"] for one in own[:, k, 1]]) for k in (0, 1)]
         pairs = [(b, a) for a, b in own[:, :, 0]]
@@ -155,7 +174,8 @@ def compare_pipelines(work):
         found.append({"recipe": f"mean of {len(learned)} that started", "pairs": pairs} | means)
     for one in found:
         one["difference"] = draws.rsum_difference(one.pop("pairs"))
-    return Report(work.title, found, PIPELINE_NOTES, pipeline_columns(first, second))
+    notes = [PIPELINE_NOTES, *(f"{one} is {of} under these flags." for one, of in same.items())]
+    return Report(work.title, found, "\n".join(notes), pipeline_columns(first, second))
 
 
 def pipeline_columns(first, second):

@@ -316,6 +316,17 @@ def test_the_table_of_pipelines(tmp_path, monkeypatch, capsys):
     assert np.mean(gains) == pytest.approx(gru.MEAN_GAIN, abs=0.005)
 
 
+def test_pipelines_that_flags_make_equal_are_trained_once(tmp_path, monkeypatch, capsys):
+    """SH-bl and SH differ by their sizes alone, SOE by more."""
+    names = [f"{recipe}_{kind}_0" for recipe in ("sh_bl", "soe") for kind in ("last", "fne")]
+    made = Scripts(monkeypatch, {n: [20.0] for n in names}, dict.fromkeys(names, RANKS))
+    words = f"--exp_root={tmp_path}", "--recipes=sh_bl,sh,soe", "--seeds=1"
+    sizes = f"--train={DATA} --embed_dim=8 --word_dim=8"
+    _, rows, told = study(capsys, "pipelines", *words, sizes)
+    assert [row[0] for row in rows] == ["sh_bl", "soe", "mean of 2 that started"]
+    assert "\nsh is sh_bl under these flags." in told and len(made.trained()) == 4
+
+
 ALL_STAGES = ["ranking-I", "instance-I", "both-I", "instance-II", "ranking-II", "both-II"]
 
 
