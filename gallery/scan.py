@@ -107,7 +107,8 @@ class Relevance:
             places = np.minimum(sizes, TOP)[..., None] > np.arange(TOP)  # (2, N, 10)
             return counts, counts, dcg(places.astype(np.float64))
         relevant, gain, ideal = np.empty((3, 2, self.num_images))
-        for part in slices(self.num_images, max(1, BLOCK_BYTES // 32 // self.num_images)):
+        at_once = max(1, BLOCK_BYTES // 32 // self.num_images)  # images, by four numbers for each
+        for part in slices(self.num_images, at_once):
             rows = self.rows(np.arange(part.start, part.stop))
             relevant[:, part] = counts @ (rows > RELEVANT).astype(np.float64).T  # exact
             highest = np.empty(0)

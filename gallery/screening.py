@@ -215,15 +215,16 @@ def find_newcomers(
 def to_keys(score: Single, candidate: NDArray) -> NDArray[np.uint64]:
     """Give numbers that rise as scores fall: the score's bits, turned over, then the candidate.
 
-    Of floats above 0 the bits rise with the number, of those below they fall. So entries are
-    sorted as plain numbers, equal scores by candidate.
+    (P,) scores, not NaN, and (P,) candidates, -1 to 2^31 - 1, give (P,) keys. Of floats above 0
+    the bits rise with the number, of those below they fall. So entries are sorted as plain numbers,
+    equal scores by candidate.
     """
     bits = turn(score.view(np.uint32)).astype(np.uint64)
     return bits << np.uint64(32) | candidate.astype(np.int32).view(np.uint32)
 
 
 def from_keys(keys: NDArray[np.uint64]) -> tuple[Single, NDArray[np.int32]]:
-    """Give the scores and candidates of `to_keys`."""
+    """Give the scores and candidates of `to_keys`, of keys of any shape."""
     bits = turn((keys >> np.uint64(32)).astype(np.uint32))
     return bits.view(np.float32), keys.astype(np.uint32).view(np.int32)
 
@@ -274,7 +275,7 @@ class Shortlist:
         self.kept[touched] = keys[:, :PLACES]
         # A newcomer no better than the last kept changes nothing: either that one is out in the
         # end, or so many are close that the query is read again.
-        tenth, last = (from_keys(keys[:, place])[0] for place in (TOP - 1, PLACES - 1))
+        tenth, last = (from_keys(keys[:, column])[0] for column in (TOP - 1, PLACES - 1))
         self.bar[touched] = np.maximum(self.below(tenth), last)
 
     def slack(self, score: Single) -> Floats:
@@ -291,7 +292,7 @@ class Shortlist:
         return sum(self._settle(pairs, axis, part.start, self.kept[part]) for part in parts)
 
     def _settle(self, pairs: Pairs, axis: int, first: int, keys: NDArray[np.uint64]) -> int:
-        """The same of the queries from ``first`` on."""
+        """The same of the queries from ``first`` on, by their (Q, PLACES) keys."""
         single, candidate = from_keys(keys)
         near = self.below(single[:, TOP - 1])  # what is below is out
         crowded = (single[:, -1] >= near) & (candidate[:, -1] >= 0)

@@ -137,7 +137,8 @@ def oracle(
     reach = fits.sum(axis=1, dtype=np.int64)  # (M,) the m of each caption
     by_text, by_image = np.empty((3, num_captions)), _Tiers(owner, reach, num_images)
     order = np.argsort(reach, kind="stable")
-    for part in slices(num_captions, max(1, BLOCK_BYTES // 32 // num_images)):
+    at_once = max(1, BLOCK_BYTES // 32 // num_images)  # captions
+    for part in slices(num_captions, at_once):
         captions = order[part]
         fitting = fits[captions]
         rows = relevance.rows(owner[captions]) * fitting  # (B, N); 0 where it does not fit
