@@ -38,8 +38,10 @@ def build(micro, **changes):
     return prepare(model, chosen)
 
 
-def prepare(model, chosen, **options):
-    model.compile(optimization.build_optimizer(chosen, 1), jit_compile=False, **options)
+def prepare(model, chosen):
+    """Compiles; without parts it is the reference, for which a graph would only take time."""
+    eager = not model.micro_batch
+    model.compile(optimization.build_optimizer(chosen, 1), jit_compile=False, run_eagerly=eager)
     model.optimizer.build(model.trainable_variables)
     return model
 
