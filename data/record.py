@@ -21,6 +21,7 @@ from run.folder import Run
 FORMAT = 1  # of data.json
 SAMPLE = 1024  # numbers of a row that are counted, evenly spaced
 LENGTH = 16  # hexadecimal digits that tell an image's content
+KEPT = ("images", "contents")  # of a split: names, and what tells contents
 
 
 def contents_of(split: Split) -> list[str]:
@@ -93,6 +94,56 @@ def check_resumed(run: Run, now: dict[str, Any]) -> None:
             )
 
 
+def trained_on(run: Run) -> dict[str, list[str]]:
+    """{"images", "contents"} of all that a run's weights were trained on, earlier runs' too."""
+    found = read_record(run)
+    parts = [found["splits"]["train"]]
+    if "before" in found:  # of a run that started from another
+        before = files.typed(found, "before", dict, run.data)
+        parts.append({key: files.typed(before, key, list, run.data) for key in KEPT})
+    return {key: [one for part in parts for one in part[key]] for key in KEPT}
+
+
+def check_started(first: Run, now: dict[str, Any]) -> dict[str, Any]:
+    """Refuses to start from a run that was trained on images which are validated or graded on now.
+
+    Args:
+      first: the run to start from; now: of `describe`, the data at hand.
+
+    Returns:
+      What is kept of the data, with what the first run's weights were trained on besides.
+
+    Raises:
+      ValueError: names the images.
+    """
+    before, known = trained_on(first), read_record(first)["splits"]
+    for name in ("validation", "test"):
+        split = now["splits"][name]
+        if split["sha256"] == known[name]["sha256"]:
+            continue  # was compared when that run was begun
+        if seen := seen_images(split, before):
+            raise ValueError(
+                f"{len(seen)} of {len(split['images'])} images of the {name} split are images "
+                f"that {first} was trained on: {some(seen)}; give the same splits as it had"
+            )
+    own = now["splits"]["train"]
+    if set(before["images"]) <= set(own["images"]) and set(before["contents"]) <= set(
+        own["contents"]
+    ):
+        return now
+    return {**now, "before": before}
+
+
+def seen_images(split: dict[str, Any], train: dict[str, list[str]]) -> list[str]:
+    """Names of a split's images that a run was trained on: by content, else by name."""
+    contents, names = set(train["contents"]) - {""}, set(train["images"])
+    return [
+        name
+        for name, content in zip(split["images"], split["contents"], strict=True)
+        if content in contents or (not content and name in names)
+    ]
+
+
 def check_split(run: Run, split: Split, other: bool = False) -> None:
     """Refuses a split that is not the run's own, and one with images that it was trained on.
 
@@ -108,14 +159,7 @@ def check_split(run: Run, split: Split, other: bool = False) -> None:
     now = describe({split.name: split})["splits"][split.name]
     if known[split.name]["sha256"] == now["sha256"]:
         return
-    train = known["train"]
-    contents, names = set(train["contents"]) - {""}, set(train["images"])
-    seen = [
-        name
-        for name, content in zip(now["images"], now["contents"], strict=True)
-        if content in contents or (not content and name in names)
-    ]
-    if seen:
+    if seen := seen_images(now, trained_on(run)):
         raise ValueError(
             f"{len(seen)} of {split.num_images} images of the {split.name} split are images "
             f"that {run} was trained on: {some(seen)}; grade others"

@@ -12,6 +12,7 @@ from settings.options import Options, option
 
 # Of `test.py --index`: what finds images of a very large gallery, and how well.
 INDEX, INDEX_FACTS = "index.faiss", "index.json"
+FIRST_PHASE = "-first"  # behind a run's name: the folder of its first phase
 FORMAT = 3  # of config.json; 1 had settings alone, 2 no manifest beside it
 # All that scripts write into a run folder, by name: what --overwrite removes, and nothing else.
 WRITTEN = (
@@ -206,20 +207,34 @@ def list_runs(root: str | os.PathLike) -> list[Path]:
     return [path.parent for path in sorted(found, key=lambda p: (p.stat().st_mtime_ns, str(p)))]
 
 
+def latest_begun(root: str | os.PathLike) -> Run | None:
+    """The run that was begun last, though it may still be in its first phase; or None.
+
+    A first phase is no run of its own before it has ended.
+    """
+    told = [path for name in ("config.json", "start.json") for path in Path(root).glob(f"*/{name}")]
+    if not told:
+        return None
+    last = max(told, key=lambda path: (path.stat().st_mtime_ns, str(path))).parent
+    whole = Run(last.with_name(last.name.removesuffix(FIRST_PHASE)))
+    return whole if whole.start.is_file() else Run(last)
+
+
 def find(root: str | os.PathLike, name: str | None, begun: bool = False) -> Run:
     """Opens run `name` (a name below `root`, or a path); without a name the latest run.
 
     Args:
-      begun: a run that is still in its first phase will do.
+      begun: a run that is still in its first phase will do, and stands for that.
 
     Raises:
       ValueError: there is no such run; the runs that are there are listed.
     """
     runs = list_runs(root)
     if not name:
-        if not runs:
+        last = latest_begun(root) if begun else Run(runs[-1]) if runs else None
+        if last is None:
             raise ValueError(f"there is no run in {root}/ yet: start with python train.py")
-        return Run(runs[-1])
+        return last
     for folder in (Path(root) / name, Path(name)):
         run = Run(folder)
         if run.config.is_file() or (begun and run.start.is_file()):

@@ -78,7 +78,12 @@ def set_weights(
                 f"{settings.epochs} epochs, not {was.epochs}: the learning rate is planned anew, "
                 "as if the run had been started so; it may rise again"
             )
-        records.restore(model)
+        done = records.restore(model)
+        if settings.epochs < done:
+            raise ValueError(
+                f"{run} has {done} epochs behind it, --epochs is {settings.epochs}: expected "
+                f"{done} or more, or --overwrite to train it anew"
+            )
         if records.write:
             config.save(run, settings, facts)
         return notes

@@ -27,7 +27,7 @@ from systems import config
 
 def first_run(run):
     """The folder of a run's first phase: NAME-first beside it."""
-    return folder.Run(run.folder.with_name(f"{run.folder.name}-first"))
+    return folder.Run(run.folder.with_name(f"{run.folder.name}{folder.FIRST_PHASE}"))
 
 
 def check_recipe(recipe, settings, argv):
@@ -58,12 +58,13 @@ def first_flags(recipe, argv):
     return [f"--recipe={recipe}", *config.given_flags(argv, one_phase(recipe))]
 
 
-def train_first(flags, run):
+def train_first(flags, run, anew=False):
     """Trains the first phase of `run`, or what is left of it.
 
     Args:
       flags: of `first_flags`.
       run: the run that will start from it.
+      anew: whether a first phase that is there is replaced, and not gone on with.
 
     Returns:
       The first phase's run.
@@ -75,7 +76,7 @@ def train_first(flags, run):
     script = Path(__file__).resolve().parents[1] / "train.py"
     command = [sys.executable, str(script), *flags]
     command += [f"--exp_root={first.folder.parent}", f"--exp={first.folder.name}"]
-    if first.state.is_file():
+    if first.state.is_file() and not anew:
         command += ["--resume"]
     elif first.folder.exists():
         command += ["--overwrite"]

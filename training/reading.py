@@ -60,6 +60,8 @@ def read_inputs(start: Start, splits: dict[str, Split]) -> Inputs:
     known = record.describe(splits)
     if start.resumed:
         record.check_resumed(start.run, known)
+    if start.first:
+        known = record.check_started(start.first, known)
     splits = {name: splits[name] for name in ("train", "validation")}
     check_trainable(splits["train"])
     settings = resolve(start.settings, splits["train"])

@@ -77,10 +77,9 @@ def open_run(values: Any, argv: list[str], chief: bool) -> Start:
 
     phases.check_recipe(asked.first_phase, asked, argv)
     hold(run, chief)
-    before = phases.first_run(run)
-    if chief and values.overwrite and before.is_ours():
-        before.state.unlink(missing_ok=True)  # of another run: it is not gone on with
-    return with_first_phase(start, phases.first_flags(asked.first_phase, argv), chief)
+    # A first phase of another run is replaced, too, and not gone on with.
+    replaced = begun_at(phases.first_run(run)) if values.overwrite else 0
+    return with_first_phase(start, phases.first_flags(asked.first_phase, argv), chief, replaced)
 
 
 def compared_flags(values: Any) -> dict[str, Any]:
@@ -113,30 +112,50 @@ def how_to_go_on(run: Run) -> str:
     return f"the last whole epoch is safe; go on with: {how}"
 
 
-def with_first_phase(start: Start, first_flags: list[str], chief: bool) -> Start:
+def begun_at(run: Run) -> int:
+    """When a run's config.json was written, in nanoseconds; 0 where it has none."""
+    return run.config.stat().st_mtime_ns if run.config.is_file() else 0
+
+
+def with_first_phase(start: Start, first_flags: list[str], chief: bool, replaced: int = 0) -> Start:
     """Trains the first phase, in a process of its own; returns the start of the second.
 
-    What the run is, both phases, is kept in `start.json` before.
+    What the run is, both phases, is kept in `start.json` before. Where the first phase is refused,
+    all is as it was.
+
+    Args:
+      replaced: `begun_at` of the first phase that this one replaces, 0 for none.
 
     Raises:
       ValueError: the first phase was not finished.
     """
     from training import phases
 
-    run, kept = start.run, dataclasses.asdict(start.settings)
+    run, first, kept = start.run, phases.first_run(start.run), dataclasses.asdict(start.settings)
+    was = run.start.read_text(encoding="utf-8") if run.start.is_file() else None
     if chief:
         facts = {"given": list(start.given), "overwrite": start.overwrite, "first": first_flags}
+        facts |= {"replaced": replaced}
         files.write_json(run.start, {"format": folder.FORMAT, "settings": kept, **facts})
+    before = begun_at(first)
     try:
-        first = phases.train_first(first_flags, run)
+        phases.train_first(first_flags, run, anew=0 < before == replaced)
     except ValueError:
-        if chief and not phases.first_run(run).config.is_file():  # refused: nothing has begun
-            run.start.unlink()
-            if not any(run.folder.iterdir()):
-                run.folder.rmdir()
+        if chief and begun_at(first) == before:  # refused: nothing has begun
+            undo_start(run, was)
         raise
     settings = dataclasses.replace(start.settings, init_from=str(first))
     return dataclasses.replace(start, settings=settings, first=first)
+
+
+def undo_start(run: Run, was: str | None) -> None:
+    """Gives a run the start.json back that it had, or none, where no training has begun."""
+    if was is not None:
+        files.write_text(run.start, was)
+        return
+    run.start.unlink()
+    if not any(run.folder.iterdir()):
+        run.folder.rmdir()
 
 
 def resume(run: Run, asked: Any, given: tuple[str, ...], argv: list[str], chief: bool) -> Start:
@@ -157,7 +176,7 @@ def resume(run: Run, asked: Any, given: tuple[str, ...], argv: list[str], chief:
             run, settings, Facts(), False, None, tuple(found["given"]), found["overwrite"]
         )
         more = phases.first_flags(settings.first_phase, argv)[1:]
-        return with_first_phase(start, [*found["first"], *more], chief)
+        return with_first_phase(start, [*found["first"], *more], chief, found["replaced"])
     settings, facts = resumed_settings(run, asked, given)
     if any(path.is_file() for path in (run.state, run.best_weights, run.history)):
         return Start(run, settings, facts, True, None, given, False)
@@ -172,7 +191,9 @@ def read_start(run: Run) -> tuple[Any, dict[str, Any]]:
       ValueError: it was edited into nonsense.
     """
     found = files.read_json(run.start)
+    found = {"replaced": 0, **found} if isinstance(found, dict) else found  # older ones lack it
     kinds = {"format": int, "settings": dict, "given": list, "overwrite": bool, "first": list}
+    kinds |= {"replaced": int}
     valid = isinstance(found, dict) and all(type(found.get(n)) is k for n, k in kinds.items())
     valid = valid and all(isinstance(word, str) for word in [*found["given"], *found["first"]])
     if not valid or found["format"] != folder.FORMAT or not found["settings"].get("first_phase"):

@@ -112,3 +112,27 @@ def test_a_table_that_was_sorted_or_grew_since_is_refused(tmp_path):
             record.check_resumed(run, record.describe(now))
             for split in now.values():
                 record.check_split(run, split)
+
+
+def test_no_run_starts_from_one_that_saw_what_it_is_judged_on(known):
+    run, splits = known
+    now = record.describe(splits)
+    assert record.check_started(run, now) == now
+    train, test = splits["train"], splits["test"]
+    for name in ("validation", "test"):
+        mixed = splits | {name: dataclasses.replace(taken(train, [0]), name=name)}
+        with pytest.raises(ValueError, match=f"1 of 1 images of the {name} split are images that"):
+            record.check_started(run, record.describe(mixed))
+    # What an earlier run was trained on is known to the later ones, too.
+    fewer = splits | {"train": dataclasses.replace(taken(train, [0, 1]), name="train")}
+    second = Run(run.folder.with_name("second"))
+    manifest.begin(second.folder)
+    files.write_json(second.data, record.check_started(run, record.describe(fewer)))
+    seen = dataclasses.replace(taken(train, [3]), name="test")
+    for other in (False, True):
+        with pytest.raises(ValueError, match="1 of 1 images of the test split are images that"):
+            record.check_split(second, seen, other=other)
+    third = fewer | {"test": seen}
+    with pytest.raises(ValueError, match="1 of 1 images of the test split"):
+        record.check_started(second, record.describe(third))
+    record.check_split(second, test)

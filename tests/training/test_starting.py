@@ -27,6 +27,9 @@ def begin(*flags):
     return starting.open_run(values, argv, True)
 
 
+KEPT = ("config.json", "last/state.npz")
+
+
 class Killed(BaseException):
     """Stands for the end of the process."""
 
@@ -71,7 +74,8 @@ def test_a_first_phase_that_is_replaced_is_not_gone_on_with(monkeypatch, tmp_pat
     config.save(first, config.parse(["train.py"]), Facts())
     files.write_text(first.state, "of before")
     command = begin_and_be_killed(monkeypatch, "--overwrite")
-    assert command[-1] == "--overwrite"
+    assert command[-1] == "--overwrite" and first.state.read_text() == "of before"
+    config.save(first, config.parse(["train.py"]), Facts())  # the new one has begun
     files.write_text(first.state, "of an epoch")
     monkeypatch.setattr(phases, "run_beside", lambda again: command.append(again[-1]) or 0)
     assert begin("--exp=two", "--resume").overwrite  # what stands in the folder is of before
@@ -86,10 +90,46 @@ def test_a_first_phase_that_is_refused_leaves_nothing(monkeypatch, tmp_path):
     assert list((tmp_path / "exp").iterdir()) == []
 
 
+def test_a_refused_first_phase_leaves_both_runs_as_they_were(monkeypatch, tmp_path):
+    old = config.parse(["train.py", "--epochs=9"])
+    runs = [Run(tmp_path / "exp" / name) for name in ("two", "two-first")]
+    for run in runs:
+        config.save(run, old, Facts())
+        files.write_text(run.state, "of before")
+    before = {run / name: (run / name).read_bytes() for run in runs for name in KEPT}
+    monkeypatch.setattr(phases, "run_beside", lambda command: 1)
+    with pytest.raises(ValueError, match="two-first, was not finished"):
+        begin(*PH, "--overwrite")
+    assert {path: path.read_bytes() for path in before} == before
+    assert not any(run.start.exists() for run in runs)
+    lock.release_all()
+    assert begin("--exp=two", "--resume").resumed
+
+
+def test_a_refused_resumption_keeps_its_start(monkeypatch):
+    begin_and_be_killed(monkeypatch)
+    lock.release_all()
+    monkeypatch.setattr(phases, "run_beside", lambda command: 1)
+    with pytest.raises(ValueError, match="two-first, was not finished"):
+        begin("--exp=two", "--resume", "--epochs=4")
+    assert files.read_json(Run("exp/two").start)["settings"]["epochs"] == 3
+
+
+def test_the_latest_run_goes_on_with_both_phases(monkeypatch, tmp_path):
+    config.save(Run(tmp_path / "exp/other"), config.parse(["train.py"]), Facts())
+    begin_and_be_killed(monkeypatch)
+    assert folder.find("exp", None, begun=True).folder.name == "two"
+    config.save(Run(tmp_path / "exp/two-first"), config.parse(["train.py"]), Facts())
+    assert folder.find("exp", None, begun=True).folder.name == "two"
+    assert folder.find("exp", None).folder.name == "two-first"  # what can be graded
+    Run(tmp_path / "exp/two").start.unlink()
+    assert folder.find("exp", None, begun=True).folder.name == "two-first"
+
+
 @pytest.mark.parametrize(
     "damage",
     [[], {"first": None}, {"first": [3]}, {"given": {}}, {"settings": {}}, {"format": 1},
-     {"settings": {"first_phase": "sh", "model": 3}}],
+     {"settings": {"first_phase": "sh", "model": 3}}, {"replaced": "yes"}],
 )  # fmt: skip
 def test_a_damaged_start_is_refused(monkeypatch, damage):
     begin_and_be_killed(monkeypatch)
