@@ -100,6 +100,17 @@ def test_bad_input_is_refused_in_one_line(home, flags, says):
     assert not (home / "exp/bad").exists()
 
 
+def test_a_run_starts_from_none_that_saw_what_it_is_judged_on(home):
+    tiny_data.precomp(home / "swapped")
+    for kind in ("ims.npy", "caps.txt", "ids.txt"):
+        for before, now in (("train", "test"), ("test", "train")):
+            shutil.copy(home / "data" / f"{before}_{kind}", home / "swapped" / f"{now}_{kind}")
+    flags = ["--recipe=soe", "--init_from=po-first", "--data_dir=swapped", "--exp=bad"]
+    says = "4 of 4 images of the test split are images that exp/po-first was trained on"
+    fail("train.py", *SMALL, "--epochs=1", *flags, cwd=home, says=says)
+    assert not (home / "exp/bad").exists()
+
+
 def test_large_batches_in_parts_beside_a_tower_that_stands_still(home):
     own = ["--recipe=mh", "--batch_size=8", "--micro_batch=3", "--train=text", "--dropout=0.3"]
     own += ["--schedule=multi_step", "--milestones=1", "--decay_rate=0.1", "--warmup_epochs=0.5"]
