@@ -3,11 +3,13 @@
 settings_of("--recipe=mh_bl", embed_dim=64)     # as train.py --recipe mh_bl --embed_dim 64 has
 """
 
+from pathlib import Path
+
 from absl import flags
 
 from systems import config
 
-UNCOMPARED = ("cache_dir", "init_from")  # may differ between two equal runs
+UNCOMPARED = ("cache_dir",)  # may differ between two equal runs
 
 
 def settings_of(*words, **values):
@@ -31,14 +33,19 @@ def settings_of(*words, **values):
 
 
 def compare_settings(was, now):
-    """{name: (was, now)} of the settings by which a run is not what a command line means.
+    """{name: (was, now)} of the settings by which two command lines mean different runs.
 
-    Args:
-      was: settings of the run; now: those of the command line, where "auto" is not resolved.
+    A run to start from is the same wherever it lies; one that a first phase makes is not asked for.
     """
+    if type(was) is not type(now):  # their other settings are of two systems
+        return {"model": (was.model, now.model)}
     found = {}
     for name, before in config.differences(was, now).items():
         after = getattr(now, name)
-        if name not in UNCOMPARED and not (name in config.RESOLVED and after == "auto"):
+        if name == "init_from":
+            made = was.first_phase and was.first_phase == now.first_phase
+            if made or (before and after and Path(before).name == Path(after).name):
+                continue
+        if name not in UNCOMPARED:
             found[name] = (before, after)
     return found

@@ -7,6 +7,7 @@ A finished run is read, not trained anew; the last line of its log.txt says that
 """
 
 import csv
+import dataclasses
 import shlex
 import sys
 import threading
@@ -95,11 +96,13 @@ class Trials:
         """
         given = [*self.words, *words, *(f"--{flag}={value}" for flag, value in values.items())]
         self.asked.append(list(given))
-        run = folder.Run(self.root / name)
+        run, asked = folder.Run(self.root / name), settings_of(*given)
         if run.config.is_file():
-            check_same(run, given)
+            check_same(run, asked)
             if read_log(run)["finished"]:
                 return run
+        else:
+            keep_asked(run, asked)
         given += [*self.threads, f"--exp_root={self.root}", f"--exp={name}"]
         if run.state.is_file():
             given.append("--resume")
@@ -146,9 +149,32 @@ class Trials:
             return list(pool.map(attempt, items))
 
 
-def check_same(run, given):
-    """Refuses a run that was trained with other flags. Raises ValueError."""
-    for name, (was, now) in compare_settings(config.load(run)[0], settings_of(*given)).items():
+def asked_file(run):
+    """The file beside a run that keeps what its command line asked for."""
+    return run.folder.parent / ".asked" / f"{run.folder.name}.json"
+
+
+def keep_asked(run, asked):
+    """Keeps what a run was asked for where its config.json has only what "auto" came out as."""
+    kept = {name: getattr(asked, name) for name in config.RESOLVED if hasattr(asked, name)}
+    files.write_json(asked_file(run), kept)
+
+
+def settings_as_asked(run, asked):
+    """A run's settings, to be compared with asked ones.
+
+    Where "auto" is asked for, they have what the run's own command line had. Of a run that no study
+    has trained this is not known: there "auto" is taken for the same.
+    """
+    path, made = asked_file(run), config.load(run)[0]
+    kept = files.read_json(path, dict) if path.is_file() else {}
+    known = [n for n in config.RESOLVED if hasattr(made, n) and getattr(asked, n, None) == "auto"]
+    return dataclasses.replace(made, **{name: kept.get(name, "auto") for name in known})
+
+
+def check_same(run, asked):
+    """Refuses a run that was trained with other settings than asked ones. Raises ValueError."""
+    for name, (was, now) in compare_settings(settings_as_asked(run, asked), asked).items():
         raise ValueError(
             f"{run} was trained with --{name} {was}, not {now}: give another --exp_root, or "
             "remove that folder"

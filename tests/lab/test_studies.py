@@ -3,6 +3,7 @@
 Only the first test trains; the others put files in the place of train.py and test.py.
 """
 
+import dataclasses
 import json
 import re
 
@@ -17,6 +18,7 @@ from lab.studies import __main__ as studies
 from lab.studies import draws, gru, trials
 from run import files, folder, manifest
 from run.manifest import check as check_strictly  # without the exception of conftest.py
+from settings.training import Facts
 from systems import config
 
 
@@ -152,6 +154,42 @@ def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
     run.state.write_text("")
     work.train("a", recipe="sh")
     assert made.calls[2][-2:] == ("--exp=a", "--resume")
+
+
+def test_what_auto_came_out_as_is_not_taken_for_another_asking(tmp_path, monkeypatch):
+    made = Scripts(monkeypatch, {"a": [1.0], "b": [1.0]})
+    first = trials.Trials(tmp_path, ["--relevance=auto", "--features=regions"])
+    auto = trials.Trials(tmp_path, ["--relevance=auto"])
+    first.train("a")
+    run = auto.train("b")
+    resolved = {"features": "regions", "relevance": "concepts"}
+    config.save(run, dataclasses.replace(config.load(run)[0], **resolved), Facts())
+    first.train("a")
+    auto.train("b")
+    first.train("b")  # which it came out as
+    with pytest.raises(ValueError, match="a was trained with --features regions, not auto: give"):
+        auto.train("a")
+    with pytest.raises(ValueError, match="b was trained with --relevance concepts, not tfidf"):
+        auto.train("b", relevance="tfidf")
+    (tmp_path / ".asked" / "a.json").unlink()  # of a run that no study has trained
+    auto.train("a")
+    assert list(made.trained()) == ["a", "b"]
+
+
+def test_a_run_that_starts_from_another_one_is_another(tmp_path, monkeypatch):
+    Scripts(monkeypatch, {"b1": [1.0], "ph": [1.0], "ph-first": [1.0], "gru": [1.0]})
+    work = trials.Trials(tmp_path, DATA.split())
+    work.train("b1", "--init_from=exp/a0", seed=1)
+    work.train("b1", "--init_from=moved/to/a0", seed=1)
+    for words in (["--init_from=exp/a1"], []):
+        with pytest.raises(ValueError, match="b1 was trained with --init_from exp/a0, not "):
+            work.train("b1", *words, seed=1)
+    run = work.train("ph", recipe="ph")
+    first = dataclasses.replace(config.load(run)[0], init_from=f"{run}-first")  # as train.py does
+    config.save(run, first, Facts())
+    work.train("ph", recipe="ph")
+    with pytest.raises(ValueError, match="ph was trained with --model gru, not projection"):
+        work.train("ph")
 
 
 def test_a_run_is_graded_once_for_its_weights(tmp_path, monkeypatch):
