@@ -64,8 +64,11 @@ def grade(run, ranks):
         found[direction] = metrics.Retrieval(np.array(own), owner, 100)
         write_ranks(run, direction, images[direction], own)
     score = intervals.with_intervals(found, 10)
-    hashes = {"weights": files.file_hash(run.best_weights)}
-    protocol = {"split": "test", "gallery": {"text_to_image": 2}}
+    hashes = {
+        "weights": files.file_hash(run.best_weights),
+        "config": config.config_hash(*config.load(run)),
+    }
+    protocol = {"split": "test", "gallery": {"text_to_image": 2}, "folds": 1}
     files.write_json(run.score, {"protocol": protocol, "hashes": hashes, **score})
 
 

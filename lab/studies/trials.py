@@ -182,12 +182,17 @@ def check_same(run, asked):
 
 
 def is_graded(run):
-    """Whether test.py has graded the run's weights as they are, on the test split."""
+    """Whether test.py has graded the run as it is: whole, on the test split, by its own settings.
+
+    `--test_shifts` of test.py is a setting, so the hash of the settings tells of it.
+    """
     if not run.score.is_file():
         return False
-    score = read_score(run)
-    graded = score["protocol"].get("split"), score["hashes"].get("weights")
-    return graded == ("test", files.file_hash(run.best_weights))
+    protocol, hashes = (read_score(run)[name] for name in ("protocol", "hashes"))
+    graded = protocol.get("split"), protocol.get("folds"), hashes.get("weights")
+    if graded != ("test", 1, files.file_hash(run.best_weights)):
+        return False
+    return hashes.get("config") == config.config_hash(*config.load(run))
 
 
 def best_epoch(run, metric):

@@ -11,6 +11,8 @@ from grading import pair_recall
 from lab.settings import settings_of
 from lab.studies import pairs, trials
 from run import files, folder
+from settings.training import Facts
+from systems import config
 
 NAMES = ["red_circle", "sit_star"]
 
@@ -42,6 +44,7 @@ def test_each_regime_is_what_its_name_says(tmp_path):
 def graded(tmp_path):
     """A run of two pairs: recalls (1 of 2, 1 of 4) by ranking, (0, 1 of 4) with beam 1."""
     run = folder.Run(tmp_path / "joint")
+    config.save(run, settings_of("--recipe=joint_scenes"), Facts())
     hits = [[0, 1], [1, 0]], [[0, 0], [1, 0]], [[1, 1], [1, 1]]
     cells = [pair_recall.Cells(np.array(own), np.array([[1, 1], [2, 2]])) for own in hits]
     stored = zip(pairs.TITLES, map(pair_recall.as_json, cells), strict=True)
@@ -51,7 +54,9 @@ def graded(tmp_path):
     scores = {"beam 1": {"bleu4": 0.5}, "beam 5": {"bleu4": 0.25}}
     files.write_json(run / "captions.json", {"scores": scores})
     files.write_text(run.best_weights, "weights")
-    of = {"protocol": {"split": "test"}, "hashes": {"weights": files.file_hash(run.best_weights)}}
+    hashes = {"weights": files.file_hash(run.best_weights)}
+    hashes["config"] = config.config_hash(*config.load(run))
+    of = {"protocol": {"split": "test", "folds": 1}, "hashes": hashes}
     files.write_json(run.score, {**of, "rsum": {"value": 100.0, "low": 90.0, "high": 110.0}})
     rows = ["epoch,val_bleu4,val_image_to_text_rsum", "1,0.2,90", "2,0.4,80", "3,0.3,70"]
     files.write_text(run.history, "\n".join(rows) + "\n")
@@ -90,9 +95,9 @@ def test_grades_of_another_split_or_of_other_weights_are_no_grades(graded):
     assert pairs.knows_pairs(graded, NAMES) and not pairs.knows_pairs(graded, NAMES[:1])
     kept = {path: path.read_bytes() for path in (graded / "pairs.json", graded.score)}
     for path, content in kept.items():
-        path.write_bytes(content.replace(b'"test"', b'"validation"'))
+        files.write_text(path, content.decode().replace('"test"', '"validation"'))
         assert path.read_bytes() != content and not pairs.knows_pairs(graded, NAMES)
-        path.write_bytes(content)
+        files.write_text(path, content.decode())
     files.write_text(graded.best_weights, "trained anew")
     assert not pairs.knows_pairs(graded, NAMES)
 

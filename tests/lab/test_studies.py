@@ -14,6 +14,7 @@ from stand_ins import DATA, END, RANKS, WORSE, Scripts, study
 from tiny_data import precomp
 
 from lab import scripts
+from lab.settings import settings_of
 from lab.studies import __main__ as studies
 from lab.studies import draws, gru, trials
 from run import files, folder, manifest
@@ -203,19 +204,28 @@ def test_a_run_is_graded_once_for_its_weights(tmp_path, monkeypatch):
     run.best_weights.write_text("others")
     work.grade(run)
     assert len(made.calls) == 3
-    files.write_json(run.score, {**files.read_json(run.score), "protocol": {"split": "validation"}})
-    work.grade(run)
-    assert len(made.calls) == 4
+    score = files.read_json(run.score)
+    for part, changed in (
+        ("protocol", {"split": "validation"}),
+        ("protocol", {"folds": 5}),
+        ("hashes", {"config": "of other settings, such as --test_shifts"}),
+    ):
+        files.write_json(run.score, score | {part: score[part] | changed})
+        calls = len(made.calls)
+        assert not trials.is_graded(run) and work.grade(run)["rsum"]["value"] == 425
+        assert len(made.calls) == calls + 1 and trials.is_graded(run)
 
 
 @pytest.mark.parametrize("name", ["score.json", "ranks_text_to_image.csv"])
 def test_damaged_grades_are_refused(name, tmp_path, monkeypatch):
     monkeypatch.setattr(manifest, "check", check_strictly)
     run = folder.Run(tmp_path / "a")
-    manifest.begin(run.folder)
+    config.save(run, settings_of(), Facts())  # begins the manifest
     files.write_text(run.best_weights, "weights")
     hashes = {"weights": files.file_hash(run.best_weights)}
-    files.write_json(run.score, {"protocol": {"split": "test"}, "hashes": hashes, "rsum": 1})
+    hashes["config"] = config.config_hash(*config.load(run))
+    protocol = {"split": "test", "folds": 1}
+    files.write_json(run.score, {"protocol": protocol, "hashes": hashes, "rsum": 1})
     for direction in ("text_to_image", "image_to_text"):
         files.write_text(run / f"ranks_{direction}.csv", "image,caption,rank\na.jpg,a,1\n")
     assert trials.is_graded(run) and draws.rsum_draws([run]).shape[0] == 1
