@@ -3,9 +3,9 @@
     python -m lab.rows --exp_root exp          # writes docs/systems.json and README's block
 
 Each row of `ROWS` has its run, a folder below --exp_root that train.py and test.py have left. One
-that is not trained to its end, or not graded, is refused; of one that was killed in between, no
-minutes are told. Without that folder a row stays as docs/systems.json has it, while its command
-still means its settings; else it is "not run".
+of another system or recipe, not trained to its end, or not graded, is refused; of one that was
+killed in between, no minutes are told. Without that folder a row stays as docs/systems.json has it,
+while its command still means its settings; else it is "not run".
 """
 
 import dataclasses
@@ -88,7 +88,8 @@ def read_row(row, exp_root, earlier=()):
       earlier: rows of such data, of which one stands for a run that is not there.
 
     Raises:
-      ValueError: its run is not trained to its end, not graded, or no command line would make it.
+      ValueError: its run is another one, is not trained to its end, not graded, or no command line
+        would make it.
     """
     run, found = (
         Run(Path(exp_root) / (row.recipe or "projection")),
@@ -97,6 +98,7 @@ def read_row(row, exp_root, earlier=()):
     words = [*([f"--recipe={row.recipe}"] if row.recipe else []), *row.more.split()]
     if run.config.is_file():
         stored, _ = config.load(run)
+        check_row(row, run, stored, words)
         words = command_of(stored)
         log, first = read_log(run), read_log(Run(f"{run}-first"))
         if not log["finished"]:
@@ -120,6 +122,23 @@ def read_row(row, exp_root, earlier=()):
         "command": shlex.join(["python", "train.py", *words]),
         "settings": config.differences(settings), "published": figure and figure._asdict(), **found,
     }  # fmt: skip
+
+
+def check_row(row, run, stored, words):
+    """Refuses a run of another system or recipe than the row's. Raises ValueError.
+
+    Args:
+      stored: the run's settings; words: the row's flags of train.py.
+    """
+    wanted = settings_of(*words)
+    for name in ("model", "recipe"):
+        was, expected = getattr(stored, name), getattr(wanted, name)
+        if was != expected:
+            raise ValueError(
+                f"{run} was trained with --{name} {was}, the row {row.name!r} is of {expected}: "
+                f"train it by {shlex.join(['python', 'train.py', *words])}, or give another "
+                "--exp_root"
+            )
 
 
 def means_its_settings(found):

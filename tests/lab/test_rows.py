@@ -51,8 +51,8 @@ def test_no_places_stand_in_a_command():
 
 
 def test_a_row_of_a_run(tmp_path, monkeypatch):
-    row = rows.SystemRow(2, "GRU", "mh")
-    made = trained(monkeypatch, Run(tmp_path / "mh"), "--recipe=ph", "--seed=3")
+    row = rows.SystemRow(2, "GRU", "ph")
+    made = trained(monkeypatch, Run(tmp_path / "ph"), "--recipe=ph", "--seed=3")
     found = rows.read_row(row, tmp_path)
     assert found["command"] == "python train.py --recipe=ph --seed=3"
     assert found["settings"]["seed"] == 3 and found["settings"]["loss"] == made.loss
@@ -79,13 +79,25 @@ def test_no_minutes_are_told_of_a_run_that_was_killed_in_between(tmp_path, monke
 
 def test_a_run_that_is_not_ended_or_not_graded_is_refused(tmp_path, monkeypatch):
     row, run = rows.SystemRow(1, "one", "sh"), Run(tmp_path / "sh")
-    trained(monkeypatch, run)
+    trained(monkeypatch, run, "--recipe=sh")
     run.best_weights.write_text("trained on")
     with pytest.raises(ValueError, match=r"is not graded as it is: python test\.py --exp .*sh$"):
         rows.read_row(row, tmp_path)
     (run / "log.txt").write_text("0 of 3 epochs done")
     with pytest.raises(ValueError, match="is not trained to its end"):
         rows.read_row(row, tmp_path)
+
+
+def test_a_run_that_is_not_the_rows_is_refused(tmp_path, monkeypatch):
+    trained(monkeypatch, Run(tmp_path / "best"), "--recipe=mh")
+    said = "best was trained with --model gru, the row 'text' is of transformer: train it by python"
+    with pytest.raises(ValueError, match=said):
+        rows.read_row(rows.SystemRow(4, "text", "best"), tmp_path)
+    trained(monkeypatch, Run(tmp_path / "sh"), "--recipe=mh")
+    with pytest.raises(ValueError, match=r"--recipe mh, the row 'GRU' is of sh: .*recipe=sh, or"):
+        rows.read_row(rows.SystemRow(2, "GRU", "sh"), tmp_path)
+    trained(monkeypatch, Run(tmp_path / "dual_path_scenes"), "--model=dual_path")
+    assert rows.read_row(rows.SystemRow(3, "dual path", "dual_path_scenes"), tmp_path)["scores"]
 
 
 def test_readme_and_data_are_written(tmp_path, monkeypatch, capsys):
@@ -108,8 +120,8 @@ def test_readme_and_data_are_written(tmp_path, monkeypatch, capsys):
 
 
 def test_a_row_without_its_run_stays_while_its_command_means_its_settings(tmp_path, monkeypatch):
-    row = rows.SystemRow(2, "GRU", "mh")
-    trained(monkeypatch, Run(tmp_path / "mh"), "--recipe=ph", "--seed=3")
+    row = rows.SystemRow(2, "GRU", "ph")
+    trained(monkeypatch, Run(tmp_path / "ph"), "--recipe=ph", "--seed=3")
     found = json.loads(json.dumps(rows.read_row(row, tmp_path)))
     assert rows.read_row(row, "nowhere", [found]) == found
     found["settings"]["seed"] = 4
