@@ -61,8 +61,14 @@ def compare_recipes(work):
 
 
 def count_starts(work):
-    """The paper's Table 5: how many runs start to learn, and what became of each."""
+    """The paper's Table 5: how many runs start to learn, and what became of each.
+
+    Raises:
+      ValueError: --train names features, and so does --kinds.
+    """
     found = []
+    if work.own.kinds and settings_of(*work.words).features != "auto":
+        raise ValueError("--train holds --features, which --kinds gives: leave one of them out")
 
     def measure(case):
         (kind, model), seed = case
@@ -243,6 +249,8 @@ STUDIES = {
             Option("kinds", [], "Image vectors, as of train.py --features; else the data's own."),
             Option("seeds", 5, "Runs of each setting.", 1),
         ),
+        gives=("recipe", "learning_rate", "margin", "absolute", "seed"),
+        instead="leave it out; --seeds says how many there are",
     ),
     "pipelines": Study(
         "each of --recipes with the image vectors of both --kinds, --seeds times, graded",
@@ -254,7 +262,8 @@ STUDIES = {
             Option("kinds", ["last", "fne"], "Two kinds of image vectors."),
             Option("seeds", 2, "Runs of each kind.", 1),
         ),
-        gives=("recipe", "features"),
+        gives=("recipe", "features", "seed"),
+        instead="choose by --recipes, --kinds and --seeds",
     ),
     "features": Study(
         "--recipe with the image vectors of both --kinds, --seeds times, graded by test.py",
@@ -266,5 +275,7 @@ STUDIES = {
             Option("kinds", ["last", "fne"], "Two kinds of image vectors."),
             Option("seeds", 3, "Runs of each kind.", 1),
         ),
+        gives=("recipe", "features", "seed"),
+        instead="choose by --recipe, --kinds and --seeds",
     ),
 }

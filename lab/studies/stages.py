@@ -75,5 +75,7 @@ STUDIES = {
             Option("start", "instance-I", "Run of stage I that both-II starts from."),
             Option("classes", ["500", "1500"], "Numbers of pseudo classes."),
         ),
+        gives=("recipe", "lambdas", "init_from", "num_classes"),
+        instead="choose by --stage1, --stage2, --both, --start and --classes",
     ),
 }

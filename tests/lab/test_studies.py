@@ -98,6 +98,17 @@ def test_a_script_tells_its_own_line():
             "--heldout, which the study gives itself: leave it out, and",
         ),
         (["features", "--kinds=fne"], "", "--kinds has 1 names; expected two"),
+        (["moe"], "--margin 0.3", "--margin, which the study gives itself: leave it out"),
+        (["moe"], "--learning_rate=1", "--learning_rate, which the study gives itself"),
+        (["moe"], "--noabsolute", "--noabsolute, which the study gives itself"),
+        (["moe"], "--seed=4", "--seed, which the study gives itself"),
+        (["moe", "--kinds=fne"], "--features last", "--features, which --kinds gives: leave one"),
+        (["features"], "--features=last", "--features, which the study gives itself: choose by"),
+        (["features"], "--seed=4", "--seed, which the study gives itself: choose by --recipe,"),
+        (["pipelines"], "--seed=4", "--seed, which the study gives itself: choose by --recipes,"),
+        (["stages"], "--lambdas=1:0:0", "--lambdas, which the study gives itself: choose by"),
+        (["stages"], "--init_from=a", "--init_from, which the study gives itself: choose by"),
+        (["stages"], "--num_classes=9", "--num_classes, which the study gives itself: choose by"),
     ],
 )
 def test_what_cannot_be_studied_is_refused(arguments, train, said):
