@@ -47,7 +47,7 @@ def compare_recipes(work):
     def measure(recipe):
         run = work.train(recipe, recipe=recipe)
         one = {"recipe": recipe} | work.numbers(run)
-        one |= {"epochs": [one["epochs"]], "started": one["val_rsum"] > STARTED}
+        one |= {"epochs": [one["epochs"]], "started": one["top_val_rsum"] > STARTED}
         if config.load(run)[0].first_phase:  # a run of its own, with its own log
             first = phases.first_run(run)
             log, done = trials.read_log(first), trials.best_epoch(first, "val_rsum")[2]
@@ -169,7 +169,7 @@ def compare_pipelines(work):
         own = np.array([(next(graded), next(graded)) for _ in seeds], object)  # (S, 2, 2)
         rsums = [np.mean([one["rsum"]["value"] for one in own[:, k, 1]]) for k in (0, 1)]
         pairs = [(b, a) for a, b in own[:, :, 0]]
-        started = all(one["val_rsum"] > STARTED for one in own[:, :, 1].ravel())
+        started = all(one["top_val_rsum"] > STARTED for one in own[:, :, 1].ravel())
         found.append({"recipe": recipe, "pairs": pairs, "started": started} | dict(
             zip((first, second), rsums, strict=True)
         ))  # fmt: skip

@@ -30,6 +30,7 @@ from systems import config
 
 SIDES = ("image_to_text", "text_to_image")
 KEYS = (*(f"recall@{cutoff}" for cutoff in metrics.CUTOFFS), "median_rank")
+LOWER_IS_BETTER = ("loss", "val_median_rank")  # columns of history.csv
 Columns = Mapping[str, Callable[[dict], str]]
 
 
@@ -125,12 +126,18 @@ class Trials:
         return read_score(run)
 
     def numbers(self, run):
-        """A graded run's numbers: test recalls, median rank, rsum; the best epoch; the log's."""
-        best, epoch, epochs = best_epoch(run, "val_rsum")
+        """A graded run's numbers: test recalls, median rank, rsum; validation's; the log's.
+
+        "epoch" and "val_rsum" are of the graded weights, the best by --select; "top_val_rsum" is
+        the highest of all epochs.
+        """
+        select = config.load(run)[0].select
+        column = "loss" if select == "loss" else f"val_{select}"
+        best, epoch, epochs = best_epoch(run, column, "val_rsum")
         score, log = self.grade(run), read_log(run)
         found = {side: [score[side][key]["value"] for key in KEYS] for side in SIDES}
         found |= {"rsum": score["rsum"], "val_rsum": best, "epoch": epoch, "epochs": epochs}
-        return found | log
+        return found | {"top_val_rsum": find_best(run, "val_rsum")[0]} | log
 
     def each(self, function, items):
         """The function's results for all items, in order, `jobs` at a time, up to a failure."""
@@ -195,26 +202,37 @@ def is_graded(run):
     return hashes.get("config") == config.config_hash(*config.load(run))
 
 
-def best_epoch(run, metric):
-    """(best value of a column of history.csv, its epoch, epochs done); says so.
+def best_epoch(run, metric, shown=""):
+    """What `find_best` finds; says so."""
+    value, epoch, epochs = find_best(run, metric, shown)
+    print(f"{run.folder.name}: {value:.4f} in epoch {epoch}", file=sys.stderr, flush=True)
+    return value, epoch, epochs
+
+
+def find_best(run, metric, shown=""):
+    """(value of a column of history.csv in the best epoch, that epoch, epochs done).
+
+    Args:
+      metric: column that the best epoch is best in; shown: that of the value, by default the same.
 
     Raises:
       ValueError: it is no table of one line for each epoch.
     """
+    sign = -1 if metric in LOWER_IS_BETTER else 1
     try:
-        with open(run.history, encoding="utf-8") as file:
-            rows = [(float(row[metric]), int(row["epoch"])) for row in csv.DictReader(file)]
-        (best, epoch), (_, first) = max(rows, key=lambda row: row[0]), rows[0]
-        epochs = [*range(first, first + len(rows))]  # a second phase begins with 0
-        if first not in (0, 1) or [e for _, e in rows] != epochs or not np.isfinite(rows).all():
+        with open(run.history, encoding="utf-8") as file:  # a second phase begins with 0, no loss
+            table = [row for row in csv.DictReader(file) if row[metric] or row["epoch"] != "0"]
+        rows = [(float(of[metric]), float(of[shown or metric]), int(of["epoch"])) for of in table]
+        (_, value, epoch), first = max(rows, key=lambda row: sign * row[0]), rows[0][2]
+        epochs = [*range(first, first + len(rows))]
+        if first not in (0, 1) or [e for *_, e in rows] != epochs or not np.isfinite(rows).all():
             raise ValueError("not one line for each epoch")
     except (csv.Error, *files.DAMAGE) as error:
         raise ValueError(
             f"{run.history} is no history of a training ({files.reason(error)}): train.py "
             f"--exp {run.folder.name} --resume writes it anew"
         ) from None
-    print(f"{run.folder.name}: {best:.4f} in epoch {epoch}", file=sys.stderr, flush=True)
-    return best, epoch, rows[-1][1]
+    return value, epoch, rows[-1][2]
 
 
 def with_interval(one):

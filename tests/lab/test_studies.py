@@ -295,6 +295,22 @@ def test_the_table_of_recipes(tmp_path, monkeypatch, capsys):
     assert not made.calls
 
 
+def test_the_epoch_that_is_told_is_that_of_the_graded_weights(tmp_path, monkeypatch, capsys):
+    Scripts(monkeypatch, {"sh": [3.0, 50.0]}, {"sh": RANKS})  # val_mrr is the same in all epochs
+    words = "recipes", "--recipes=sh", f"--exp_root={tmp_path}", f"--train={DATA} --select mrr"
+    _, (sh,), _ = study(capsys, *words)
+    assert sh[1:3] == ["2 (1)", "3.0"] and sh[-1] == "yes"  # started: in any epoch
+
+
+def test_the_best_epoch_is_best_by_any_column(tmp_path):
+    run = folder.Run(tmp_path)
+    rows = ["epoch,val_median_rank,val_rsum,loss", "0,9,50,", "1,7,70,3", "2,8,90,2"]
+    run.history.write_text("\n".join(rows))
+    assert trials.best_epoch(run, "val_median_rank", "val_rsum") == (70, 1, 2)
+    assert trials.best_epoch(run, "loss", "val_rsum") == (90, 2, 2)
+    assert trials.best_epoch(run, "val_rsum") == (90, 2, 2)
+
+
 def test_the_table_of_moe(tmp_path, monkeypatch, capsys):
     said = "the embeddings have collapsed (step {}): x"
     apart = "the embeddings have come apart again (step 1,200)"
