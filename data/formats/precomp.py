@@ -4,6 +4,7 @@ Shape letters: N images, M captions, F feature.
 """
 
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from data.formats.identity import first_rows
 from data.formats.pictures import find_pictures
 from data.formats.records import ReadingOptions, Records, find_file, read_vectors, take_rows
-from data.formats.text import read_captions, read_names
+from data.formats.text import read_captions, read_names, shown
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,8 @@ def read_precomp(source: Path, options: ReadingOptions) -> dict[str, Records]:
     The captions of image i stand together; their number is the ratio of lines to rows. With a row
     for each caption, equal rows are one image, in whatever order they stand: one of each is kept,
     and so said. Vectors stay memory-mapped where the order allows it. Pictures are searched by the
-    names of `_ids.txt`. Of further folders (`options.beside`) the vectors alone are read.
+    names of `_ids.txt`. Of further folders (`options.beside`) the vectors alone are read; ids and
+    captions beside them say whether their rows are of the same images.
     """
     files = {"train": "train", "validation": "dev", "test": "test"}
     folders = source, *options.beside
@@ -44,6 +46,46 @@ def side_by_side(parts: list[np.ndarray], paths: list[Path]) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
+def check_same_order(folders: tuple[Path, ...], word: str, rows: int) -> None:
+    """Refuses a further folder that itself says that its rows are of other images than the first's.
+
+    Equal ids decide, or equal first captions, whatever their case and marks. Of a folder that holds
+    neither nothing is known.
+
+    Raises:
+      ValueError: names the first row that is of another image.
+    """
+    known = _said_of_rows(folders[0], word, rows)
+    for folder in folders[1:]:
+        own = _said_of_rows(folder, word, rows)
+        both = [name for name in known if name in own]
+        if both and all(known[name] != own[name] for name in both):
+            name = both[0]
+            pairs = enumerate(zip(known[name], own[name], strict=True))
+            row, (there, here) = next((row, pair) for row, pair in pairs if pair[0] != pair[1])
+            raise ValueError(
+                f"{folder / name}: row {row} (from 0) is of {shown(here)}, that of {folders[0]} of "
+                f"{shown(there)}: side by side they need the same images in the same order; sort "
+                f"the rows of {folder} as there"
+            )
+
+
+def _said_of_rows(folder: Path, word: str, rows: int) -> dict[str, list[str]]:
+    """{file: what it says of each row}: ids, and letters of first captions, as far as known."""
+    said: dict[str, list[str]] = {}
+    readers = {f"{word}_ids.txt": read_names, f"{word}_caps.txt": read_captions}
+    for name, read in readers.items():
+        lines = read(folder / name) if (folder / name).is_file() else []
+        each = len(lines) // rows
+        if not lines or len(lines) % rows:
+            continue
+        if read is read_captions:
+            said[name] = [re.sub(r"[\W_]+", " ", line).strip().lower() for line in lines[::each]]
+        elif not _counts(lines, np.repeat(np.arange(rows), each)):
+            said[name] = lines[::each]
+    return said
+
+
 def _read_precomp_split(folders: tuple[Path, ...], word: str) -> Records:
     source = folders[0]
     vectors_path = find_file(source, (f"{word}_ims.npy",), f"file of {word} vectors")
@@ -53,6 +95,7 @@ def _read_precomp_split(folders: tuple[Path, ...], word: str) -> Records:
         name = (f"{word}_ims.npy",), f"file of {word} vectors"
         paths = [find_file(folder, *name) for folder in folders]
         vectors = side_by_side([read_vectors(path) for path in paths], paths)
+        check_same_order(folders, word, len(vectors))
     rows = len(vectors)
     if not captions or len(captions) % rows:
         near = max(1, round(len(captions) / rows)) * rows
@@ -86,14 +129,20 @@ def _read_precomp_split(folders: tuple[Path, ...], word: str) -> Records:
 def _images_of_rows(first: np.ndarray, ids: list[str]) -> np.ndarray:
     """(M,) the image of each row where there is a row for each caption.
 
-    Two images may have equal vectors: rows that are repeated in runs, or that follow one another in
-    the same order again and again, tell them apart, and so do ids. Otherwise equal rows are one.
+    Ids that are repeated say it. Without them two images may have equal vectors: rows repeated in
+    runs, or that follow one another in the same order again and again, tell them apart, and so do
+    ids. Otherwise equal rows are one.
 
     Args:
       first: (M,) for each row the first that is equal to it.
       ids: M ids of the rows, all alike where they are not known.
     """
     rows = np.arange(len(first))
+    keys = list(zip(first.tolist(), ids, strict=True))
+    order = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    by_keys = np.array([order[key] for key in keys])
+    if 1 < len(set(ids)) < len(ids):
+        return by_keys
     if len(np.unique(first)) in (1, len(first)):  # of one vector only: nothing is known
         return rows
     runs = np.diff(np.flatnonzero(np.diff(first, prepend=-1, append=-1)))
@@ -103,9 +152,7 @@ def _images_of_rows(first: np.ndarray, ids: list[str]) -> np.ndarray:
     for period in range(len(np.unique(first)), len(first) // 2 + 1):
         if len(first) % period == 0 and (first.reshape(-1, period) == first[:period]).all():
             return rows % period
-    keys = list(zip(first.tolist(), ids, strict=True))
-    order = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-    return np.array([order[key] for key in keys])
+    return by_keys
 
 
 def _counts(ids: list[str], owner: np.ndarray) -> bool:

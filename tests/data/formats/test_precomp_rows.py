@@ -59,6 +59,14 @@ def test_two_images_with_one_vector_stay_two(tmp_path, order):
     assert sorted(split.image_names) == [f"{image}.jpg" for image in range(6)]
 
 
+def test_repeated_ids_come_before_runs(tmp_path):
+    """Runs of 2, 4, 2 and 2 rows: two images of four captions would else be made of the 4."""
+    owner = np.repeat(np.arange(4), [2, 4, 2, 2]).tolist()
+    split = repeated(tmp_path, owner, ids=[f"{image}.jpg" for image in owner])
+    check(split, owner)
+    assert split.image_names == [f"{image}.jpg" for image in range(4)]
+
+
 def test_rows_that_are_no_repeats_stay(tmp_path, caplog):
     """One caption each: two of three equal rows with other ids are other images."""
     vectors = RNG.normal(size=(6, 6))
@@ -104,5 +112,21 @@ def test_the_vectors_of_several_folders_stand_side_by_side(tmp_path):
     np.save(second / "dev_ims.npy", np.zeros((3, 2), "f"))
     with pytest.raises(ValueError, match=r"dev_ims\.npy has shape \(3, 2\), .* need the same rows"):
         opened("precomp", f"{first},{second}")
+    np.save(second / "dev_ims.npy", np.zeros((2, 2), "f"))
+    for kept in ("caps", "ids"):  # its own, in another order
+        lines = (first / f"train_{kept}.txt").read_text().splitlines()
+        put(second / f"train_{kept}.txt", [line.upper() for line in lines])
+        alike = kept == "caps"  # whose case plays no part
+        assert not alike or opened("precomp", f"{first},{second}")
+        put(second / f"train_{kept}.txt", lines)
+        assert opened("precomp", f"{first},{second}")
+        put(second / f"train_{kept}.txt", lines[::-1])
+        says = rf"train_{kept}\.txt: row 0 \(from 0\) is of 'train ?3.*, that of .*'train ?0.* sort"
+        with pytest.raises(ValueError, match=says):
+            opened("precomp", f"{first},{second}")
+        (second / f"train_{kept}.txt").unlink()
+    put(second / "train_ids.txt", ["3", "2", "1", "0"])  # other names, the same captions
+    put(second / "train_caps.txt", [f"train {n} {k}" for n in range(4) for k in range(2)])
+    assert opened("precomp", f"{first},{second}")
     with pytest.raises(ValueError, match=r"csv lies in one folder, but data_dir .* names several"):
         opened("csv", f"{first},{second}")
