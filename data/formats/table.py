@@ -223,7 +223,7 @@ def _csv_rows(path: Path) -> Iterator[TableRow]:
     lines = read_lines(path)
     first = lines[0] if lines else ""
     for delimiter in DELIMITERS:
-        header = next(csv.reader([first], delimiter=delimiter, quoting=_quoting(delimiter)), [])
+        header = next(csv.reader([first], **_dialect(delimiter) | {"strict": False}), [])
         try:
             columns = _columns(header)
         except ValueError as error:
@@ -264,7 +264,7 @@ def _csv_cells(
         holds a line that looks like a row.
     """
     feed = (line + "\n" for line in lines)
-    reader = csv.reader(feed, delimiter=delimiter, strict=True, quoting=_quoting(delimiter))
+    reader = csv.reader(feed, **_dialect(delimiter))
     start, images = 1, set()
     try:
         for cells in reader:
@@ -272,7 +272,7 @@ def _csv_cells(
                 parts = lines[place].split(delimiter)
                 name = parts[image].strip() if len(parts) >= width else " "
                 seen = name in images or SUFFIX.search(name) or re.search(r"\d", name)
-                if seen and not re.search(r"\s", name):
+                if (seen or (name and len(parts) == width)) and not re.search(r"\s", name):
                     raise csv.Error(f"line {place + 1} looks like a row of its own")
             if cells:
                 yield start, cells
@@ -283,13 +283,18 @@ def _csv_cells(
         if reader.line_num > start or "end of data" in str(error):
             what = f"the quote that opens a cell here is not closed in its place ({error})"
         raise ValueError(
-            f"{path}, line {start}: {what}; close it, or write a quote inside a quoted cell twice"
+            f"{path}, line {start}: {what}; close it right before the next column, or write a "
+            "quote inside a quoted cell twice"
         ) from error
 
 
-def _quoting(delimiter: str) -> Any:
-    """Kaggle's captions between bars hold quotes that are no quotes of cells."""
-    return csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
+def _dialect(delimiter: str) -> dict[str, Any]:
+    """How `csv.reader` reads cells; a quote may open one behind blanks.
+
+    Kaggle's captions between bars hold quotes that are no quotes of cells.
+    """
+    quoting = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
+    return {"delimiter": delimiter, "strict": True, "quoting": quoting, "skipinitialspace": True}
 
 
 def _mend_bar(path: Path, line: int, cells: list[str]) -> list[str]:

@@ -164,6 +164,21 @@ def test_quotes_that_swallow_rows_are_refused(tmp_path):
         rows_of(tmp_path, "\n".join([TABLE[0], '0,"Go" says a sign,train', *TABLE[2:]]))
 
 
+def test_a_row_of_names_without_numbers_is_not_swallowed(tmp_path):
+    lines = ["image,caption,split", 'alpha,"a cat,train', 'beta,a dog of 5",train', "c,d,test"]
+    says = r"line 2: the quote that opens .* \(line 3 looks like a row of its own\); close it right"
+    with pytest.raises(ValueError, match=says):
+        rows_of(tmp_path, "\n".join(lines))
+
+
+def test_blanks_before_a_quoted_caption_are_no_part_of_it(tmp_path):
+    splits = rows_of(tmp_path, "\n".join([TABLE[0], '0, "a cat, or two",train', *TABLE[2:]]))
+    assert "a cat, or two" in [one for split in splits.values() for one in split.captions]
+    says = r"line 2: not valid CSV .*; close it right before the next column, or write a quote"
+    with pytest.raises(ValueError, match=says):
+        rows_of(tmp_path, "\n".join([TABLE[0], '0, "a cat" ,train', *TABLE[2:]]))
+
+
 def test_a_caption_of_two_lines_is_one(tmp_path):
     lines = [TABLE[0], '0,"A dog, a cat\nand, so a man said, ""go""",train', *TABLE[2:]]
     splits = rows_of(tmp_path, "\n".join(lines))
