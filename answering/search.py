@@ -338,7 +338,8 @@ def find_image(run: Run, gallery: Gallery, given: str, flag: str = "--image") ->
     """The gallery's row that --image means, or None for a picture file.
 
     Args:
-      given: name or number of an image in the gallery, or a path; flag: that it was given with.
+      given: name or number of an image in the gallery, or a path; where all names are numbers, no
+        other number. flag: that it was given with.
 
     Raises:
       ValueError: it is neither.
@@ -353,12 +354,14 @@ def find_image(run: Run, gallery: Gallery, given: str, flag: str = "--image") ->
             return row  # of the same name in a gallery without pictures: taken for the same
         own = run.data_folder() / gallery.pictures[row]
         return row if os.path.isfile(own) and os.path.samefile(own, path) else None
-    if re.fullmatch("[0-9]{1,15}", given) and int(given) < gallery.num_images:
+    numbered = all(map(str.isdecimal, gallery.image_names))  # then a number is a name only
+    if re.fullmatch("[0-9]{1,15}", given) and int(given) < gallery.num_images and not numbered:
         return int(given)
     names = ", ".join(islice(gallery.image_names, 3))
     raise ValueError(
         f"{flag} {given} is neither a picture file nor an image of the gallery: its "
-        f"{gallery.num_images:,} images are called {names} ..., or go by number from 0"
+        f"{gallery.num_images:,} images are called {names} ..."
+        + ("" if numbered else ", or go by number from 0")
     )
 
 

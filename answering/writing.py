@@ -16,6 +16,7 @@ from PIL import Image
 
 from answering import search
 from answering.pictures import PictureEncoder
+from gallery.stored import Gallery
 from run import onnx_graphs
 from run.console import printable
 from run.folder import Run
@@ -41,11 +42,13 @@ class PictureWriter:
     """Captions of pictures by a run.
 
     Raises:
-      ValueError: the run writes no captions or cannot describe pictures, or a file is missing.
+      ValueError: the run writes no captions or cannot describe pictures, or was trained on since;
+        or a file is missing.
     """
 
     def __init__(self, run: Run):
         self.speaker = open_speaker(run)
+        Gallery(run)  # refuses towers of other weights than the run has now
         self.encoder, self.queries = PictureEncoder(run), search.QueryEncoder(run)
 
     def write(

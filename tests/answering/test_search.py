@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from tiny_run import ODD, WORDS, counts, make_run, unit, write_text_tower
+from tiny_run import ODD, WORDS, counts, gallery_arrays, make_run, unit, write_text_tower
 
-from answering import search
+from answering import search, writing
 from data.language.words import Vocabulary
 from gallery.stored import Gallery
-from run import console
+from run import console, files
 from run.folder import Run
 
 
@@ -145,6 +145,26 @@ def test_what_the_run_lacks_is_said(tmp_path):
     run.vocabulary.unlink()
     with pytest.raises(ValueError, match=r"no vocabulary\.json: python train\.py"):
         search.QueryEncoder(run)
+
+
+def test_where_all_names_are_numbers_a_number_is_a_name(tmp_path):
+    run = make_run(tmp_path / "rows", names=["1", "11", "16", "20", "3"])
+    gallery = Gallery(run)
+    assert [search.find_image(run, gallery, name) for name in ("1", "20", "3")] == [0, 3, 4]
+    for given in ("0", "2"):
+        says = f"--image {given} is neither .* its 5 images are called 1, 11, 16 \\.\\.\\.$"
+        with pytest.raises(ValueError, match=says):
+            search.find_image(run, gallery, given)
+
+
+def test_captions_are_not_written_by_towers_of_other_weights(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "older")
+    files.write_text(run.best_weights, "trained anew")
+    weights = np.frombuffer(b"0" * 64, np.uint8)
+    files.write_arrays(run.projections, gallery_arrays() | {"weights": weights})
+    monkeypatch.setattr(writing, "open_speaker", lambda run: None)
+    with pytest.raises(ValueError, match=r"is of other weights than .* has now; .*test\.py"):
+        writing.PictureWriter(run)
 
 
 # Answers.
