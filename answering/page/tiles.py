@@ -12,7 +12,7 @@ SMALL, LARGE = 320, 960  # pixels of the longer side: in a grid, and alone
 QUALITY = 88
 MOST_BYTES = 20 << 20  # of a picture that is sent to the page
 MOST_PIXELS = 64_000_000  # of the same: decoded it takes three bytes a pixel
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")  # MPO opens as JPEG
 DECODING = threading.BoundedSemaphore(2)  # of as many pictures at once: bounds the memory
 
 

@@ -195,6 +195,14 @@ def test_usual_kinds_of_pictures_are_taken(client, kind):
     assert client.post("/api/picture?run=drawn", data=picture_bytes(kind=kind)).status_code == 200
 
 
+def test_a_picture_of_two_views_is_taken(client):
+    file, views = io.BytesIO(), [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
+    views[0].save(file, "MPO", save_all=True, append_images=views[1:])
+    with Image.open(io.BytesIO(file.getvalue())) as opened:
+        assert opened.format == "MPO"
+    assert client.post("/api/picture?run=drawn", data=file.getvalue()).status_code == 200
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_pictures_that_are_no_pictures_or_too_large_are_refused(client):
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
@@ -216,6 +224,7 @@ def test_pictures_that_are_no_pictures_or_too_large_are_refused(client):
         found = client.post("/api/picture?run=drawn", data=data)
         assert found.status_code == 400 and told in found.get_json()["error"], told
         assert "BytesIO" not in found.get_json()["error"]
+        assert "MPO" not in found.get_json()["error"]  # a KeyError's word
     found = client.post("/api/picture?run=drawn", data=bytes(50 << 20))
     assert found.status_code == 413 and "larger than 20 MB" in found.get_json()["error"]
     found = client.post("/api/picture?run=plain", data=picture_bytes())
