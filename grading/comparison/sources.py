@@ -24,7 +24,7 @@ from grading import score as scores
 from grading.comparison import paired
 from grading.comparison.paired import Ranks
 from grading.verify import read_score
-from run import files, folder
+from run import files, folder, manifest
 from run.folder import Run
 from run.log import read_log
 from settings import options
@@ -121,13 +121,29 @@ def read_source(path: Path) -> Standing:
 
 
 def read_run(folder: Path) -> Standing:
-    """A run with its score. Raises ValueError: it is not graded, or a file is damaged."""
+    """A run with its score.
+
+    Raises:
+      ValueError: it is not graded as it is, or a file is damaged.
+    """
     run = Run(folder)
     settings, _ = config.load(run)
     score = read_score(run)
+    _check_weights(run, score)
     told, setting = config.differences(settings), setting_of(settings)
     own = (settings.model, settings.loss, settings.seed, told)
     return Standing(run, *own, score, read_log(run), data_of(score), setting)
+
+
+def _check_weights(run: Run, score: Mapping[str, Any]) -> None:
+    """Refuses a score of other weights than the run has now, where both are known."""
+    known = manifest.hashes_of(run.folder).get(run.best_weights.name)
+    graded = score["hashes"].get("weights")
+    if known and graded and graded not in known:
+        raise ValueError(
+            f"{run.score} was graded before it was trained on, with other weights than the run "
+            f"has now: python test.py --exp {run.argument}"
+        )
 
 
 def read_results(folder: Path) -> Standing:
