@@ -130,6 +130,8 @@ def read_run(folder: Path) -> Standing:
     settings, _ = config.load(run)
     score = read_score(run)
     _check_weights(run, score)
+    if all((run / f"ranks_{side}.csv").is_file() for side in DIRECTIONS):
+        _check_ranks(run, score, paired.read_ranks(run))
     told, setting = config.differences(settings), setting_of(settings)
     own = (settings.model, settings.loss, settings.seed, told)
     return Standing(run, *own, score, read_log(run), data_of(score), setting)
@@ -156,12 +158,21 @@ def read_results(folder: Path) -> Standing:
     score = files.read_json(paired.require_whole(run, run.score), dict)
     parts = [files.typed(score, name, dict, run.score) for name in ("protocol", "hashes")]
     ranks = paired.read_ranks(run)
-    again = metrics.rsum(*(metrics.summarise(one.ranks) for one in ranks.found.values()))
-    told = files.typed(files.typed(score, "rsum", dict, run.score), "value", float, run.score)
-    if parts[0].get("folds", 1) == 1 and not np.isclose(told, again):
-        raise ValueError(f"{run.score} has rsum {told}, ranks_*.csv beside it give {again:.1f}")
+    _check_ranks(run, score, ranks)
     model, loss = (str(parts[0].get(name, "")) for name in ("model", "loss"))
     return Standing(run, model, loss, None, {}, score, read_log(run), data_of(score), None, ranks)
+
+
+def _check_ranks(run: Run, score: Mapping[str, Any], ranks: Ranks) -> None:
+    """Refuses a score of one gallery that ranks_*.csv beside it do not give. Raises ValueError."""
+    again = metrics.rsum(*(metrics.summarise(one.ranks) for one in ranks.found.values()))
+    told = files.typed(files.typed(score, "rsum", dict, run.score), "value", float, run.score)
+    if score["protocol"].get("folds", 1) == 1 and not np.isclose(told, again):
+        mend = "copy all three files of one grading"
+        if run.config.is_file():  # test.py was stopped between them
+            mend = f"python test.py --exp {run.argument}"
+        given = f"ranks_*.csv beside it give {again:.1f}"
+        raise ValueError(f"{run.score} has rsum {told}, {given}: {mend}")
 
 
 def read_foreign(path: Path) -> Standing:
