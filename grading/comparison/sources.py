@@ -7,7 +7,9 @@ A folder of results holds `score.json` and `ranks_*.csv`; nothing says how they 
 `.npz` the score is reckoned here. Imports no TensorFlow.
 """
 
+import contextlib
 import glob
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -28,7 +30,10 @@ from run import files, folder, manifest
 from run.folder import Run
 from run.log import read_log
 from settings import options
+from settings.training import Facts
 from systems import config
+
+PASSED = ("seed", "recipe", "data_dir", "cache_dir", "cache")  # no part of `setting_of`
 
 
 class Standing(NamedTuple):
@@ -127,12 +132,12 @@ def read_run(folder: Path) -> Standing:
       ValueError: it is not graded as it is, or a file is damaged.
     """
     run = Run(folder)
-    settings, _ = config.load(run)
+    settings, facts = config.load(run)
     score = read_score(run)
     _check_weights(run, score)
     if all((run / f"ranks_{side}.csv").is_file() for side in DIRECTIONS):
         _check_ranks(run, score, paired.read_ranks(run))
-    told, setting = config.differences(settings), setting_of(settings)
+    told, setting = config.differences(settings), setting_of(settings, facts, run)
     own = (settings.model, settings.loss, settings.seed, told)
     return Standing(run, *own, score, read_log(run), data_of(score), setting)
 
@@ -237,10 +242,42 @@ def data_of(score: Mapping[str, Any]) -> str:
     return f"{told} (fingerprint {found[:12]})" if found else told
 
 
-def setting_of(settings: Any) -> dict[str, Any]:
-    """A run's settings but its seed and where files lie; and whether it starts from another."""
-    left = {*options.with_role(type(settings), "place"), "seed"}
-    names = [field.name for field in options.fields_of(type(settings)) if field.name not in left]
-    return {name: getattr(settings, name) for name in names} | {
-        "init_from": settings.init_from is not None
-    }
+def setting_of(settings: Any, facts: Facts, run: Run, later: Sequence[Path] = ()) -> dict[str, Any]:
+    """What makes a run but its seed and where files lie: runs of equal ones differ by their seeds.
+
+    Of a file or folder the name counts, of word vectors the hash of their file.
+
+    Args:
+      settings, facts: of its config.json; run: the run, beside which the one may lie that it
+        starts from.
+      later: the runs that started from this one.
+    """
+    section = type(settings)
+    names = [field.name for field in options.fields_of(section) if field.name not in PASSED]
+    found = {name: getattr(settings, name) for name in names}
+    for name in set(names) & set(options.with_role(section, "place")):
+        if found[name]:
+            found[name] = [Path(path).name for path in found[name].split(",")]
+    if facts.word_vectors_hash:
+        found["word_vectors"] = facts.word_vectors_hash
+    if settings.init_from:
+        found["init_from"] = _start_of(settings, run, later)
+    return found
+
+
+def _start_of(settings: Any, run: Run, later: Sequence[Path]) -> Any:
+    """What a run starts from: that run's setting, or of one that is gone the name less its seed."""
+    if settings.first_phase:  # the recipe and the flags of both phases say what it is
+        return settings.first_phase
+    first = first_folder(settings.init_from, run)
+    if first and first not in later:
+        with contextlib.suppress(ValueError):
+            return setting_of(*config.load(Run(first)), Run(first), (*later, first))
+    return re.sub(r"_\d+$", "", Path(settings.init_from).name)
+
+
+def first_folder(init_from: str, run: Run) -> Path | None:
+    """The folder of the run that another one starts from; None: it is gone."""
+    beside = run.folder.parent
+    places = (beside / init_from, Path(init_from), beside / Path(init_from).name)
+    return next((one.resolve() for one in places if Run(one).config.is_file()), None)

@@ -18,7 +18,7 @@ from grading.comparison.sources import Standing
 from systems import config
 
 SHOWN = ("mrr", *(f"recall@{cutoff}" for cutoff in metrics.CUTOFFS))  # text to image, beside rsum
-UNTOLD = ("recipe", "data_dir", "cache_dir", "init_from", "seed", "data", "model", "loss")
+UNTOLD = ("recipe", "data_dir", "cache_dir", "seed", "data", "model", "loss")
 
 
 class Entry(NamedTuple):
@@ -44,8 +44,8 @@ def join_seeds(rows: Sequence[Standing], seeds: bool = True) -> list[Entry]:
     """Entries, in the order of their first runs.
 
     Args:
-      seeds: runs of the same data whose settings differ only in the seed and in places become one
-        entry. A second run of a seed stands alone.
+      seeds: runs of the same data and of equal `sources.setting_of` become one entry. A second run
+        of a seed stands alone.
     """
     groups: list[list[Standing]] = []
     for row in rows:
@@ -147,7 +147,10 @@ def ranked(entries: Sequence[Entry], by: str) -> list[Entry]:
 
 def what_differs(entries: Sequence[Entry]) -> dict[str, str]:
     """{entry: its flags that not all have}."""
-    told = {entry.name: entry.first.settings for entry in entries}
+    told = {entry.name: dict(entry.first.settings) for entry in entries}
+    for own in told.values():
+        if own.get("first_phase"):  # which made that run
+            own.pop("init_from", None)
     flags = {name for own in told.values() for name in own if name not in UNTOLD}
     apart = [n for n in sorted(flags) if len({repr(own.get(n)) for own in told.values()}) > 1]
     return {

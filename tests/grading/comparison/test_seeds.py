@@ -7,9 +7,11 @@ from scipy import stats
 
 from grading.comparison import paired, seeds
 from grading.comparison.sources import Standing, setting_of
-from grading.comparison.standings import join_seeds, value_of
+from grading.comparison.standings import join_seeds, value_of, what_differs
 from lab.settings import settings_of
 from run.folder import Run
+from settings.training import Facts
+from systems import config
 
 RNG = np.random.default_rng(4)
 
@@ -74,11 +76,12 @@ def test_of_two_runs_it_is_the_paired_test_and_more_seeds_agree_with_their_means
         seeds.compare_means(first, [*second, drawn(rng, 41)])
 
 
-def standing(name, *words, seed=0, data="a", rsum=1.0):
+def standing(name, *words, seed=0, data="a", rsum=1.0, facts=None):
     settings = settings_of(*words, f"--seed={seed}")
     figure = {"value": rsum, "low": rsum, "high": rsum}
     own = (settings.model, settings.loss, seed, {}, {"rsum": figure}, {}, data)
-    return Standing(Run(name), *own, setting_of(settings))
+    run = Run(name)
+    return Standing(run, *own, setting_of(settings, facts or Facts(), run))
 
 
 def test_only_seeds_and_places_may_differ():
@@ -102,3 +105,56 @@ def test_names_without_a_shared_part_and_twice():
     rows = [standing("x"), standing("y", seed=1), standing("p/z", seed=1), standing("q/z", seed=1)]
     names = [entry.name for entry in join_seeds(rows)]
     assert names == ["x and others (2 seeds)", "p/z", "q/z"]
+
+
+def together(*words, **more):
+    """Whether runs of two seeds and of these flags, of each seed's own, are one entry."""
+    rows = [
+        standing(f"run_{seed}", *own, seed=seed, **{name: of[seed] for name, of in more.items()})
+        for seed, own in enumerate(words)
+    ]
+    return len(join_seeds(rows)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("word_vectors", ["--model=gru"]),
+        ("text_weights", ["--model=transformer", "--recipe=simclr"]),
+        ("word_pieces", ["--model=transformer"]),
+        ("image_weights", ["--model=transformer"]),
+        ("features_file", ["--model=joint", "--features=bottom_up"]),
+    ],
+)
+def test_files_of_another_name_make_another_setting(name, words):
+    given = [[*words, f"--{name}={path}"] for path in ("here/a", "there/a/", "there/b")]
+    assert together(given[0], given[1]) and not together(given[0], given[2])
+
+
+def test_words_are_the_same_by_the_hash_of_their_file():
+    words = [["--model=gru", f"--word_vectors={path}"] for path in ("a.txt", "b.txt")]
+    hashes = [Facts(word_vectors_hash=one) for one in ("1", "2")]
+    assert together(*words, facts=[hashes[0], hashes[0]])
+    assert not together(words[0], words[0], facts=hashes)
+
+
+def test_runs_that_start_from_different_runs_are_different_settings(tmp_path):
+    assert together(["--init_from=exp/a_0"], ["--init_from=there/a_1"])
+    assert together(["--init_from=exp/a_0"], ["--init_from=exp/a_0"])
+    assert not together(["--init_from=exp/a_0"], ["--init_from=exp/b_1"])
+    own = "--first_phase=f8k_modified"
+    assert together([own, "--init_from=exp/x-first"], [own, "--init_from=exp/y-first"])
+    for name, loss in (("p", "modified"), ("q", "modified"), ("r", "simclr")):
+        config.save(Run(tmp_path / name), settings_of(f"--loss={loss}"), Facts())
+    p, q, r = ([f"--init_from={tmp_path / name}"] for name in "pqr")
+    assert together(p, q) and not together(p, r)
+    config.save(Run(tmp_path / "p"), settings_of(*q), Facts())  # one began from the other, twice
+    config.save(Run(tmp_path / "q"), settings_of(*p), Facts())
+    assert not together(p, r)
+
+
+def test_a_first_run_is_told_unless_its_recipe_is():
+    given = [{"init_from": "a_0"}, {"first_phase": "ph", "init_from": "c-first"}, {}]
+    rows = [standing(name)._replace(settings=own) for name, own in zip("bcd", given, strict=True)]
+    told = what_differs(join_seeds(rows, seeds=False))
+    assert told == {"b": "--init_from=a_0", "c": "--first_phase=ph", "d": ""}
