@@ -206,21 +206,36 @@ def read_foreign(path: Path) -> Standing:
 def align(rows: list[Standing]) -> list[Standing]:
     """Embeddings beside a run get its names of queries, if their captions have the same images.
 
-    Rows carry no names, so that they stand in the run's order is believed; it is said in a line.
+    Those of a gallery of another size do not: a rank among more images is another figure. Rows have
+    no names, so that they stand in the run's order is believed; it is said in a line.
     """
     named = [row for row in rows if row.run.folder.is_dir()]
     if not named or len(named) == len(rows):
         return rows
-    ranks, aligned = named[0].read_ranks(), []
+    ranks, size, aligned = named[0].read_ranks(), _gallery_size(named[0]), []
     for row in rows:
-        if row.ranks and row.run.folder.is_file() and _same_owners(row.ranks, ranks):
+        if not row.ranks or row.run.folder.is_dir() or not _same_owners(row.ranks, ranks):
+            aligned.append(row)
+        elif size not in (None, own := _gallery_size(row)):
+            told = f"{row.name} has a gallery of {own} images, {named[0].name} one of {size}"
+            print(f"note: {told}: they are not compared", file=sys.stderr)
+            aligned.append(row)
+        else:
             told = f"its rows are taken in the order of {named[0].name}"
             print(f"note: {row.name} names no images: {told}", file=sys.stderr)
             same = Ranks(ranks.queries, row.ranks.found)
             aligned.append(row._replace(data=named[0].data, ranks=same))
-        else:
-            aligned.append(row)
     return aligned
+
+
+def _gallery_size(row: Standing) -> int | None:
+    """Images that a caption is compared with; None: the score does not say it."""
+    told = row.score["protocol"]
+    gallery, images, folds = told.get("gallery"), told.get("images"), told.get("folds", 1)
+    if isinstance(gallery, dict) and isinstance(gallery.get("text_to_image"), int):
+        return gallery["text_to_image"]
+    known = isinstance(images, int) and isinstance(folds, int) and folds > 0
+    return images // folds if known else None
 
 
 def _same_owners(first: Ranks, second: Ranks) -> bool:

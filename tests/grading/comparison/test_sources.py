@@ -1,9 +1,11 @@
 """Which sources are read, which are left out and why, and which are of the same queries."""
 
-from scored_runs import leave, rescore
+import numpy as np
+import pytest
+from scored_runs import OWNER, embed, leave, rescore
 
 from gallery.scan import DIRECTIONS
-from grading.comparison import sources
+from grading.comparison import differences, sources, standings
 from run import files
 from run.folder import Run
 
@@ -41,3 +43,40 @@ def test_ranks_of_folds_have_another_rsum_and_missing_ones_none(tmp_path):
     (none / "ranks_image_to_text.csv").unlink()
     rows, left = sources.read_sources([folds.folder, none.folder])
     assert [row.name for row in rows] == ["folds", "none"] and not left
+
+
+def place_beside(run, seen):
+    """Leaves a run's embeddings with images that no caption is of, where `seen` is False."""
+    image, text = embed(0.3, 0)
+    wide = np.ones((len(seen), 8)) / 8**0.5
+    wide[seen] = image
+    path = run.folder.parent / "wide.npz"
+    owner = np.flatnonzero(seen)[OWNER]
+    files.write_arrays(path, {"image": wide, "text": text, "caption_image": owner})
+    return path
+
+
+def read_entries(*paths):
+    rows, left = sources.read_sources(paths)
+    assert not left
+    return standings.join_seeds(sources.align(rows))
+
+
+@pytest.mark.parametrize("told", [{}, {"gallery": {"text_to_image": 30, "image_to_text": 60}}])
+def test_galleries_of_other_sizes_are_not_compared(tmp_path, capsys, told):
+    run = leave(Run(tmp_path / "run"), 0.3)
+    rescore(run, protocol={"data": "csv", "images": 30, **told})
+    path = place_beside(run, np.arange(530) < 30)
+    entries = read_entries(run.folder, path)
+    assert "wide.npz has a gallery of 530 images, run one of 30" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="different data, so no test compares them"):
+        differences.compare_all(entries, "rsum")
+
+
+def test_a_gallery_is_not_compared_with_folds_of_one(tmp_path, capsys):
+    run = leave(Run(tmp_path / "run"), 0.3)
+    rescore(run, protocol={"data": "csv", "images": 30, "folds": 5})
+    entries = read_entries(run.folder, place_beside(run, np.full(30, True)))
+    assert "wide.npz has a gallery of 30 images, run one of 6" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="different data, so no test compares them"):
+        differences.compare_all(entries, "rsum")
