@@ -216,15 +216,19 @@ def align(rows: list[Standing]) -> list[Standing]:
     for row in rows:
         if not row.ranks or row.run.folder.is_dir() or not _same_owners(row.ranks, ranks):
             aligned.append(row)
-        elif size not in (None, own := _gallery_size(row)):
-            told = f"{row.name} has a gallery of {own} images, {named[0].name} one of {size}"
+        elif size not in (None, wide := _gallery_size(row)):
+            told = f"{row.name} has a gallery of {wide} images, {named[0].name} one of {size}"
             print(f"note: {told}: they are not compared", file=sys.stderr)
             aligned.append(row)
         else:
             told = f"its rows are taken in the order of {named[0].name}"
             print(f"note: {row.name} names no images: {told}", file=sys.stderr)
-            same = Ranks(ranks.queries, row.ranks.found)
-            aligned.append(row._replace(data=named[0].data, ranks=same))
+            same = {
+                side: replace(one, query_image=ranks.found[side].query_image)  # as both number them
+                for side, one in row.ranks.found.items()
+            }
+            own = Ranks(ranks.queries, same)
+            aligned.append(row._replace(data=named[0].data, ranks=own))
     return aligned
 
 

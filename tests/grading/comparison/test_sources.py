@@ -5,7 +5,7 @@ import pytest
 from scored_runs import OWNER, embed, leave, rescore
 
 from gallery.scan import DIRECTIONS
-from grading.comparison import differences, sources, standings
+from grading.comparison import differences, paired, sources, standings
 from run import files
 from run.folder import Run
 
@@ -80,3 +80,13 @@ def test_a_gallery_is_not_compared_with_folds_of_one(tmp_path, capsys):
     assert "wide.npz has a gallery of 30 images, run one of 6" in capsys.readouterr().err
     with pytest.raises(ValueError, match="different data, so no test compares them"):
         differences.compare_all(entries, "rsum")
+
+
+def test_an_image_without_captions_in_the_middle_shifts_no_other(tmp_path):
+    run, seen = leave(Run(tmp_path / "run"), 1.5), np.arange(31) != 10
+    rescore(run, protocol={"data": "csv", "images": 31})
+    entries = read_entries(run.folder, place_beside(run, seen))
+    (found,) = differences.compare_all(entries, "rsum")
+    assert found.one["images"] == 30
+    again = paired.compare_pair(*(entry.first.read_ranks() for entry in entries))
+    assert found.one["value"] < 0 and again["rsum"] == found.one
