@@ -71,7 +71,7 @@ class Standing(NamedTuple):
 def find_paths(root: str, asked: Sequence[str]) -> list[Path]:
     """What is named, each once; all runs of a folder where nothing is.
 
-    Of these the first phases are left out: what they led to stands for them.
+    Of these X-first is left out where X started from it, and so stands for it.
 
     Args:
       root: the folder of runs; asked: names below it, paths, patterns of either.
@@ -80,8 +80,7 @@ def find_paths(root: str, asked: Sequence[str]) -> list[Path]:
       ValueError: a name leads nowhere.
     """
     if not asked:
-        names = {path.name: path for path in folder.list_runs(root)}
-        return [p for n, p in names.items() if n.removesuffix("-first") not in names.keys() - {n}]
+        return [path for path in folder.list_runs(root) if not _led_on(path)]
     found: dict[Path, Path] = {}
     for word in asked:
         pattern = any(sign in word for sign in "*?[")
@@ -96,6 +95,18 @@ def find_paths(root: str, asked: Sequence[str]) -> list[Path]:
         for path in paths:
             found.setdefault(path.resolve(), path)
     return list(found.values())
+
+
+def _led_on(path: Path) -> bool:
+    """Whether a run is X-first, from which the run X beside it started."""
+    name = path.name.removesuffix("-first")
+    run = Run(path.with_name(name)) if name and name != path.name else None
+    if run is None or not run.config.is_file():
+        return False
+    with contextlib.suppress(ValueError):
+        start = config.load(run)[0].init_from
+        return start is not None and first_folder(start, run) == path.resolve()
+    return False
 
 
 def _is_source(path: Path) -> bool:

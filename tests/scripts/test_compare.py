@@ -23,7 +23,7 @@ from systems import config
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("compare")
-    leave(Run(home / "exp/good"), 0.3, "--loss=simclr", "--epochs=4")
+    leave(Run(home / "exp/good"), 0.3, "--loss=simclr", "--epochs=4", "--init_from=exp/good-first")
     leave(Run(home / "exp/bad"), 1.5, "--loss=modified")
     leave(Run(home / "exp/other"), 0.3, "--loss=modified", data="b")
     config.save(Run(home / "exp/begun"), settings_of(), Facts())

@@ -6,8 +6,11 @@ from scored_runs import OWNER, embed, leave, rescore
 
 from gallery.scan import DIRECTIONS
 from grading.comparison import differences, paired, sources, standings
+from lab.settings import settings_of
 from run import files
 from run.folder import Run
+from settings.training import Facts
+from systems import config
 
 
 def test_a_score_of_older_weights_is_left_out(tmp_path):
@@ -90,3 +93,17 @@ def test_an_image_without_captions_in_the_middle_shifts_no_other(tmp_path):
     assert found.one["images"] == 30
     again = paired.compare_pair(*(entry.first.read_ranks() for entry in entries))
     assert found.one["value"] < 0 and again["rsum"] == found.one
+
+
+def test_only_the_run_that_another_one_started_from_is_hidden(tmp_path):
+    root = tmp_path / "moved"
+    words = {
+        "alone-first": [], "alone": [], "made-first": [], "made": ["--init_from=exp/made-first"],
+        "from-first": [], "from": ["--init_from=made"], "lone-first": [],
+    }  # fmt: skip
+    for name, own in words.items():
+        config.save(Run(root / name), settings_of(*own), Facts())
+    files.write_text(root / "damaged/config.json", "{")
+    config.save(Run(root / "damaged-first"), settings_of(), Facts())
+    shown = {path.name for path in sources.find_paths(str(root), [])}
+    assert shown == {*words, "damaged", "damaged-first"} - {"made-first"}
