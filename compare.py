@@ -102,7 +102,7 @@ def main(argv):
     named = argv[1:]
     if (status := tasks.do_asked(FLAGS, named)) is not None:
         return status
-    rows, left = sources.read_sources(sources.find_paths(FLAGS.exp_root, named))
+    rows, left = sources.read_sources(sources.find_paths(FLAGS.exp_root, named), FLAGS.by)
     rows = standings.keep(sources.align(rows), FLAGS.filter)
     for line in left:
         print(f"left out: {line}", file=sys.stderr)

@@ -33,6 +33,8 @@ from settings import options
 from settings.training import Facts
 from systems import config
 
+# What the table shows of a score, text to image where it has directions.
+SHOWN = ("rsum", "mrr", *(f"recall@{cutoff}" for cutoff in metrics.CUTOFFS))
 PASSED = ("seed", "recipe", "data_dir", "cache_dir", "cache")  # no part of `setting_of`
 
 
@@ -114,12 +116,19 @@ def _is_source(path: Path) -> bool:
     return any((path / n).is_file() for n in known) or (path.suffix == ".npz" and path.is_file())
 
 
-def read_sources(paths: Iterable[Path]) -> tuple[list[Standing], list[str]]:
-    """What can be compared, and a line about each of the others; none stops the rest."""
+def read_sources(paths: Iterable[Path], by: str = "rsum") -> tuple[list[Standing], list[str]]:
+    """What can be compared, and a line about each of the others; none stops the rest.
+
+    Args:
+      by: the metric that they are sorted by, which each must have.
+    """
     rows, left = [], []
     for path in paths:
         try:
-            rows.append(read_source(path))
+            row = read_source(path)
+            for metric in dict.fromkeys([*SHOWN, *({by} & set(metrics.METRICS))]):
+                figure_of(row, metric)
+            rows.append(row)
         except ValueError as error:
             left.append(f"{Path(path).name}: {error}")
     return rows, left
@@ -212,6 +221,24 @@ def read_foreign(path: Path) -> Standing:
     data = f"embeddings, {len(image)} images, {len(owner)} captions"
     own = ("", "", None, {}, score, read_log(Run(path)), data)
     return Standing(Run(path), *own, ranks=Ranks(queries, found))
+
+
+def figure_of(row: Standing, metric: str) -> dict[str, float]:
+    """{"value", "low", "high"} of a metric, text to image where it has directions.
+
+    Raises:
+      ValueError: there is no such metric, or the score has none.
+    """
+    side = row.score if metric == "rsum" else row.score.get("text_to_image")
+    found = side.get(metric) if isinstance(side, dict) else None
+    known = ("rsum", *metrics.METRICS)
+    if metric not in known:
+        raise ValueError(f"{row.name} has no {metric}: choose one of {', '.join(known)}")
+    if not isinstance(found, dict):
+        raise ValueError(f"{row.run.score} has no {metric}: grade it anew with python test.py")
+    if not all(isinstance(found.get(key), int | float) for key in ("value", "low", "high")):
+        raise ValueError(f"{row.run.score}: {metric} is no value with an interval: was it edited?")
+    return found
 
 
 def align(rows: list[Standing]) -> list[Standing]:

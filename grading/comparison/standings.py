@@ -12,12 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import metrics
 from grading.comparison.paired import SMALL_IS_GOOD
-from grading.comparison.sources import Standing
+from grading.comparison.sources import SHOWN, Standing, figure_of
 from systems import config
 
-SHOWN = ("mrr", *(f"recall@{cutoff}" for cutoff in metrics.CUTOFFS))  # text to image, beside rsum
 UNTOLD = ("recipe", "data_dir", "cache_dir", "seed", "data", "model", "loss")
 
 
@@ -121,22 +119,11 @@ def value_of(entry: Entry, metric: str) -> dict[str, float]:
       {"value", "low", "high"} of one run; {"value", "spread"}: mean and standard deviation over
       seeds.
     """
-    found = [_figure(row, metric) for row in entry.runs]
+    found = [figure_of(row, metric) for row in entry.runs]
     if len(found) == 1:
         return found[0]
     values = [one["value"] for one in found]
     return {"value": float(np.mean(values)), "spread": float(np.std(values, ddof=1))}
-
-
-def _figure(row: Standing, metric: str) -> dict[str, float]:
-    side = row.score if metric == "rsum" else row.score.get("text_to_image")
-    found = side.get(metric) if isinstance(side, dict) else None
-    if not isinstance(found, dict):
-        known = ", ".join(("rsum", *metrics.METRICS))
-        raise ValueError(f"{row.name} has no {metric}: choose one of {known}")
-    if not all(isinstance(found.get(key), int | float) for key in ("value", "low", "high")):
-        raise ValueError(f"{row.run.score}: {metric} is no value with an interval: was it edited?")
-    return found
 
 
 def ranked(entries: Sequence[Entry], by: str) -> list[Entry]:
@@ -161,7 +148,7 @@ def what_differs(entries: Sequence[Entry]) -> dict[str, str]:
 def table_rows(entries: Sequence[Entry], by: str) -> list[dict[str, Any]]:
     """The table's rows: {title: cell}, figures as of `value_of`."""
     differ, found = what_differs(entries), []
-    names = ["rsum", *SHOWN, *([] if by in ("rsum", *SHOWN) else [by])]
+    names = dict.fromkeys([*SHOWN, by])
     for entry in ranked(entries, by):
         logs, seeds = [row.log for row in entry.runs], [row.seed for row in entry.runs]
         one = {"run": entry.name, "system": entry.first.model, "loss": entry.first.loss}

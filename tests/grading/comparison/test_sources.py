@@ -107,3 +107,26 @@ def test_only_the_run_that_another_one_started_from_is_hidden(tmp_path):
     config.save(Run(root / "damaged-first"), settings_of(), Facts())
     shown = {path.name for path in sources.find_paths(str(root), [])}
     assert shown == {*words, "damaged", "damaged-first"} - {"made-first"}
+
+
+@pytest.mark.parametrize(
+    ("lost", "says"),
+    [("mrr", "old: {} has no mrr"), ("recall@5", "old: {}: recall@5 is no value with an interval")],
+)
+def test_a_score_without_a_figure_is_left_out_alone(tmp_path, lost, says):
+    old, new = leave(Run(tmp_path / "old"), 0.3), leave(Run(tmp_path / "new"), 0.3)
+    side = files.read_json(old.score)["text_to_image"]
+    rescore(old, text_to_image=side | {lost: {"mrr": None}.get(lost, {"value": 1.0})})
+    rows, left = sources.read_sources([old.folder, new.folder])
+    assert [row.name for row in rows] == ["new"] and left[0].startswith(says.format(old.score))
+    assert standings.table_rows(standings.join_seeds(rows), "rsum")
+
+
+def test_a_figure_is_asked_of_a_score_if_runs_are_sorted_by_it(tmp_path):
+    run = leave(Run(tmp_path / "run"), 0.3)
+    side = files.read_json(run.score)["text_to_image"]
+    rescore(run, text_to_image={name: one for name, one in side.items() if name != "ndcg@10"})
+    assert not sources.read_sources([run.folder])[1]
+    assert "has no ndcg@10" in sources.read_sources([run.folder], "ndcg@10")[1][0]
+    with pytest.raises(ValueError, match="run has no x: choose one of rsum, mrr"):
+        standings.value_of(standings.join_seeds(sources.read_sources([run.folder], "x")[0])[0], "x")
