@@ -5,6 +5,7 @@ for data, group in by_data(entries):     # only runs of the same queries are ran
     print(tables.as_text(table_rows(group, "rsum")))
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, takewhile
@@ -83,7 +84,7 @@ def keep(rows: Iterable[Standing], wanted: str | None) -> list[Standing]:
     """Those runs whose settings are as `wanted`: loss=simclr,seed=1.
 
     Raises:
-      ValueError: it is no list of name=value, or no run has such a setting.
+      ValueError: it is no list of name=value, or no run has such a setting or such a value.
     """
     kept = list(rows)
     for pair in filter(None, (wanted or "").split(",")):
@@ -93,8 +94,19 @@ def keep(rows: Iterable[Standing], wanted: str | None) -> list[Standing]:
         known = [(row, own) for row in kept for own in _setting(row, name)]
         if kept and not known:
             raise ValueError(f"--filter {name}: no run has a setting of that name")
-        kept = [row for row, own in known if str(own).lower() == value.lower()]
+        kept = [row for row, own in known if _means(value, own)]
+        if known and not kept:
+            theirs = ", ".join(dict.fromkeys(str(own) for _, own in known))
+            raise ValueError(f"--filter {pair}: no run has it; theirs are {theirs}")
     return kept
+
+
+def _means(text: str, own: Any) -> bool:
+    """Whether a text says a setting's value: numbers as numbers, such as 2e-3 for 0.002."""
+    if isinstance(own, int | float) and not isinstance(own, bool):
+        with contextlib.suppress(ValueError):
+            return float(text) == own
+    return str(own).lower() == text.lower()
 
 
 def _setting(row: Standing, name: str) -> list[Any]:
