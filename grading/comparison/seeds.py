@@ -45,7 +45,7 @@ def compare_means(first: Sequence[Ranks], second: Sequence[Ranks]) -> dict[str, 
       "seeds": (S_A, S_B).
 
     Raises:
-      ValueError: they are of different queries.
+      ValueError: they are of different queries, or seeds of a single image.
     """
     if len(first) == len(second) == 1:
         return paired.compare_pair(first[0], second[0])
@@ -65,6 +65,9 @@ def compare_shares(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
     Args:
       first: (S_A, G), second: (S_B, G): what each image adds to each run's figure. At least three
         runs together.
+
+    Raises:
+      ValueError: there is a single image.
     """
     from scipy import special  # half a second that two single runs do without
 
@@ -92,6 +95,9 @@ def mean_interval(runs: Sequence[Ranks]) -> dict[str, float]:
     """The mean rsum of some seeds of one setting, {"value", "low", "high"}: other images and seeds.
 
     As `compare_means`, of one setting alone. Of a single run it is about other images only.
+
+    Raises:
+      ValueError: there is a single image.
     """
     from scipy import special
 
@@ -115,6 +121,13 @@ def _freedom(first: float, of_first: int, second: float, of_second: int) -> floa
 
 
 def _image_variance(shares: np.ndarray) -> np.ndarray:
-    """Variance of the sums of (..., G) shares when other images are drawn."""
+    """Variance of the sums of (..., G) shares when other images are drawn.
+
+    Raises:
+      ValueError: a single image has none.
+    """
     images = shares.shape[-1]
+    if images < 2:
+        told = f"there is {images} test image, which says nothing of others"
+        raise ValueError(f"{told}: grade at least 2 images for an interval over seeds")
     return shares.var(axis=-1) * images * images / (images - 1)

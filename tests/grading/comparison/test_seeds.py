@@ -158,3 +158,11 @@ def test_a_first_run_is_told_unless_its_recipe_is():
     rows = [standing(name)._replace(settings=own) for name, own in zip("bcd", given, strict=True)]
     told = what_differs(join_seeds(rows, seeds=False))
     assert told == {"b": "--init_from=a_0", "c": "--first_phase=ph", "d": ""}
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_image_gives_no_interval():
+    one = [drawn(RNG, 1) for _ in range(3)]
+    for call in (lambda: seeds.compare_means(one, one), lambda: seeds.mean_interval(one)):
+        with pytest.raises(ValueError, match="1 test image, which says nothing of others: grade"):
+            call()
