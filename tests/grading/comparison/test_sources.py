@@ -91,7 +91,8 @@ def test_an_image_without_captions_in_the_middle_shifts_no_other(tmp_path):
     entries = read_entries(run.folder, place_beside(run, seen))
     (found,) = differences.compare_all(entries, "rsum")
     assert found.one["images"] == 30
-    again = paired.compare_pair(*(entry.first.read_ranks() for entry in entries))
+    first, second = (entry.first.read_ranks() for entry in entries)
+    again = paired.compare_pair(first, second)
     assert found.one["value"] < 0 and again["rsum"] == found.one
 
 
