@@ -17,6 +17,7 @@ SELECT = (
     "mrr", "rsum", "recall@1", "recall@5", "recall@10", "median_rank", "loss",
     "image_to_text_rsum", "bleu4",
 )  # fmt: skip
+LOWER_IS_BETTER = ("median_rank", "loss")  # of these
 
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker")
 

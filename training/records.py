@@ -14,10 +14,10 @@ import numpy as np
 import metrics
 from figures import charts
 from run import console, files, hdf5
+from settings.training import LOWER_IS_BETTER
 from systems.engine.encoding import encode_split
 from training import divergence
 
-LOWER_IS_BETTER = ("median_rank", "mean_rank", "loss")
 SELDOM = 20  # times as long as drawing the curves takes, before they are drawn anew
 
 

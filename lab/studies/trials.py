@@ -26,11 +26,11 @@ from lab.options import Option
 from lab.settings import compare_settings, settings_of
 from run import files, folder
 from run.log import read_log
+from settings.training import LOWER_IS_BETTER
 from systems import config
 
 SIDES = ("image_to_text", "text_to_image")
 KEYS = (*(f"recall@{cutoff}" for cutoff in metrics.CUTOFFS), "median_rank")
-LOWER_IS_BETTER = ("loss", "val_median_rank")  # columns of history.csv
 Columns = Mapping[str, Callable[[dict], str]]
 
 
@@ -218,7 +218,7 @@ def find_best(run, metric, shown=""):
     Raises:
       ValueError: it is no table of one line for each epoch.
     """
-    sign = -1 if metric in LOWER_IS_BETTER else 1
+    sign = -1 if metric.removeprefix("val_") in LOWER_IS_BETTER else 1
     try:
         with open(run.history, encoding="utf-8") as file:  # a second phase begins with 0, no loss
             table = [row for row in csv.DictReader(file) if row[metric] or row["epoch"] != "0"]
