@@ -223,7 +223,8 @@ def _csv_rows(path: Path) -> Iterator[TableRow]:
     lines = read_lines(path)
     first = lines[0] if lines else ""
     for delimiter in DELIMITERS:
-        header = next(csv.reader([first], **_dialect(delimiter) | {"strict": False}), [])
+        loose = {**_dialect(delimiter), "strict": False}
+        header = next(csv.reader([first], **loose), [])
         try:
             columns = _columns(header)
         except ValueError as error:
