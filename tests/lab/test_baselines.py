@@ -122,7 +122,7 @@ def test_baselines_stand_on_the_images_of_the_runs():
     assert list(studies.on_each_kind(runs)) == runs[:2]
     assert len(studies.on_each_kind([on, [*on, "--data_dir=b"], [*on, "--crops=1"]])) == 3
     work = trials.Trials("nowhere", ["--recipe=sh"])
-    with pytest.raises(ValueError, match="flag .no_such_flag."):
+    with pytest.raises(ValueError, match="Unknown command line flag"):
         work.train("a", "--no_such_flag", seed=3)
     assert work.asked == [["--recipe=sh", "--no_such_flag", "--seed=3"]]
 
