@@ -21,7 +21,7 @@ from lab.published import PUBLISHED
 from lab.settings import settings_of
 from lab.studies.trials import is_graded, read_log
 from run import caches, console, files
-from run.folder import Run
+from run.folder import FIRST_PHASE, Run
 from systems import config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,7 +100,7 @@ def read_row(row, exp_root, earlier=()):
         stored, _ = config.load(run)
         check_row(row, run, stored, words)
         words = command_of(stored)
-        log, first = read_log(run), read_log(Run(f"{run}-first"))
+        log, first = read_log(run), read_log(Run(f"{run}{FIRST_PHASE}"))
         if not log["finished"]:
             raise ValueError(f"{run} is not trained to its end: python train.py --resume")
         if not is_graded(run):

@@ -101,7 +101,7 @@ def find_paths(root: str, asked: Sequence[str]) -> list[Path]:
 
 def _led_on(path: Path) -> bool:
     """Whether a run is X-first, from which the run X beside it started."""
-    name = path.name.removesuffix("-first")
+    name = path.name.removesuffix(folder.FIRST_PHASE)
     run = Run(path.with_name(name)) if name and name != path.name else None
     if run is None or not run.config.is_file():
         return False
